@@ -1,0 +1,59 @@
+"""What the program tells its user: one value per mistake, and where it is written."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Path = tuple[str | int, ...]
+"""A place in the data: the keys and list positions that lead to it."""
+
+
+class Severity(StrEnum):
+    """How much a diagnostic matters: an error stops, a warning stops with --strict, a note never does."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """A piece of the text; lines and columns count from 1, columns in characters, the end is exclusive."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Related:
+    """A second place that belongs to a diagnostic, and what is to be seen there."""
+
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One thing to tell the user: a stable code, one sentence, and the remedy in the hint."""
+
+    code: str
+    severity: Severity
+    message: str
+    hint: str | None
+    path: Path
+    span: Span
+    related: tuple[Related, ...] = ()
+
+
+def in_order(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """*diagnostics* sorted by place, then by code."""
+    return tuple(sorted(diagnostics, key=lambda one: (one.span, one.code, one.message)))
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The one of *known* that *word* is probably a slip of, or None."""
+    from difflib import get_close_matches  # needed for wrong plans only
+
+    close = get_close_matches(word[:64], known, n=1)
+    return close[0] if close else None
