@@ -60,6 +60,12 @@ def _seconds(smallest: int, largest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_version(value: int) -> int:
+    if value != 1:
+        raise wrong("BP006", f"plans of version {value} are unknown here", "write `version: 1`")
+    return value
+
+
 def _check_plan_name(text: str) -> str:
     if not text.strip() or not text.isprintable() or len(text) > 64:
         raise wrong("BP107", "the plan's name must be 1 to 64 printable characters and not blank")
@@ -86,6 +92,7 @@ Capacity = Annotated[int, _measured(parse_capacity), WithJsonSchema(_CAPACITY_SC
 PartitionSize = Annotated[
     int | None, _measured(parse_size, rest=True), WithJsonSchema(_PARTITION_SIZE_SCHEMA)
 ]
+Version = Annotated[int, AfterValidator(_check_version), WithJsonSchema({"const": 1})]
 PlanName = Annotated[str, AfterValidator(_check_plan_name)]
 MediumName = Annotated[
     str,
@@ -277,7 +284,7 @@ class Root(_Strict):
 class Plan(_Strict):
     """How one BPI-R4 shall boot."""
 
-    version: Literal[1] = Field(description="The version of the plan language: 1.")
+    version: Version = Field(description="The version of the plan language: 1.")
     name: PlanName = Field(description="What you call this router: 1 to 64 printable characters.")
     board: BoardChoice
     firmware: Firmware

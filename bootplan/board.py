@@ -1,0 +1,174 @@
+"""What the board can do: models for the facts in schemas/boards/, and their loader.
+
+Every group of facts names its source. `proven: false` marks what follows from source code or rests on
+contradicting reports and was never shown on the hardware.
+"""
+
+from functools import cache
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bootplan.assets import SCHEMAS
+from bootplan.units import parse_capacity
+
+_Bytes = Annotated[int, BeforeValidator(lambda value: parse_capacity(value) if isinstance(value, str) else value)]
+_Words = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Sourced(_Facts):
+    """A group of facts and where they come from."""
+
+    source: str = Field(min_length=1)
+    proven: bool = True
+
+
+class Model(_Sourced):
+    """One board that people call a BPI-R4; *names* are its first `compatible` strings by release."""
+
+    title: str
+    supported: bool
+    reason: str | None = None
+    names: dict[str, _Words] = {}
+
+
+class Environment(_Sourced):
+    """Where a medium keeps U-Boot's environment: two copies of *size_bytes* each.
+
+    Kind mmc: *offsets*, in bytes from the start of the GPT partition called *partition*.
+    Kind ubi: two *volumes*. *required* are variables that every stock environment has.
+    """
+
+    kind: Literal["ubi", "mmc"]
+    size_bytes: int
+    partition: str | None = None
+    offsets: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    volumes: _Words = ()
+    required: _Words
+
+
+class BootMedium(_Sourced):
+    """A medium the boot ROM can start from; *switch* are SW3's digits at A and B.
+
+    *capacity_bytes* is what the chip holds, *used_bytes* what OpenWrt's own layout takes of it.
+    """
+
+    title: str
+    switch: str
+    menu_title: str
+    rootdisk: str
+    bootargs: str
+    environment: Environment
+    capacity_bytes: Annotated[_Bytes | None, Field(alias="capacity")] = None
+    used_bytes: Annotated[_Bytes, Field(alias="used")] = 0
+
+
+class Release(_Sourced):
+    """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name."""
+
+    package_manager: Literal["opkg", "apk"]
+    version_pattern: str
+    kernel: str
+    busybox: str
+    overlay_switch: bool
+    overlay_switch_since: str | None = None
+    env_config_missing_on: _Words = ()
+
+
+class Words(_Sourced):
+    """A sourced list of names."""
+
+    names: _Words
+
+
+class Commands(_Sourced):
+    """A sourced table: command -> the package that has it."""
+
+    packages: dict[str, str]
+
+
+class Directories(_Sourced):
+    """Directories of the running system: *taken* themselves, *trees* with everything beneath them."""
+
+    taken: _Words
+    trees: _Words
+
+
+class Identity(_Sourced):
+    """What every model of the board has in common."""
+
+    soc: str
+    target: str
+    shared_controller: _Words
+
+
+class Board(_Facts):
+    """All facts about one board."""
+
+    identity: Identity
+    models: dict[str, Model]
+    media: dict[str, BootMedium]
+    releases: dict[str, Release]
+    stock: Words
+    commands: Commands
+    reserved: Words
+    directories: Directories
+
+    @property
+    def soc(self) -> str:
+        """A `compatible` string that every model has."""
+        return self.identity.soc
+
+    @property
+    def target(self) -> str:
+        """OpenWrt's target, as in DISTRIB_TARGET."""
+        return self.identity.target
+
+    @property
+    def stock_packages(self) -> tuple[str, ...]:
+        """Packages the stock image has."""
+        return self.stock.names
+
+    @property
+    def package_of(self) -> dict[str, str]:
+        """Command -> the package that has it."""
+        return self.commands.packages
+
+    @property
+    def reserved_partition_names(self) -> tuple[str, ...]:
+        """Names that OpenWrt or U-Boot look for on any disk."""
+        return self.reserved.names
+
+    @property
+    def system_directories(self) -> tuple[str, ...]:
+        """Directories that cannot be mount points."""
+        return self.directories.taken
+
+    @property
+    def system_trees(self) -> tuple[str, ...]:
+        """Directories beneath which nothing can be a mount point."""
+        return self.directories.trees
+
+
+class WrongBoard(Exception):
+    """A board file is wrong: a mistake of its author, not of the user."""
+
+
+@cache
+def load_board(name: str = "bpi-r4") -> Board:
+    """The facts in schemas/boards/NAME.yaml; raises WrongBoard with every mistake and its place."""
+    from bootplan.document import parse
+    from bootplan.shape import read
+
+    path = SCHEMAS / "boards" / f"{name}.yaml"
+    document = parse(path.read_bytes(), str(path))
+    board, diagnostics = read(Board, document)
+    if board is None or diagnostics:
+        raise WrongBoard(
+            "\n".join(f"{path}:{one.span.line}:{one.span.column}: {one.message} [{one.code}]" for one in diagnostics)
+        )
+    return board

@@ -1,0 +1,29 @@
+"""What a plan means on the board: all rules, in the order of their codes."""
+
+from bootplan.board import Board
+from bootplan.diagnostics import Diagnostic, Related
+from bootplan.document import Document
+from bootplan.plan import Plan
+from bootplan.rules.rule import RULES, Finding, Rule
+
+
+def check(plan: Plan, board: Board, document: Document) -> list[Diagnostic]:
+    """Everything the rules find in *plan*, with the places in its *document*."""
+    return [
+        _diagnostic(rule, finding, document)
+        for _, rule in sorted(RULES.items())
+        if rule.check is not None
+        for finding in rule.check(plan, board)
+    ]
+
+
+def _diagnostic(rule: Rule, finding: Finding, document: Document) -> Diagnostic:
+    return Diagnostic(
+        rule.code,
+        rule.severity,
+        finding.message,
+        finding.hint,
+        finding.path,
+        document.span(finding.path, finding.of_key),
+        tuple(Related(message, document.span(path)) for message, path in finding.related),
+    )

@@ -1,0 +1,62 @@
+"""What a rule is: a function with a code, whose docstring is the explanation users read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from inspect import cleandoc
+
+from bootplan.board import Board
+from bootplan.diagnostics import Path, Severity
+from bootplan.plan import Plan
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found at *path*; *related* are other places and what is to be seen there."""
+
+    path: Path
+    message: str
+    hint: str | None = None
+    of_key: bool = False
+    related: tuple[tuple[str, Path], ...] = ()
+
+
+Check = Callable[[Plan, Board], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A code and what belongs to it; *check* is None for what reading the plan finds by itself."""
+
+    code: str
+    severity: Severity
+    check: Check | None
+    docstring: str
+
+    @property
+    def explanation(self) -> str:
+        """The docstring as text without indentation."""
+        return cleandoc(self.docstring)
+
+    @property
+    def title(self) -> str:
+        """The first line of the explanation."""
+        return self.explanation.splitlines()[0]
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(code: str, severity: Severity = Severity.ERROR) -> Callable[[Check], Check]:
+    """Register the decorated check under *code*."""
+
+    def register(check: Check) -> Check:
+        _register(code, severity, check, check.__doc__)
+        return check
+
+    return register
+
+
+def _register(code: str, severity: Severity, check: Check | None, docstring: str | None) -> None:
+    if code in RULES:
+        raise ValueError(f"{code} is registered twice")
+    RULES[code] = Rule(code, severity, check, docstring or "")

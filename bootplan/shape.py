@@ -1,0 +1,166 @@
+"""Data into models, and pydantic's errors into our words and places."""
+
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from bootplan.diagnostics import Diagnostic, Path, Severity, nearest
+from bootplan.document import Document
+
+_Shape = TypeVar("_Shape", bound=BaseModel)
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_BY_SERIAL = "a disk is chosen by `serial`; /dev/nvme0n1 is not fixed"
+_INSTEAD = {
+    ("Nvme", "device"): _BY_SERIAL,
+    ("Nvme", "disk"): _BY_SERIAL,
+    ("Nvme", "path"): _BY_SERIAL,
+    ("Partition", "fs"): "write `filesystem`",
+    ("Partition", "type"): "write `filesystem`",
+    ("Partition", "format"): "write `filesystem`",
+    ("Partition", "label"): "write `name`; it is also the label of the file system",
+    ("Partition", "mountpoint"): "write `mount`",
+}
+
+
+def read(model: type[_Shape], document: Document) -> tuple[_Shape | None, list[Diagnostic]]:
+    """The *document* as *model*, or None; and everything that is wrong with the text or its shape."""
+    found = list(document.diagnostics)
+    if not document.readable:
+        return None, found
+    try:
+        return model.model_validate(document.data), found
+    except ValidationError as error:
+        found += (_diagnostic(one, document, model) for one in error.errors(include_url=False))
+        return None, found
+
+
+def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagnostic:
+    kind, context = error["type"], error.get("ctx", {})
+    path, of_key = _path(error["loc"], document.data)
+    if kind == "missing":
+        code, message, hint = "BP003", f"'{path[-1]}' is missing", _description(model, document.data, path)
+    elif kind == "extra_forbidden":
+        of_key = True
+        code, message, hint = "BP002", f"unknown key '{path[-1]}'", _instead(model, document.data, path)
+    elif kind == "union_tag_not_found":
+        path = (*path, "type")
+        code, message, hint = "BP003", "'type' is missing", "write nvme, emmc, sd or nand"
+    elif kind == "union_tag_invalid":
+        path = (*path, "type")
+        code, message, hint = "BP006", *_no_choice(context["tag"], context["expected_tags"])
+    elif kind == "literal_error":
+        code, message, hint = _literal(error["input"], context["expected"], path, document)
+    elif kind == "too_short":
+        code, message, hint = "BP003", f"'{path[-1]}' is empty; describe at least one", None
+    elif kind.startswith("BP"):
+        code, message, hint = kind, context["message"], context["hint"] or None
+    elif kind in _WANTED:
+        code, message, hint = "BP005", *_wrong_type(kind, error["input"], path, document)
+    else:
+        code, message, hint = "BP005", error["msg"][:1].lower() + error["msg"][1:], None
+    return Diagnostic(code, Severity.ERROR, message, hint, path, document.span(path, of_key))
+
+
+def _path(loc: tuple[str | int, ...], data: Any) -> tuple[Path, bool]:
+    """*loc* without the union tags pydantic puts in, and whether it means a key."""
+    of_key = loc[-1:] == ("[key]",)
+    parts = loc[:-1] if of_key else loc
+    path: list[str | int] = []
+    for number, part in enumerate(parts, start=1):
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+            data = data[part]
+            path.append(part)
+        elif number == len(parts):
+            path.append(part)
+    return tuple(path), of_key
+
+
+def _no_choice(word: str, expected: str) -> tuple[str, str]:
+    """Message and hint for a *word* that is none of the *expected* ones, as pydantic lists them."""
+    known = [part.strip().strip("'") for part in expected.replace(" or ", ", ").split(",")]
+    close = nearest(word, known)
+    hint = f"did you mean '{close}'?" if close else f"write {', '.join(known[:-1])} or {known[-1]}"
+    return f"'{word:.40}' is not a choice here", hint if len(known) > 1 else f"write {known[0]}"
+
+
+def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple[str, str, str]:
+    """What to say about a *value* that is none of the fixed words; a number may be a word without quotes."""
+    if isinstance(value, str) and "'" in expected:
+        return "BP006", *_no_choice(value, expected)
+    written = document.written(path)
+    if f"'{written}'" in expected:
+        return "BP005", f"{written} is a number, and '{path[-1]}' is text", f'write it in quotes: "{written}"'
+    return "BP006", f"'{path[-1]}' cannot be {written[:40] or 'this'}", f"write {expected}"
+
+
+def _wrong_type(kind: str, value: Any, path: Path, document: Document) -> tuple[str, str | None]:
+    place = f"'{path[-1]}'" if path and isinstance(path[-1], str) else "this" if path else "a plan"
+    message = f"{place} must be {_WANTED[kind]}, not {_kind_of(value)}"
+    if kind == "string_type" and isinstance(value, int | float):
+        return message, f'write it in quotes: "{document.written(path)}"'
+    if kind == "tuple_type" and isinstance(value, str):
+        return message, f"write [{value[:40]}]"
+    return message, None
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    kinds = {bool: "a truth value", str: "text", list: "a list", dict: "a mapping"}
+    return kinds.get(type(value), "a number")
+
+
+def _instead(model: type[BaseModel], data: Any, path: Path) -> str:
+    """What to write instead of the unknown key at *path*."""
+    place = _model_at(model, data, path[:-1])
+    word = str(path[-1])
+    if (place.__name__, word) in _INSTEAD:
+        return _INSTEAD[place.__name__, word]
+    known = [field.alias or name for name, field in place.model_fields.items()]
+    close = nearest(word, known)
+    return f"did you mean '{close}'?" if close else f"known here: {', '.join(known)}"
+
+
+def _description(model: type[BaseModel], data: Any, path: Path) -> str | None:
+    """What the missing key at *path* is for."""
+    for name, field in _model_at(model, data, path[:-1]).model_fields.items():
+        if path[-1] in (name, field.alias):
+            return field.description
+    return None
+
+
+def _model_at(model: Any, data: Any, path: Path) -> type[BaseModel]:
+    """The model that describes what is written at *path*, found along the annotations."""
+    for part in path:
+        data = data[part]
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            fields = {field.alias or name: field for name, field in model.model_fields.items()}
+            model = fields[part].annotation
+        else:
+            model = get_args(model)[-1 if get_origin(model) is dict else 0]
+        model = _choose(model, data)
+    return model
+
+
+def _choose(annotation: Any, data: Any) -> Any:
+    """*annotation* without Annotated and None; of several models the one whose `type` is written."""
+    if get_origin(annotation) is Annotated:
+        return _choose(get_args(annotation)[0], data)
+    if get_origin(annotation) in (Union, UnionType):
+        choices = [choice for choice in get_args(annotation) if choice is not type(None)]
+        for choice in choices:
+            kind = getattr(choice, "model_fields", {}).get("type")
+            if kind and isinstance(data, dict) and data.get("type") in get_args(kind.annotation):
+                return choice
+        return _choose(choices[0], data)
+    return annotation
