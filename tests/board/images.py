@@ -1,0 +1,164 @@
+"""The disk images of a router: what lies on SPI-NAND, eMMC, SD card and NVMe before the first power-on."""
+
+import binascii
+import hashlib
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+from .parts import HERE, command
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+LEB = 0x1F000
+
+# UBI volumes in the order of their numbers: name and bytes. The writable root_data comes last, as ubi0_5.
+VOLUMES = (
+    ("fip", 0x200000), ("ubootenv", 9 * LEB), ("ubootenv2", 9 * LEB), ("recovery", 65 * LEB), ("fit", 97 * LEB),
+    ("rootfs_data", 256 * MiB),
+)
+# The board's GPT: name, offset and size in KiB. It ends with production at 512 MiB; the card is larger.
+GPT = {
+    "sd": (("bl2", 17, 4079), ("ubootenv", 4096, 512), ("factory", 4608, 2048), ("fip", 6656, 4096),
+           ("recovery", 12288, 32768), ("install", 45056, 20480), ("production", 65536, 458752)),
+    "emmc": (("ubootenv", 4096, 512), ("factory", 4608, 2048), ("fip", 6656, 4096), ("recovery", 12288, 32768),
+             ("production", 65536, 458752)),
+}
+GPT_BYTES = 513 * MiB
+CARD_BYTES = GiB
+BOOT_PARTITION_BYTES = 4 * MiB
+ENV_COPY_BYTES = {"nand": 0x1F000, "emmc": 0x40000, "sd": 0x40000}
+MMC_ENV_OFFSET = 0x400000
+HASH_BLOCK = 64 * KiB
+
+
+class EnvError(Exception):
+    """The U-Boot environment could not be read or written on the images."""
+
+
+def sparse(path, size):
+    """Make an image of ``size`` bytes that takes no room."""
+    with open(path, "wb") as image:
+        image.truncate(size)
+
+
+def filled(path, size, word):
+    """Make an image that starts with recognisable bytes, so that a test sees when something touched it."""
+    sparse(path, size)
+    with open(path, "r+b") as image:
+        image.write(word.encode() * (16 * KiB // len(word)))
+
+
+def make_card(path, medium):
+    """Make the SD card or eMMC with the board's GPT."""
+    sparse(path, GPT_BYTES)
+    lines = ["label: gpt", "first-lba: 34"]
+    lines += [f'start={offset * 2}, size={size * 2}, name="{name}"' for name, offset, size in GPT[medium]]
+    subprocess.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(path)], input="\n".join(lines) + "\n",
+                   text=True, check=True, capture_output=True, env={**os.environ, "LC_ALL": "C"})
+    with open(path, "r+b") as image:
+        image.truncate(CARD_BYTES)
+        for name, offset, _ in GPT[medium]:
+            if name != "ubootenv":
+                image.seek(offset * KiB)
+                image.write(name.encode() * 1000)
+
+
+def make_overlay(path):
+    """Make the empty internal overlay."""
+    sparse(path, dict(VOLUMES)["rootfs_data"])
+    command(["mkfs.ext4", "-q", "-F", "-L", "rootfs_data", "-J", "size=8", "-E",
+             "lazy_itable_init=0,lazy_journal_init=0,nodiscard", path])
+
+
+def env_places(folder, medium):
+    """Return the lines of a fw_env.config that names the images themselves: where the two copies are."""
+    size = ENV_COPY_BYTES[medium]
+    if medium == "nand":
+        return [f"{folder}/{name}.img 0x0 {size:#x} {size:#x} 1" for name in ("ubootenv", "ubootenv2")]
+    return [f"{folder}/mmcblk0.img {MMC_ENV_OFFSET + index * size:#x} {size:#x} {size:#x} 1" for index in (0, 1)]
+
+
+def router_env_config(medium):
+    """Return the text of the router's own /etc/fw_env.config."""
+    if medium == "nand":
+        numbers = [index for index, (name, _) in enumerate(VOLUMES) if name.startswith("ubootenv")]
+        return "".join(f"/dev/ubi0_{number} 0x0 0x1f000 0x1f000 1\n" for number in numbers)
+    number = [name for name, _, _ in GPT[medium]].index("ubootenv") + 1
+    return "".join(f"/dev/mmcblk0p{number} {offset} 0x40000 0x40000 1\n" for offset in ("0x0", "0x40000"))
+
+
+def stock_env(medium, model):
+    """Return the environment of a fresh install as a dictionary."""
+    lines = (HERE / "env" / f"{medium}.env").read_text().splitlines()
+    pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
+    return {name: value.replace("\\e", "\x1b").replace("config-mt7988a-bananapi-bpi-r4", f"config-mt7988a-bananapi-{model}")
+            for name, _, value in pairs}
+
+
+class EnvTool:
+    """The real fw_printenv and fw_setenv on the images of a medium, run on the host."""
+
+    def __init__(self, tools, folder, medium):
+        """Write the tool's configuration into ``folder``."""
+        self.folder, self.medium = Path(folder), medium
+        self.config = self.folder / f"fw_env-{medium}.config"
+        self.config.write_text("\n".join(env_places(folder, medium)) + "\n")
+        self.print_program = Path(tools) / "bin/fw_printenv"
+        self.set_program = self.folder / "fw_setenv"
+        if not self.set_program.exists():
+            self.set_program.symlink_to(self.print_program)
+
+    def run(self, program, *arguments, text=None):
+        """Run one of the two programs."""
+        return subprocess.run([str(program), "-c", str(self.config), "-l", str(self.folder), *arguments], input=text,
+                              capture_output=True, text=True, errors="surrogateescape")
+
+    def blank(self):
+        """Write two valid copies of an environment without any variable."""
+        size = ENV_COPY_BYTES[self.medium]
+        data = bytes(size - 5)
+        copy = struct.pack("<IB", binascii.crc32(data), 1) + data
+        for line in env_places(self.folder, self.medium):
+            path, offset = line.split()[:2]
+            with open(path, "r+b") as image:
+                image.seek(int(offset, 16))
+                image.write(copy)
+
+    def set(self, values):
+        """Set variables (None deletes one) with one fw_setenv -s; :class:`EnvError` when the tool fails."""
+        lines = "".join(f"{name} {value or ''}".rstrip(" ") + "\n" for name, value in values.items())
+        done = self.run(self.set_program, "-s", "-", text=lines)
+        if done.returncode != 0:
+            raise EnvError(f"fw_setenv: {done.stderr}")
+
+    def all(self):
+        """Return the environment as a dictionary, or None when both copies are bad, as U-Boot then takes its own."""
+        done = self.run(self.print_program)
+        if "Bad CRC" in done.stderr or done.returncode != 0:
+            return None
+        return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def digest(path):
+    """Return a sha256 over the blocks that are not all zero and their places; holes cost nothing."""
+    total = hashlib.sha256()
+    zero = bytes(HASH_BLOCK)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        position = 0
+        while position < size:
+            try:
+                start = os.lseek(descriptor, position, os.SEEK_DATA)
+            except OSError:
+                break
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            for place in range(start - start % HASH_BLOCK, end, HASH_BLOCK):
+                block = os.pread(descriptor, HASH_BLOCK, place)
+                if block != zero[: len(block)]:
+                    total.update(place.to_bytes(8, "big") + block)
+            position = -(-end // HASH_BLOCK) * HASH_BLOCK
+    finally:
+        os.close(descriptor)
+    return total.hexdigest()

@@ -1,0 +1,507 @@
+"""A BPI-R4 with OpenWrt, made of a private root: power it on, run commands in it, cut its power, look at its disks.
+
+    with Router(folder, medium="nand") as router:
+        router.boot()
+        result = router.run("fw_printenv -n bootcmd")
+        router.reboot()
+
+Everything lies below ``folder`` and goes when the block ends: processes, mounts, loop devices. Only root can do this.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import pty
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from . import fstools, images, parts, tree
+from .images import GiB
+from .loops import Loop
+
+ROUTER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+BOOT_SECONDS = 60
+REBOOT, POWER_OFF = 10, 11
+
+
+class Timeout(Exception):
+    """A command did not end in time; it was killed. The text has what it printed."""
+
+
+class Hang(Exception):
+    """The kernel waits for its root for ever; the text is the console."""
+
+
+class Panic(Exception):
+    """The kernel gave up on its root and would reboot; the text is the console."""
+
+
+class BootError(Exception):
+    """The bench itself failed while powering on; the text says where."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One NVMe disk: serial number, PCI address, bytes, model name, bytes in a logical block."""
+
+    serial: str = "S4EWNF0M531930D"
+    pci: str = "0002:01:00.0"
+    size: int = 2 * GiB
+    model: str = "Samsung SSD 970 EVO Plus"
+    logical: int = 512
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did: exit code (128 + N after signal N), both outputs, seconds."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def ok(self):
+        """Return the result itself when the command succeeded; :class:`AssertionError` with its outputs otherwise."""
+        if self.code != 0:
+            raise AssertionError(f"exit code {self.code}\n{self.out}{self.err}")
+        return self
+
+
+@dataclass
+class Running:
+    """A command that runs in the router, in a session of its own.
+
+    ``pid`` is its process id on the host. On a terminal both outputs come together in ``out``.
+    """
+
+    process: subprocess.Popen
+    pid: int
+    files: tuple
+    terminal: int = -1
+    started: float = field(default_factory=time.monotonic)
+    typed: bytearray = field(default_factory=bytearray)
+
+    def __post_init__(self):
+        """Start to read the terminal, because a program that fills it would stand still."""
+        self.reader = threading.Thread(target=self._read_terminal, daemon=True)
+        if self.terminal >= 0:
+            self.reader.start()
+
+    def _read_terminal(self):
+        """Collect what appears on the terminal until it is hung up."""
+        while self.terminal >= 0:
+            try:
+                if select.select([self.terminal], [], [], 0.05)[0]:
+                    self.typed += os.read(self.terminal, 65536)
+            except (OSError, ValueError):
+                return
+
+    @property
+    def out(self):
+        """Return what was printed so far."""
+        if self.files[0] is None:
+            return self.typed.decode(errors="replace").replace("\r\n", "\n")
+        return Path(self.files[0]).read_text(errors="replace")
+
+    @property
+    def err(self):
+        """Return what was printed on standard error so far."""
+        return "" if self.files[1] is None else Path(self.files[1]).read_text(errors="replace")
+
+    def type(self, text):
+        """Type on the terminal."""
+        os.write(self.terminal, text.encode())
+
+    def hang_up(self):
+        """Close the terminal, as a broken SSH connection does: the session gets SIGHUP."""
+        descriptor, self.terminal = self.terminal, -1
+        self.reader.join()
+        os.close(descriptor)
+
+    def send(self, number, group=True):
+        """Send a signal to the command's process group, or to its first process only."""
+        try:
+            (os.killpg if group else os.kill)(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def kill(self):
+        """Kill the command's process group and wait for its end."""
+        self.send(signal.SIGKILL)
+        return self.wait(10)
+
+    def poll(self):
+        """Return the exit code, or None while it runs."""
+        return self.process.poll()
+
+    def wait(self, timeout=60):
+        """Wait for the end and return the :class:`Result`; :class:`Timeout` after killing it when it takes too long."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+            raise Timeout(f"no end after {timeout} s\n{self.out}{self.err}") from None
+        finally:
+            seconds = time.monotonic() - self.started
+        if self.terminal >= 0:
+            self.hang_up()
+        return Result(code, self.out, self.err, seconds)
+
+
+class Router:
+    """One router with its disks. Use it as a context manager."""
+
+    def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
+                 board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
+                 kernel_nvme="module", fstools_overlay_name=True, env=None, tmp_size="1g"):
+        """Describe a router that is off.
+
+        ``folder`` must be on a file system that loop devices can use (not tmpfs on old kernels). ``env`` are changes
+        to the stock environment of the medium; a value of None deletes a variable.
+        """
+        if os.geteuid() != 0:
+            raise PermissionError("the private router root needs root: mounts, namespaces and loop devices")
+        self.folder = Path(folder).resolve()
+        self.medium, self.shell, self.model, self.release = medium, shell, model, release
+        self.board_name, self.disks, self.packages = board_name, tuple(disks), tuple(packages)
+        self.kernel_nvme, self.fstools_overlay_name = kernel_nvme, fstools_overlay_name
+        self.env, self.tmp_size = dict(env or {}), tmp_size
+        self.console = []
+        self.loops = {}
+        self.running = []
+        self.power = None
+        self.pid = None
+        self.space = None
+        self.booted_before = False
+        self.command_number = 0
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def __enter__(self):
+        """Make the disk images."""
+        self.parts = parts.build()
+        self.images = self.folder / "images"
+        self.images.mkdir(parents=True)
+        (self.folder / "stage").mkdir()
+        (self.folder / "output").mkdir()
+        self.squashfs = tree.squashfs(self.parts, release=self.release, board_name=self.board_name,
+                                      packages=self.packages, kernel_nvme=self.kernel_nvme, shell=self.shell,
+                                      fstools_overlay_name=self.fstools_overlay_name)
+        self.make_images()
+        return self
+
+    def __exit__(self, *_):
+        """Switch off and leave nothing behind, whatever happened."""
+        self.off()
+
+    def make_images(self):
+        """Make every disk image and fill the environments."""
+        for name, size in images.VOLUMES:
+            if name == "rootfs_data":
+                continue
+            images.filled(self.image(name), size, name)
+        images.make_overlay(self.image("overlay"))
+        if self.medium != "nand":
+            images.make_card(self.image("mmcblk0"), self.medium)
+        if self.medium == "emmc":
+            images.filled(self.image("mmcblk0boot0"), images.BOOT_PARTITION_BYTES, "bl2")
+        for index, disk in enumerate(self.disks):
+            images.sparse(self.image(f"nvme{index}"), disk.size)
+        for medium in {"nand", self.medium}:
+            tool = images.EnvTool(self.parts["envtools"], self.images, medium)
+            tool.blank()
+            for _ in range(2):
+                tool.set(images.stock_env(medium, self.model))
+        self.env_tool = images.EnvTool(self.parts["envtools"], self.images, self.medium)
+        if self.env:
+            self.env_tool.set(self.env)
+
+    def image(self, name):
+        """Return the path of a disk image: nvme0, mmcblk0, overlay, or a UBI volume's name."""
+        return self.images / f"{name}.img"
+
+    # -- power ----------------------------------------------------------------------------------------------------
+
+    def boot(self):
+        """Switch on. :class:`Hang` and :class:`Panic` say that the kernel finds no root; the console says why."""
+        if self.pid is not None:
+            raise BootError("the router is on already")
+        env = self.env_tool.all()
+        if env is None:
+            env = images.stock_env(self.medium, self.model)
+        try:
+            self.attach()
+            self.power_on(env)
+        except BaseException:
+            self.off()
+            raise
+        self.booted_before = True
+        return self
+
+    def attach(self):
+        """Attach a loop device to every image."""
+        self.loops["root"] = Loop(self.squashfs, read_only=True)
+        for path in sorted(self.images.glob("*.img")):
+            name = path.stem
+            disk = self.disks[int(name[4:])] if name.startswith("nvme") else None
+            self.loops[name] = Loop(path, sector=disk.logical if disk else 512,
+                                    partitions=disk is not None or name == "mmcblk0")
+
+    def device(self, loop, name, **more):
+        """Describe a loop device as the router's device ``name``."""
+        return {"name": name, "number": self.loops[loop].number, "bytes": os.path.getsize(self.loops[loop].image), **more}
+
+    def describe(self, env):
+        """Return everything :mod:`inside` must know, as a dictionary for JSON."""
+        rw = "ubi0_5" if self.medium == "nand" else "fitrw"
+        kind = {"type": "SD" if self.medium == "sd" else "MMC", "card": "SC16G" if self.medium == "sd" else "8GTF4R"}
+        mmc = [self.device("mmcblk0", "mmcblk0", partitions=True, **kind)] if self.medium != "nand" else []
+        if self.medium == "emmc":
+            mmc.append(self.device("mmcblk0boot0", "mmcblk0boot0", partitions=False, read_only=True, **kind))
+        fit = [self.device("root", "fit0", read_only=True)]
+        if self.medium != "nand":
+            fit.append(self.device("overlay", rw))
+        nodes = [self.device("root", "root")]
+        nodes += [self.device(name, f"ubi0_{index}") for index, (name, _) in enumerate(images.VOLUMES)
+                  if name != "rootfs_data"]
+        if self.medium == "nand":
+            nodes.append(self.device("overlay", rw))
+        broken_defaults = self.board_name == "bananapi,bpi-r4-2g5" and tree.uses_apk(self.release)
+        compatible = [self.board_name, "mediatek,mt7988a"]
+        if self.board_name not in ("bananapi,bpi-r4", "bananapi,bpi-r4-lite"):
+            compatible.insert(1, "bananapi,bpi-r4")
+        return {
+            "stage": str(self.folder / "stage"), "hidden": str(self.parts["hidden"]),
+            "init": str(self.parts["standins"] / "bin/init"), "refresh": str(parts.HERE / "standin/refresh"),
+            "tmp_size": self.tmp_size, "medium": self.medium, "cmdline": env.get("bootargs", ""),
+            "kernel_nvme": self.kernel_nvme, "furnish": not self.booted_before,
+            "squashfs_uuid": fstools.squashfs_uuid(self.squashfs), "overlay_source": f"/dev/{rw}",
+            "fw_env": "" if broken_defaults else images.router_env_config(self.medium),
+            "volumes": images.VOLUMES, "compatible": compatible, "model": "Banana Pi BPI-R4",
+            "bootconf": env.get("bootconf", ""), "mmc": mmc, "fit": fit, "nodes": nodes,
+            "nvme": [self.device(f"nvme{index}", f"nvme{index}n1", **asdict(disk))
+                     for index, disk in enumerate(self.disks)],
+        }
+
+    def power_on(self, env):
+        """Start process 1 in its namespaces and wait for its report."""
+        spec = self.folder / "power-on.json"
+        spec.write_text(json.dumps(self.describe(env)))
+        program = [shutil.which("unshare", path=parts.SEARCH_PATH), "--mount", "--pid", "--uts", "--net", "--fork",
+                   "--kill-child=SIGKILL", shutil.which("python3"), str(parts.HERE / "inside.py"), str(spec)]
+        self.power = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      start_new_session=True, preexec_fn=die_with_parent)
+        line = read_line(self.power.stdout, BOOT_SECONDS)
+        if not line:
+            self.power.kill()
+            raise BootError(self.power.communicate()[1].decode(errors="replace"))
+        report = json.loads(line)
+        self.console = report["console"]
+        if report["outcome"] == "hang":
+            raise Hang("\n".join(self.console))
+        if report["outcome"] == "panic":
+            raise Panic("\n".join(self.console))
+        if report["outcome"] != "up":
+            raise BootError("\n".join([*self.console, report["trouble"]]))
+        self.pid = report["pid"]
+        self.space = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY)
+        for stream in (self.power.stdout, self.power.stderr):
+            stream.close()
+
+    def stopped(self):
+        """Return None while the router is on, else ``reboot``, ``poweroff`` or ``killed`` for what ended it."""
+        if self.power is None or self.power.poll() is None:
+            return None
+        return {REBOOT: "reboot", POWER_OFF: "poweroff"}.get(self.power.returncode, "killed")
+
+    def wait_stopped(self, timeout=30):
+        """Wait until the router has stopped by itself and return :meth:`stopped`; :class:`Timeout` otherwise."""
+        try:
+            self.power.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"the router is still on after {timeout} s") from None
+        return self.stopped()
+
+    def kill_all(self):
+        """End every process in the router at once."""
+        if self.power is None:
+            return
+        if self.pid is not None and self.power.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        try:
+            self.power.wait(10)
+        except subprocess.TimeoutExpired:
+            self.power.kill()
+            self.power.wait()
+        for command in self.running:
+            command.process.wait()
+            if command.terminal >= 0:
+                command.hang_up()
+        self.running.clear()
+        self.power, self.pid = None, None
+
+    def release_devices(self):
+        """Let the last reference to the mounts go, then the loop devices."""
+        if self.space is not None:
+            os.close(self.space)
+            self.space = None
+        failed = []
+        for name, loop in list(self.loops.items()):
+            try:
+                loop.detach()
+            except TimeoutError as problem:
+                failed.append(str(problem))
+            del self.loops[name]
+        if failed:
+            raise BootError("; ".join(failed))
+
+    def off(self):
+        """Switch off after everything was written; no error when it is off."""
+        self.kill_all()
+        self.release_devices()
+
+    def reboot(self):
+        """Sync, switch off, boot."""
+        self.sync()
+        self.off()
+        return self.boot()
+
+    def power_cut(self):
+        """Take the power away: every process ends, and only what the disks have at that moment stays.
+
+        The images are copied before the kernel writes back what its caches hold, and the copies become the disks.
+        """
+        self.kill_all()
+        for name in self.loops:
+            if name != "root":
+                subprocess.run(["cp", "--sparse=always", self.image(name), f"{self.image(name)}.cut"], check=True)
+        try:
+            self.release_devices()
+        finally:
+            for path in self.images.glob("*.img.cut"):
+                path.rename(path.with_suffix(""))
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def start(self, command, *, env=None, input=None, terminal=False):
+        """Start a command (text for the router's shell, or a list) and return a :class:`Running`.
+
+        ``terminal`` gives it a terminal of its own instead of files; ``input`` is its standard input otherwise.
+        """
+        if self.pid is None:
+            raise BootError("the router is off")
+        self.command_number += 1
+        words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+        variables = {"PATH": ROUTER_PATH, "HOME": "/root", "TERM": "linux", "USER": "root", **(env or {})}
+        reading, writing = os.pipe()
+        master, streams, files = self.streams(input, terminal)
+        line = [str(self.parts["standins"] / "bin/enter"), str(self.pid), str(writing), "1" if terminal else "0", *words]
+        try:
+            process = subprocess.Popen(line, env=variables, pass_fds=[writing], start_new_session=True, cwd="/",
+                                       stdin=streams[0], stdout=streams[1], stderr=streams[2])
+        finally:
+            os.close(writing)
+            for stream in set(streams):
+                os.close(stream)
+        with os.fdopen(reading) as report:
+            pid = report.readline().strip()
+        if not pid:
+            raise BootError(f"the router could not be entered: {process.wait()}")
+        running = Running(process, int(pid), files, master)
+        self.running.append(running)
+        return running
+
+    def streams(self, input, terminal):
+        """Return (terminal or -1, three descriptors, names of the output files) for a command."""
+        if terminal:
+            master, slave = pty.openpty()
+            return master, (slave, slave, slave), (None, None)
+        base = self.folder / "output" / str(self.command_number)
+        files = (f"{base}.out", f"{base}.err")
+        source = "/dev/null"
+        if input is not None:
+            source = f"{base}.in"
+            Path(source).write_bytes(input if isinstance(input, bytes) else input.encode())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        return -1, (os.open(source, os.O_RDONLY), *[os.open(name, flags, 0o600) for name in files]), files
+
+    def run(self, command, timeout=60, *, env=None, input=None):
+        """Run a command to its end and return its :class:`Result`; :class:`Timeout` after ``timeout`` seconds."""
+        running = self.start(command, env=env, input=input)
+        try:
+            return running.wait(timeout)
+        finally:
+            self.running.remove(running)
+
+    def put(self, path, content, mode=0o644):
+        """Write a file on the live root, making the folders above it."""
+        name = shlex.quote(path)
+        folder = shlex.quote(os.path.dirname(path) or "/")
+        self.run(f"mkdir -p {folder} && cat > {name} && chmod {mode:o} {name}", input=content).ok()
+
+    def read(self, path):
+        """Return the text of a file on the live root."""
+        return self.run(f"cat {shlex.quote(path)}").ok().out
+
+    def exists(self, path):
+        """Tell whether a name is there on the live root, even as a link to nothing."""
+        name = shlex.quote(path)
+        return self.run(f"[ -e {name} ] || [ -L {name} ]").code == 0
+
+    def mounts(self):
+        """Return the router's mounts as (source, target, type, options)."""
+        with open(f"/proc/{self.pid}/mounts") as table:
+            return [tuple(line.split()[:4]) for line in table]
+
+    # -- disks ----------------------------------------------------------------------------------------------------
+
+    def sync(self):
+        """Write everything the router has written to its images; nothing to do when it is off."""
+        if self.pid is not None and self.stopped() is None:
+            self.run("sync").ok()
+        for loop in self.loops.values():
+            if loop.image != os.path.realpath(self.squashfs):
+                loop.flush()
+
+    def digests(self):
+        """Return {image: sha256} of every disk image, after a sync."""
+        self.sync()
+        return {path.stem: images.digest(path) for path in sorted(self.images.glob("*.img"))}
+
+    def fw_printenv(self):
+        """Return the U-Boot environment on the images, read by the real tool on the host; None when both are bad."""
+        self.sync()
+        return self.env_tool.all()
+
+
+def die_with_parent():
+    """Ask the kernel to end this process when the one that started it ends."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def read_line(stream, seconds):
+    """Return one line from a pipe, or what came until it closed or the time was up."""
+    line = b""
+    end = time.monotonic() + seconds
+    descriptor = stream.fileno()
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_NONBLOCK)
+    while not line.endswith(b"\n"):
+        if not select.select([descriptor], [], [], max(0, end - time.monotonic()))[0]:
+            break
+        piece = os.read(descriptor, 65536)
+        if not piece:
+            break
+        line += piece
+    return line

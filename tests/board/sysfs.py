@@ -1,0 +1,137 @@
+"""The synthetic /sys of the router: real folders under ``devices``, links under ``class``, as the kernel lays them out.
+
+Only what the board really has and a script may read is there. Partitions are added later by :file:`standin/refresh`.
+"""
+
+import os
+from pathlib import Path
+
+PHANDLES = {"spim-nand": b"\0\0\0\x31", "emmc": b"\0\0\0\x42", "sd": b"\0\0\0\x43"}
+PRESENT = {"nand": ("spim-nand", "emmc"), "emmc": ("spim-nand", "emmc"), "sd": ("spim-nand", "sd")}
+CHOSEN = {"nand": "spim-nand", "emmc": "emmc", "sd": "sd"}
+MTD = (("bl2", 0x200000), ("ubi", 0x7E00000))
+SOC = "platform/soc"
+
+
+def write(path, text):
+    """Write one attribute, making the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else f"{text}\n".encode())
+
+
+def link(path, target):
+    """Make a relative link from ``path`` to the existing ``target``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(os.path.relpath(target, path.parent))
+
+
+def add_block(sys, folder, device):
+    """Add a block device in ``folder`` and its links; ``device`` is a dictionary with name, number, bytes, logical."""
+    major, minor = device["number"]
+    write(folder / "dev", f"{major}:{minor}")
+    write(folder / "size", device["bytes"] // 512)
+    write(folder / "ro", int(device.get("read_only", False)))
+    write(folder / "removable", 0)
+    write(folder / "uevent", f"MAJOR={major}\nMINOR={minor}\nDEVNAME={device['name']}\nDEVTYPE=disk")
+    write(folder / "queue/logical_block_size", device.get("logical", 512))
+    write(folder / "queue/physical_block_size", device.get("logical", 512))
+    write(folder / "queue/rotational", 0)
+    (folder / "holders").mkdir()
+    link(sys / "class/block" / device["name"], folder)
+    link(sys / "block" / device["name"], folder)
+
+
+def add_nvme(sys, index, device):
+    """Add one NVMe disk behind its PCI address."""
+    pci = sys / "devices" / SOC / f"pci{device['pci'][:7]}" / device["pci"]
+    write(pci / "current_link_width", 1)
+    write(pci / "current_link_speed", "8.0 GT/s PCIe")
+    write(pci / "class", "0x010802")
+    controller = pci / "nvme" / f"nvme{index}"
+    write(controller / "serial", f"{device['serial']:<20}")
+    write(controller / "model", f"{device['model']:<40}")
+    write(controller / "firmware_rev", "1.0     ")
+    write(controller / "address", device["pci"])
+    write(controller / "state", "live")
+    write(controller / "transport", "pcie")
+    link(controller / "device", pci)
+    link(sys / "class/nvme" / f"nvme{index}", controller)
+    link(sys / "bus/pci/devices" / device["pci"], pci)
+    disk = controller / device["name"]
+    add_block(sys, disk, device)
+    link(disk / "device", controller)
+    write(disk / "wwid", f"eui.{device['serial']}")
+
+
+def add_mmc(sys, device):
+    """Add the SD card or the eMMC, or one of the eMMC's boot partitions."""
+    card = sys / "devices" / SOC / "11230000.mmc/mmc_host/mmc0/mmc0:0001"
+    if not (card / "type").exists():
+        write(card / "type", device["type"])
+        write(card / "name", device["card"])
+    disk = card / "block" / device["name"]
+    add_block(sys, disk, device)
+    link(disk / "device", card)
+
+
+def add_mtd(sys):
+    """Add the two MTD partitions of OpenWrt's layout."""
+    for index, (name, size) in enumerate(MTD):
+        folder = sys / "devices" / SOC / f"11001000.spi/mtd/mtd{index}"
+        for attribute, value in (("name", name), ("size", size), ("type", "nand"), ("erasesize", 0x20000),
+                                 ("flags", "0x0" if name == "bl2" else "0x400")):
+            write(folder / attribute, value)
+        link(sys / "class/mtd" / f"mtd{index}", folder)
+
+
+def add_ubi(sys, volumes):
+    """Add the UBI device and its volumes, a list of (name, bytes)."""
+    device = sys / "devices/virtual/ubi/ubi0"
+    write(device / "mtd_num", 1)
+    write(device / "eraseblock_size", 0x1F000)
+    write(device / "volumes_count", len(volumes))
+    link(sys / "class/ubi/ubi0", device)
+    for index, (name, size) in enumerate(volumes):
+        volume = device / f"ubi0_{index}"
+        write(volume / "name", name)
+        write(volume / "type", "static" if name == "fip" else "dynamic")
+        write(volume / "data_bytes", size)
+        write(volume / "reserved_ebs", -(-size // 0x1F000))
+        link(sys / "class/ubi" / f"ubi0_{index}", volume)
+
+
+def add_devicetree(sys, medium, compatible, model, bootconf):
+    """Add what U-Boot and the kernel say about the board; ``compatible`` is a list, most special first."""
+    base = sys / "firmware/devicetree/base"
+    write(base / "compatible", b"".join(text.encode() + b"\0" for text in compatible))
+    write(base / "model", model.encode() + b"\0")
+    chosen = base / "chosen"
+    for name in PRESENT[medium]:
+        write(chosen / f"rootdisk-{name}", PHANDLES[name])
+    write(chosen / "rootdisk", PHANDLES[CHOSEN[medium]])
+    write(chosen / "u-boot,version", b"U-Boot 2025.10-OpenWrt-r32071\0")
+    write(chosen / "u-boot,bootconf", bootconf.encode() + b"\0")
+
+
+def make(sys, spec):
+    """Fill ``sys`` for a power-on, without the NVMe disks, which come when their driver is loaded."""
+    sys = Path(sys)
+    for name in ("class/block", "class/nvme", "class/mtd", "class/ubi", "block", "fs/pstore", "module", "bus/pci/devices"):
+        (sys / name).mkdir(parents=True)
+    add_mtd(sys)
+    add_ubi(sys, spec["volumes"])
+    add_devicetree(sys, spec["medium"], spec["compatible"], spec["model"], spec["bootconf"])
+    for device in spec["mmc"]:
+        add_mmc(sys, device)
+    for device in spec["fit"]:
+        add_block(sys, sys / "devices/virtual/block" / device["name"], device)
+
+
+def load_nvme(sys, disks, as_module):
+    """Add the NVMe disks, as happens when the driver comes up."""
+    sys = Path(sys)
+    for index, device in enumerate(disks):
+        add_nvme(sys, index, device)
+    if as_module:
+        for name in ("nvme", "nvme_core"):
+            write(sys / "module" / name / "initstate", "live")

@@ -1,0 +1,187 @@
+"""The read-only root: a small but realistic OpenWrt tree as one squashfs image, built once for each kind of router."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .parts import HERE, cached, command, digest_of
+
+# Programs of the stock image that run as they are, through the hidden tree.
+STOCK_PROGRAMS = {
+    "/usr/sbin/mke2fs", "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/mkfs.f2fs", "/usr/sbin/fsck.f2fs",
+}
+PROGRAMS_OF_PACKAGES = {"sfdisk": "/usr/sbin/sfdisk"}
+# Packages of the stock image that the package manager lists beside those a test asks for.
+STOCK_PACKAGES = (
+    "base-files", "busybox", "e2fsprogs", "f2fsck", "fitblk", "fstools", "fwtool", "kernel", "libc", "mkf2fs", "mtd",
+    "procd", "ubi-utils", "ubox", "uboot-envtools", "ubus", "uci",
+)
+FOLDERS = (
+    "bin", "dev", "etc/config", "etc/init.d", "etc/rc.d", "etc/uci-defaults", "etc/modules-boot.d", "etc/modules.d",
+    "etc/hotplug.d/block", "lib/upgrade/keep.d", "lib/preinit", "lib/functions", "mnt", "overlay", "proc", "rom", "root",
+    "sbin", "srv", "sys", "tmp", "usr/bin", "usr/lib", "usr/libexec", "usr/sbin", "usr/share", "www", ".rig",
+)
+CONFIGS = {
+    "system": "config system\n\toption hostname 'OpenWrt'\n\toption timezone 'UTC'\n\toption ttylogin '0'\n",
+    "network": (
+        "config interface 'loopback'\n\toption device 'lo'\n\toption proto 'static'\n\tlist ipaddr '127.0.0.1/8'\n\n"
+        "config device\n\toption name 'br-lan'\n\toption type 'bridge'\n\tlist ports 'lan1'\n\tlist ports 'lan2'\n"
+        "\tlist ports 'lan3'\n\tlist ports 'sfp-lan'\n\n"
+        "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\tlist ipaddr '192.168.1.1/24'\n\n"
+        "config interface 'wan'\n\toption device 'sfp-wan'\n\toption proto 'dhcp'\n"
+    ),
+    "dhcp": "config dnsmasq\n\toption domainneeded '1'\n\toption local '/lan/'\n",
+    "firewall": "config defaults\n\toption input 'REJECT'\n\toption output 'ACCEPT'\n",
+    "dropbear": "config dropbear\n\toption enable '1'\n\toption PasswordAuth 'on'\n\toption Port '22'\n",
+}
+USERS = "root:x:0:0:root:/root:/bin/ash\ndaemon:*:1:1:daemon:/var:/bin/false\nnobody:*:65534:65534:nobody:/var:/bin/false\n"
+GROUPS = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n"
+EXTRA_FILES = 200
+EXTRA_BYTES = 16 << 10
+
+
+def kernel_release():
+    """Return the running kernel's release, which names the folder of the modules."""
+    return os.uname().release
+
+
+def write(root, path, text, mode=0o644):
+    """Write a file of the tree, making the folders above it."""
+    place = root / path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(text if isinstance(text, bytes) else text.encode())
+    place.chmod(mode)
+
+
+def link(root, path, target):
+    """Make a symbolic link of the tree."""
+    place = root / path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+def put_program(root, path, source):
+    """Copy a program into the tree."""
+    write(root, path, Path(source).read_bytes(), 0o755)
+
+
+def uses_apk(release):
+    """Tell whether this release's package manager is apk (since 25.12) and not opkg."""
+    return not release.startswith("24.")
+
+
+def add_busybox(root, parts, shell):
+    """Add BusyBox with every applet as a link, and the shell the test wants as ``/bin/sh``."""
+    put_program(root, "/bin/busybox", parts["busybox"] / "bin/busybox")
+    for path in (parts["busybox"] / "links").read_text().split():
+        if path == "/bin/sh" and shell == "dash":
+            put_program(root, path, parts["standins"] / "bin/launch")
+        else:
+            link(root, path, os.path.relpath("/bin/busybox", os.path.dirname(path)))
+
+
+def add_programs(root, parts, packages, release):
+    """Add the stock commands that are not BusyBox's, and those of the packages."""
+    for path in sorted(STOCK_PROGRAMS | {PROGRAMS_OF_PACKAGES[name] for name in packages if name in PROGRAMS_OF_PACKAGES}):
+        put_program(root, path, parts["standins"] / "bin/launch")
+    put_program(root, "/usr/sbin/fw_printenv", parts["envtools"] / "bin/fw_printenv")
+    link(root, "/usr/sbin/fw_setenv", "fw_printenv")
+    put_program(root, "/sbin/uci", parts["standins"] / "bin/uci")
+    commands = {"/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo"}
+    commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
+    if "block-mount" in packages:
+        commands["/sbin/block"] = "block"
+    for path, name in commands.items():
+        write(root, path, (HERE / "standin" / name).read_bytes(), 0o755)
+
+
+def add_package_records(root, packages, release):
+    """Write the records the package manager keeps of what is installed."""
+    for name in sorted({*STOCK_PACKAGES, *packages}):
+        if uses_apk(release):
+            write(root, f"/lib/apk/packages/{name}.list", f"/usr/lib/{name}\n")
+        else:
+            write(root, f"/usr/lib/opkg/info/{name}.control",
+                  f"Package: {name}\nVersion: 1-r1\nStatus: install user installed\nArchitecture: aarch64_cortex-a53\n")
+            write(root, f"/usr/lib/opkg/info/{name}.list", f"/usr/lib/{name}\n")
+
+
+def add_modules(root, packages, kernel_nvme):
+    """Write the kernel modules of kmod-nvme, unless the kernel has the driver built in, and a few others."""
+    folder = f"/lib/modules/{kernel_release()}"
+    for name in ("nls_utf8", "pwm-fan", "sfp", "mt7996e"):
+        write(root, f"{folder}/{name}.ko", name.encode() * 2000)
+    if "kmod-nvme" in packages and kernel_nvme == "module":
+        for name in ("nvme", "nvme-core"):
+            write(root, f"{folder}/{name}.ko", name.encode() * 3000)
+        write(root, "/etc/modules-boot.d/30-nvme", "nvme-core\nnvme\n")
+        link(root, "/etc/modules.d/30-nvme", "../modules-boot.d/30-nvme")
+
+
+def add_identity(root, release, board_name):
+    """Write the files that say which release and which board this is."""
+    write(root, "/etc/openwrt_release",
+          f"DISTRIB_ID='OpenWrt'\nDISTRIB_RELEASE='{release}'\nDISTRIB_REVISION='r32071-0000000000'\n"
+          "DISTRIB_TARGET='mediatek/filogic'\nDISTRIB_ARCH='aarch64_cortex-a53'\n"
+          f"DISTRIB_DESCRIPTION='OpenWrt {release} r32071-0000000000'\nDISTRIB_TAINTS=''\n")
+    write(root, "/etc/os-release",
+          f'NAME="OpenWrt"\nVERSION="{release}"\nID="openwrt"\nOPENWRT_BOARD="mediatek/filogic"\n'
+          f'OPENWRT_ARCH="aarch64_cortex-a53"\nOPENWRT_RELEASE="OpenWrt {release} r32071-0000000000"\n')
+    write(root, "/etc/board.json", '{"model": {"id": "%s", "name": "Banana Pi BPI-R4"}}\n' % board_name)
+
+
+def add_files(root, fstools_overlay_name):
+    """Write the rest: configuration, boot scripts, users, and enough small files to make a tree."""
+    for name, text in CONFIGS.items():
+        write(root, f"/etc/config/{name}", text, 0o600 if name in ("dropbear", "network") else 0o644)
+    write(root, "/etc/passwd", USERS)
+    write(root, "/etc/group", GROUPS)
+    write(root, "/etc/shadow", "root:::0:99999:7:::\nnobody:*:0:0:99999:7:::\n", 0o600)
+    write(root, "/etc/profile", "export PATH=/usr/sbin:/usr/bin:/sbin:/bin\n")
+    write(root, "/etc/rc.local", "exit 0\n")
+    write(root, "/etc/sysupgrade.conf", "## files and folders to keep over an upgrade, one in a line\n")
+    write(root, "/lib/upgrade/keep.d/base-files", "/etc/config/\n/etc/passwd\n/etc/fw_env.config\n")
+    write(root, "/sbin/init", "#!/bin/sh\n# stands for procd; process 1 of the bench is another program\n", 0o755)
+    write(root, "/sbin/procd", "#!/bin/sh\n", 0o755)
+    word = "fstools_overlay_name=" if fstools_overlay_name else "rootfs_data"
+    write(root, "/sbin/mount_root", b"\x7fELF mount_root\0rootfs_data\0" + word.encode() + b"\0", 0o755)
+    for name in ("boot", "dropbear", "fstab", "network", "system", "done"):
+        write(root, f"/etc/init.d/{name}", "#!/bin/sh /etc/rc.common\nSTART=50\nstart() {\n\treturn 0\n}\n", 0o755)
+        link(root, f"/etc/rc.d/S50{name}", f"../init.d/{name}")
+    write(root, "/etc/rc.common", (HERE / "standin" / "rc.common").read_bytes(), 0o755)
+    write(root, "/www/old/index.html", "<p>old</p>\n")
+    write(root, "/www/index.html", "<p>OpenWrt</p>\n")
+    for number in range(EXTRA_FILES):
+        text = f"{number} ".encode() * (EXTRA_BYTES // (len(str(number)) + 1))
+        write(root, f"/usr/share/rig/{number % 20:02}/file-{number}", text)
+    link(root, "/var", "tmp")
+    link(root, "/run", "/var/run")
+    link(root, "/etc/resolv.conf", "/tmp/resolv.conf")
+    link(root, "/etc/mtab", "/proc/mounts")
+    link(root, "/etc/localtime", "/tmp/localtime")
+    write(root, "/bin/su-like", "#!/bin/sh\n", 0o4755)
+
+
+def make_image(folder, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name):
+    """Build ``folder/root.squashfs``."""
+    root = folder / "root"
+    for name in FOLDERS:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    (root / "root").chmod(0o700)
+    add_busybox(root, parts, shell)
+    add_programs(root, parts, packages, release)
+    add_package_records(root, packages, release)
+    add_modules(root, packages, kernel_nvme)
+    add_identity(root, release, board_name)
+    add_files(root, fstools_overlay_name)
+    command(["mksquashfs", root, folder / "root.squashfs", "-comp", "gzip", "-b", "256k", "-all-root", "-no-progress",
+             "-noappend"])
+    shutil.rmtree(root)
+
+
+def squashfs(parts, **kind):
+    """Return the path of the read-only root image for this kind of router, building it when it is new."""
+    pieces = [HERE / "tree.py", *sorted((HERE / "standin").iterdir()), repr(sorted(kind.items())), kernel_release()]
+    key = digest_of(*pieces, *[str(folder) for folder in parts.values()])
+    return cached("root", key, lambda folder: make_image(folder, parts, **kind)) / "root.squashfs"
