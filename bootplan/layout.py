@@ -1,0 +1,38 @@
+"""Where the partitions of a disk lie: sizes become places, in whole mebibytes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bootplan.plan import Partition
+
+MIB = 2**20
+FIRST_MIB = 1  # the first MiB holds the partition table; 1 MiB is also the alignment fdisk and sfdisk use
+LAST_MIB = 1  # the last MiB holds the backup table
+SMALLEST_REST_MIB = 64  # a disk that leaves less for `rest` is too small
+
+
+@dataclass(frozen=True)
+class Place:
+    """One partition on its disk: *number* from 1, *start_mib* from the disk's beginning; no size means the rest."""
+
+    number: int
+    name: str
+    start_mib: int
+    size_mib: int | None
+
+
+def lay_out(partitions: Iterable[Partition]) -> tuple[Place, ...]:
+    """The partitions one behind the other; only the last one may be without a size (a rule sees to it)."""
+    places = []
+    start = FIRST_MIB
+    for number, partition in enumerate(partitions, start=1):
+        size = None if partition.size_bytes is None else partition.size_bytes // MIB
+        places.append(Place(number, partition.name, start, size))
+        start += size or 0
+    return tuple(places)
+
+
+def smallest_disk_mib(places: tuple[Place, ...]) -> int:
+    """The size of the smallest disk that holds *places* and both partition tables."""
+    last = places[-1]
+    return last.start_mib + (SMALLEST_REST_MIB if last.size_mib is None else last.size_mib) + LAST_MIB

@@ -1,0 +1,49 @@
+"""The script's text: one template around a generated page and the constant library."""
+
+import hashlib
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bootplan import __version__
+from bootplan.assets import TEMPLATES
+from bootplan.shell import Verbatim, comment, name_of, quote, words
+from bootplan.steps import Program
+
+
+def library() -> str:
+    """The shell library: the files of templates/lib in the order of their names, the same in every script."""
+    files = sorted((TEMPLATES / "lib").glob("*.sh"))
+    return "\n".join(_without_directives(path.read_text(encoding="utf-8")) for path in files)
+
+
+def render(program: Program) -> str:
+    """The script of *program*; the same program gives the same bytes."""
+    text = library()
+    template = _environment().get_template("script.sh.j2")
+    return template.render(
+        program=program,
+        version=__version__,
+        library=Verbatim(text),
+        library_sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        finalize=quote,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(words=words, comment=comment, name=name_of)
+    return environment
+
+
+def _without_directives(text: str) -> str:
+    """A library file without its first line, the directive for ShellCheck: a script has its own."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith("# shellcheck "):
+        raise ValueError(f"a library file begins with its directive for ShellCheck, not with {first!r}")
+    return rest

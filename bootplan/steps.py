@@ -1,0 +1,266 @@
+"""What the script does, as data: a plan becomes actions, an action is a list of calls in order.
+
+Python decides what can be known from the plan; the library in templates/lib decides what only the router
+knows. A step calls one function of that library with literal arguments.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bootplan.board import Board, BootMedium
+from bootplan.document import Document, Path
+from bootplan.layout import MIB, Place, lay_out, smallest_disk_mib
+from bootplan.packages import needed
+from bootplan.plan import DEFAULT_PANIC_SECONDS, DEFAULT_ROOTWAIT_SECONDS, Nvme, Partition, Plan
+
+# An overlay of this name exists nowhere: fstools then leaves the root as the kernel mounted it.
+NO_OVERLAY = "fstools_overlay_name=none"
+
+_CONTENT = {"extroot-overlay": "overlay", "extroot-pivot": "root", "cmdline": "root"}
+_TARGET = {"extroot-overlay": "/overlay", "extroot-pivot": "/"}
+_PROOF = {  # package -> the look that shows it is there
+    "kmod-nvme": ("need_module", "nvme"),
+    "block-mount": ("need_command", "block"),
+    "sfdisk": ("need_command", "sfdisk"),
+    "e2fsprogs": ("need_command", "mkfs.ext4"),
+    "mkf2fs": ("need_command", "mkfs.f2fs"),
+    "uboot-envtools": ("need_command", "fw_setenv"),
+}
+
+Call = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call on the router: a function of templates/lib and its arguments, in order.
+
+    *origin* is the path of what the user wrote and the step comes from; *line* is its line in the plan.
+    """
+
+    title: str
+    call: Call
+    origin: Path
+    line: int
+
+
+@dataclass(frozen=True)
+class Action:
+    """A list of steps under one name; *numbered* when each step is announced to the reader."""
+
+    name: str
+    summary: str
+    steps: tuple[Step, ...]
+    numbered: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything a script is made from: the plan's file, its facts and its actions."""
+
+    source: str
+    source_sha256: str
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One partition of the plan, with all that a step on it needs to know."""
+
+    medium: str
+    disk: str
+    place: Place
+    partition: Partition
+    path: Path
+
+    @property
+    def on_disk(self) -> Call:
+        return self.disk, self.place.number
+
+
+def program(plan: Plan, board: Board, document: Document) -> Program:
+    """The program of a plan that all rules accept."""
+    parts = tuple(_parts(plan))
+    steps = _Steps(plan, board, document, parts)
+    actions = (
+        steps.action("who", "Is this the router the plan was written for?", steps.who()),
+        steps.action("look", "What must be true before anything is changed.", steps.look()),
+        steps.action("install", "From the system on the boot medium to the one of the plan.", steps.install(), True),
+        steps.action("status", "Is everything where the plan wants it?", steps.status()),
+        steps.action("saved_env", "Is that file a saved environment of this router?", steps.saved_env()),
+    )
+    calls = json.dumps([[step.call for step in action.steps] for action in actions])
+    facts = (
+        ("plan_name", plan.name),
+        ("plan_digest", hashlib.sha256(calls.encode()).hexdigest()[:16]),
+        ("plan_medium", plan.boot.medium),
+    )
+    model = board.models[plan.board.model]
+    return Program(
+        source=document.name.rpartition("/")[2],
+        source_sha256=hashlib.sha256(document.text.encode()).hexdigest(),
+        title=f"{plan.name}: OpenWrt {plan.firmware.release} on a {model.title}, booted from {plan.boot.medium}",
+        facts=facts,
+        actions=actions,
+    )
+
+
+def disk_id(medium: Nvme) -> str:
+    """How the library names a disk: by serial number, or by PCI address when it has none."""
+    return f"serial:{medium.serial}" if medium.serial else f"pci:{medium.pci}"
+
+
+def bootargs(plan: Plan, medium: BootMedium) -> tuple[str, str]:
+    """The kernel command line before and behind root=PARTUUID=..., for root method `cmdline`.
+
+    All stock arguments of the medium stay, but those that name the stock root; the waiting ends, so that a
+    missing disk leads to a panic and a restart instead of an endless wait (rootwait=SECONDS: Linux 6.6,
+    commit 45071e1c2897).
+    """
+    stock = [word for word in medium.bootargs.split() if word != "rootwait" and not word.startswith("root=")]
+    root = plan.root
+    found = plan.find_partition(root.partition or "")
+    filesystem = found[2].filesystem if found else "ext4"
+    behind = [
+        f"rootfstype={filesystem}",
+        f"rootwait={DEFAULT_ROOTWAIT_SECONDS if root.rootwait is None else root.rootwait}",
+        f"panic={DEFAULT_PANIC_SECONDS if root.panic is None else root.panic}",
+        NO_OVERLAY,
+        *root.arguments,
+    ]
+    return " ".join(stock), " ".join(behind)
+
+
+def _parts(plan: Plan) -> Iterator[_Part]:
+    for name, medium in plan.media.items():
+        if isinstance(medium, Nvme):
+            places = lay_out(medium.partitions)
+            for index, (place, partition) in enumerate(zip(places, medium.partitions, strict=True)):
+                yield _Part(name, disk_id(medium), place, partition, ("media", name, "partitions", index))
+
+
+class _Steps:
+    """The steps of one plan; each method yields those of one action as (title, call, origin)."""
+
+    def __init__(self, plan: Plan, board: Board, document: Document, parts: tuple[_Part, ...]) -> None:
+        self._plan, self._board, self._document, self._parts = plan, board, document, parts
+        self._medium = board.media[plan.boot.medium]
+        self._release = board.releases[plan.firmware.release]
+        self._root = next((part for part in parts if part.partition.name == plan.root.partition), None)
+        self._mounts = tuple(part for part in parts if part.partition.mount)
+
+    def action(self, name: str, summary: str, steps: Iterator[tuple[str, Call, Path]], numbered: bool = False) -> Action:
+        """An action whose steps know the line of the plan they come from."""
+        made = (Step(title, call, origin, self._document.span(origin).line) for title, call, origin in steps)
+        return Action(name, summary, tuple(made), numbered)
+
+    def who(self) -> Iterator[tuple[str, Call, Path]]:
+        plan, board, medium = self._plan, self._board, self._medium
+        names = board.models[plan.board.model].names[plan.firmware.release]
+        yield "the board", ("need_board", board.soc, *names), ("board", "model")
+        release, pattern, manager = plan.firmware.release, self._release.version_pattern, self._release.package_manager
+        yield "the release", ("need_release", release, pattern, board.target, manager), ("firmware", "release")
+        yield "the layout", ("need_layout",), ("firmware",)
+        switch = ("need_medium", plan.boot.medium, medium.rootdisk, medium.switch, medium.menu_title)
+        yield "the boot medium", switch, ("boot", "medium")
+
+    def look(self) -> Iterator[tuple[str, Call, Path]]:
+        plan = self._plan
+        yield "the router", ("plan_who",), ("board",)
+        if plan.board.ram:
+            yield "the memory", ("need_memory", plan.board.ram // MIB), ("board", "ram")
+        yield "stock commands", ("need_stock_commands",), ("firmware",)
+        for package in needed(plan, self._board):
+            proof = _PROOF.get(package.name, ("need_package",))
+            yield f"package {package.name}", (*proof, package.name), package.origin_path
+        yield "all packages", ("no_package_missing", self._release.package_manager), ("packages",)
+        yield from self._look_at_disks()
+        if self._root:
+            place = (*self._root.on_disk, _CONTENT[plan.root.method])
+        else:
+            place = ("none", 0, "internal")
+        yield "the running system", ("need_system", *place), ("root",)
+        targets = [part.partition.mount for part in self._mounts]
+        if self._root:
+            targets = ["/", "/overlay", *targets]
+        yield "the mounts at boot", ("need_fstab", *targets), ("root", "method")
+        if plan.root.method == "cmdline":
+            yield from self._look_at_cmdline()
+
+    def _look_at_disks(self) -> Iterator[tuple[str, Call, Path]]:
+        for name, medium in self._plan.media.items():
+            if isinstance(medium, Nvme):
+                size = smallest_disk_mib(lay_out(medium.partitions))
+                yield f"disk {name}", ("need_disk", disk_id(medium), size), ("media", name)
+                if medium.serial and medium.pci:
+                    yield f"place of {name}", ("need_pci", disk_id(medium), medium.pci), ("media", name, "pci")
+
+    def _look_at_cmdline(self) -> Iterator[tuple[str, Call, Path]]:
+        plan, medium = self._plan, self._medium
+        yield "NVMe in the kernel", ("need_nvme_builtin",), ("firmware", "kernel")
+        reason = "rootwait=SECONDS is unknown to it, so a missing disk would hang the router for ever"
+        yield "the kernel's age", ("need_kernel", 6, 6, reason), ("root", "rootwait")
+        yield "fstools", ("need_overlay_switch",), ("root", "method")
+        configured = "no" if plan.board.model in self._release.env_config_missing_on else "yes"
+        wanted = medium.environment.required
+        yield (
+            "the environment",
+            ("need_env", plan.boot.medium, medium.menu_title, configured, *wanted),
+            ("boot", "medium"),
+        )
+
+    def install(self) -> Iterator[tuple[str, Call, Path]]:
+        for name, medium in self._plan.media.items():
+            if isinstance(medium, Nvme):
+                table = [
+                    word
+                    for place in lay_out(medium.partitions)
+                    for word in (place.name, place.start_mib, "rest" if place.size_mib is None else place.size_mib)
+                ]
+                path = ("media", name, "partitions")
+                yield f"partition table of {name}", ("partition_disk", disk_id(medium), *table), path
+        for part in self._parts:
+            role = _CONTENT[self._plan.root.method] if part is self._root else "data"
+            kind, label = part.partition.filesystem, part.partition.name
+            call = ("make_filesystem", *part.on_disk, kind, label, role)
+            yield f"file system of {label}", call, (*part.path, "filesystem")
+        for part in self._mounts:
+            section = f"bootplan_{part.medium.replace('-', '_')}_{part.place.number}"
+            call = ("mount_at_boot", section, part.partition.mount, *part.on_disk, part.partition.name)
+            yield f"{part.partition.name} at {part.partition.mount}", call, (*part.path, "mount")
+        if self._root:
+            yield from self._install_root(self._root)
+
+    def _install_root(self, root: _Part) -> Iterator[tuple[str, Call, Path]]:
+        method, path = self._plan.root.method, ("root", "method")
+        kind, label = root.partition.filesystem, root.partition.name
+        before, behind = bootargs(self._plan, self._medium)
+        if method == "cmdline":
+            yield "a copy of the environment", ("save_env", before), path
+        copy = ("copy_system", *root.on_disk, kind, label, _CONTENT[method], root.place.size_mib or 0)
+        yield f"the system on {label}", copy, ("root", "partition")
+        if method == "cmdline":
+            call = ("root_from_cmdline", *root.on_disk, self._medium.bootargs, before, behind)
+            yield f"root on {label}, by the kernel's command line", call, path
+        else:
+            yield f"root from {label}", ("root_from_disk", _TARGET[method], *root.on_disk, label), path
+
+    def status(self) -> Iterator[tuple[str, Call, Path]]:
+        yield "the router", ("tell_router",), ("board",)
+        method = self._plan.root.method
+        if self._root:
+            kind, label = self._root.partition.filesystem, self._root.partition.name
+            call = ("tell_root", method, _CONTENT[method], *self._root.on_disk, kind, label)
+            yield "root", call, ("root",)
+        else:
+            yield "root", ("tell_root_internal",), ("root",)
+        for part in self._mounts:
+            yield part.partition.name, ("tell_mount", part.partition.mount, *part.on_disk), (*part.path, "mount")
+
+    def saved_env(self) -> Iterator[tuple[str, Call, Path]]:
+        medium = self._medium
+        call = ("need_saved_env", medium.menu_title, *medium.environment.required)
+        yield "the saved environment", call, ("boot", "medium")

@@ -1,0 +1,153 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: saying, running, stopping ------------------------------------------------------
+#
+# Every action is walked twice. In the first walk (phase=look) each verb only looks, and tells by
+# `refuse` what it cannot accept; nothing is written anywhere but in RAM. Only when nothing was refused
+# does the second walk (phase=change) begin, and even there run() shows what it would do unless
+# --apply was given. Functions are never called in a condition: that would switch `set -e` off in them.
+
+apply=no                  # yes with --apply
+wipe=''                   # what --wipe named: a disk's serial number, or its PCI address
+recopy=no                 # yes with --recopy
+console=no                # yes with --console
+json=no                   # yes with --json
+phase=look                # look | change
+refusals=0                # how many reasons not to begin were told
+changes=0                 # how many changes were made, or shown in a rehearsal
+at=''                     # the step under way
+ended=no                  # yes when an action came to its end, whatever it had to say
+boots='as before'         # what a power-on would start if we stopped here
+log=/tmp/bootplan.log     # RAM: gone after a reboot
+lock=/var/lock/bootplan.lock
+newline='
+'
+work=''                   # our own folder in RAM: lists and mount points
+
+say() { # TEXT... - one line for the reader and for the log
+    printf '%s\n' "$*" >>"$log" || true
+    # The terminal may be gone (a dropped SSH session). Then go on without it, and let the first line
+    # into the void also flush what the shell still holds back for the dead one.
+    printf '%s\n' "$*" 2>/dev/null || { exec >/dev/null 2>&1; printf '\n'; }
+}
+
+note() { # TEXT... - something worth knowing that stops nothing
+    say "note: $*"
+}
+
+refuse() { # TEXT... - a reason not to begin; the first walk goes on, so that all reasons are told at once
+    say "refused: $*"
+    refusals=$((refusals + 1))
+    # In the second walk the router is not what it was a moment ago: stop where we are.
+    [ "$phase" = look ] || exit 1
+}
+
+stop_if_refused() { # - ends here with 3 if anything was refused
+    [ "$refusals" -gt 0 ] || return 0
+    say "nothing was changed"
+    exit 3
+}
+
+fail() { # TEXT... - a step did not do what it should; the EXIT trap says what state that leaves
+    say "failed: $*"
+    exit 1
+}
+
+step() { # NUMBER TOTAL TITLE - what the next call is about
+    at=$3
+    [ "$phase" = look ] || say "[$1/$2] $3"
+}
+
+so() { # TEXT... - this is already as the plan says
+    say "  already so: $*"
+}
+
+run() { # COMMAND [ARGUMENT]... - the only way anything is changed: shown, then done unless this is a rehearsal
+    local line
+    line=$(as_typed "$@")
+    say "  + $line"
+    changes=$((changes + 1))
+    [ "$apply" = yes ] || return 0
+    "$@" >>"$log" 2>&1
+}
+
+as_typed() { # WORD... - the words as one could type them
+    local word line=''
+    for word; do
+        case $word in
+            '' | *[!A-Za-z0-9_./:=,@%+-]*)
+                word=$(printf '%s' "$word" | sed "s/'/'\\\\''/g")
+                word="'$word'"
+                ;;
+            *) ;;
+        esac
+        line="$line $word"
+    done
+    printf '%s' "${line# }"
+}
+
+write_file() { # FILE TEXT - the file holds TEXT and a newline, wholly or not at all
+    printf '%s\n' "$2" >"$1.new"
+    fsync "$1.new"
+    mv "$1.new" "$1"
+    sync
+}
+
+begin() { # - log, lock and our folder in RAM
+    local free=0
+    free=$(room_in /tmp)
+    if [ "$free" -lt 8192 ]; then
+        printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2
+        exit 3
+    fi
+    mkdir -p "${lock%/*}"
+    if ! touch "$lock" "$log" 2>/dev/null; then
+        printf 'refused: %s or %s cannot be written; is this run as root?\n' "$lock" "$log" >&2
+        exit 3
+    fi
+    # The descriptor stays open until we end; a second run gets no lock on it.
+    exec 9>>"$lock"
+    if ! flock -n 9; then
+        printf 'refused: another run of this script is under way; its log is %s\n' "$log" >&2
+        exit 3
+    fi
+    work=$(mktemp -d /tmp/bootplan.XXXXXX)
+    printf '%s\n' "---- $plan_name: $*" >>"$log"
+    trap at_exit EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap '' HUP PIPE # a dropped connection stops nothing
+}
+
+room_in() { # FOLDER - KiB free in the file system that holds it
+    local table
+    table=$(df -k "$1")
+    printf '%s\n' "$table" | awk 'END { print $(NF - 2) }'
+}
+
+at_exit() { # - the last words
+    local code=$?
+    trap - EXIT
+    set +e
+    if_mounted_unmount "$work/look" "$work/target" "$work/root" "$work/merged"
+    rm -rf "$work"
+    case $code/$ended in
+        0/* | 2/* | 3/* | */yes) ;;
+        *)
+            say "stopped in step '$at' (status $code); the next power-on starts the router $boots"
+            say "the log is $log; the same command again goes on from here"
+            case $code in
+                130 | 143) ;;
+                *) code=1 ;;
+            esac
+            ;;
+    esac
+    exit "$code"
+}
+
+if_mounted_unmount() { # FOLDER... - only our own folders under $work are ever named here
+    local folder
+    for folder; do
+        grep -q " $folder " /proc/mounts || continue
+        umount "$folder"
+    done
+}

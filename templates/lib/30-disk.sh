@@ -1,0 +1,303 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: disks and partition tables -----------------------------------------------------
+#
+# A disk is named by what does not change: serial:TEXT or pci:ADDRESS. What a disk holds is lost only
+# when it is blank, when an unfinished run of this very plan wrote its mark there, or with --wipe.
+#
+# $work/DISK.had     the partitions found before any change   each line: number start size uuid name
+# $work/DISK.wanted  the partitions of the plan                each line: number start size name
+# Start and size are in the disk's own sectors, as sfdisk counts them.
+
+wipe_named=no # yes when --wipe names a disk of this plan
+
+disk_named() { # DISK - the kernel's names of the disks that are DISK, one a line
+    local entry have
+    for entry in /sys/class/block/nvme*; do
+        [ -e "$entry/device/serial" ] || continue # a partition is no device of its own
+        have=''
+        case $1 in
+            serial:*) read -r have <"$entry/device/serial" || true ;;
+            *) read -r have <"$entry/device/address" || true ;;
+        esac
+        [ "$have" != "${1#*:}" ] || printf '%s\n' "${entry##*/}"
+    done
+}
+
+disks_here() { # - every NVMe disk of this router, for a message
+    local entry serial model
+    for entry in /sys/class/block/nvme*; do
+        [ -e "$entry/device/serial" ] || continue
+        serial='' model=''
+        read -r serial <"$entry/device/serial" || true
+        read -r model <"$entry/device/model" || true
+        printf " %s serial '%s' (%s)" "${entry##*/}" "$serial" "$model"
+    done
+}
+
+need_disk() { # DISK MIB - exactly one disk here is DISK, and it holds MIB mebibytes or more
+    local names here size read_only
+    [ "$wipe" != "${1#*:}" ] || wipe_named=yes
+    names=$(disk_named "$1")
+    case $names in
+        '')
+            here=$(disks_here)
+            refuse "no disk here is '$1'; here are:${here:- none (is kmod-nvme loaded, does the M.2 link come up?)}"
+            return 0
+            ;;
+        *[!0-9a-z]*)
+            names=$(printf '%s' "$names" | tr '\n' ' ')
+            refuse "more than one disk is '$1': $names"
+            return 0
+            ;;
+        *) ;;
+    esac
+    read -r size <"/sys/class/block/$names/size"
+    size=$((size / 2048))
+    read_only=0
+    [ ! -e "/sys/class/block/$names/ro" ] || read -r read_only <"/sys/class/block/$names/ro"
+    if [ "$size" -lt "$2" ]; then
+        refuse "disk $names holds $size MiB, the plan needs $2 MiB"
+    elif [ "$read_only" != 0 ]; then
+        refuse "disk $names is read-only"
+    else
+        say "  disk $1 is $names, $size MiB"
+    fi
+}
+
+need_pci() { # DISK ADDRESS - that disk sits at that PCI address
+    local disk have=''
+    disk=$(disk_named "$1")
+    [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
+    read -r have <"/sys/class/block/$disk/device/address" || true
+    [ "$have" = "$2" ] || refuse "disk '$1' is at PCI address $have, the plan says $2"
+}
+
+need_wipe_to_fit() { # - --wipe, when given, names a disk of this plan
+    [ -z "$wipe" ] || [ "$wipe_named" = yes ] ||
+        refuse "--wipe names '$wipe', which is no disk of this plan"
+}
+
+partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and no others; MiB, and rest for what is left
+    local id=$1 disk had wanted numbers
+    disk=$(disk_named "$id")
+    [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
+    shift
+    wanted_partitions "$disk" "$@" >"$work/$disk.wanted"
+    if [ "$phase" = look ]; then
+        partitions_of "$disk" >"$work/$disk.had"
+    fi
+    had=$(cut -d ' ' -f 1-3,5- "$work/$disk.had")
+    wanted=$(cat "$work/$disk.wanted")
+    if [ "$had" = "$wanted" ]; then
+        [ "$phase" = look ] || so "partition table of $disk"
+        return 0
+    fi
+    if [ "$phase" = look ]; then
+        refuse_if_used "$disk"
+        refuse_if_openwrts "$disk"
+        refuse_unless_disposable "$disk" "$id" table
+        return 0
+    fi
+    numbers=$(numbers_to_make "$disk")
+    run write_mark "$disk" "table$numbers"
+    run write_table "$disk"
+    run write_mark "$disk" "${numbers# }"
+}
+
+sector_bytes() { # DISK - bytes of one sector as sfdisk counts them
+    cat "/sys/class/block/$1/queue/logical_block_size"
+}
+
+wanted_partitions() { # DISK [NAME START SIZE]... - the plan's partitions in this disk's sectors
+    local disk=$1 number=0 start size total bytes per_mib
+    shift
+    bytes=$(sector_bytes "$disk")
+    per_mib=$((1048576 / bytes))
+    read -r total <"/sys/class/block/$disk/size" # always in 512-byte sectors
+    total=$((total / 2048))
+    while [ "$#" -ge 3 ]; do
+        number=$((number + 1))
+        start=$2 size=$3
+        # The last MiB is the backup table's.
+        [ "$size" != rest ] || size=$((total - 1 - start))
+        printf '%s %s %s %s\n' "$number" $((start * per_mib)) $((size * per_mib)) "$1"
+        shift 3
+    done
+}
+
+partitions_of() { # DISK - what its table says; nothing when it has none, one line "other LABEL" when it is no GPT
+    local dump="$work/$1.dump" kind
+    sfdisk --dump "/dev/$1" >"$dump" 2>/dev/null || return 0
+    kind=$(sed -n 's/^label: //p' "$dump")
+    [ "$kind" = gpt ] || printf 'other %s\n' "$kind"
+    sed -n -e '/^\/dev\//!d' \
+        -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\),.* uuid=\([0-9A-Fa-f-]*\).*name="\(.*\)".*/\1 \2 \3 \4 \5/p;t' \
+        -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\),.* uuid=\([0-9A-Fa-f-]*\).*/\1 \2 \3 \4 /p;t' \
+        -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\).*/\1 \2 \3 - /p' "$dump"
+}
+
+kept_uuid() { # DISK START SIZE - the PARTUUID that a partition at this very place had before, or nothing
+    sed -n "s/^[0-9]* $2 $3 \\([0-9A-Fa-f-][0-9A-Fa-f-]*\\) .*/\\1/p" "$work/$1.had"
+}
+
+numbers_to_make() { # DISK - the planned partitions that were not at that place before, each with a blank before it
+    local number start size name uuid
+    while read -r number start size name; do
+        uuid=$(kept_uuid "$1" "$start" "$size")
+        [ -n "$uuid" ] || printf ' %s' "$number"
+    done <"$work/$1.wanted"
+}
+
+write_table() { # DISK - writes $work/DISK.wanted as a GPT and reads it back
+    local number start size name uuid have want
+    {
+        printf 'label: gpt\n'
+        while read -r number start size name; do
+            uuid=$(kept_uuid "$1" "$start" "$size")
+            case $uuid in
+                '' | -) ;;
+                *) uuid=", uuid=$uuid" ;;
+            esac
+            printf 'start=%s, size=%s%s, name="%s"\n' "$start" "$size" "$uuid" "$name"
+        done <"$work/$1.wanted"
+    } >"$work/$1.sfdisk"
+    sfdisk --wipe always --wipe-partitions never "/dev/$1" <"$work/$1.sfdisk"
+    partitions_of "$1" >"$work/$1.now"
+    have=$(cut -d ' ' -f 1-3,5- "$work/$1.now")
+    want=$(cat "$work/$1.wanted")
+    [ "$have" = "$want" ] || fail "the partition table of $1 does not read back as it was written"
+    while read -r number start size name; do
+        wait_for_node "/dev/$1p$number"
+    done <"$work/$1.wanted"
+}
+
+wait_for_node() { # DEVICE - until the kernel shows it, ten seconds at most
+    local second
+    for second in 1 2 3 4 5 6 7 8 9 10; do
+        [ ! -b "$1" ] || return 0
+        sleep 1
+    done
+    fail "$1 does not appear (waited $second s)"
+}
+
+users_of() { # BLOCK... - what uses these block devices (kernel names), for a message; nothing when nothing does
+    local block number holder
+    for block; do
+        read -r number <"/sys/class/block/$block/dev" || continue
+        awk -v number="$number" '$3 == number { printf " %s", $5 }' /proc/self/mountinfo
+        awk -v device="/dev/$block" '$1 == device { printf " swap" }' /proc/swaps
+        for holder in /sys/class/block/"$block"/holders/*; do
+            [ ! -e "$holder" ] || printf ' %s' "${holder##*/}"
+        done
+    done
+}
+
+blocks_of() { # DISK - the kernel names of a disk and of its partitions, on one line
+    local entry
+    printf '%s' "$1"
+    for entry in /sys/class/block/"$1"p*; do
+        [ ! -e "$entry/partition" ] || printf ' %s' "${entry##*/}"
+    done
+}
+
+refuse_if_used() { # DISK - nothing of it may be in use when its table changes
+    local blocks users
+    blocks=$(blocks_of "$1")
+    # shellcheck disable=SC2086 # kernel names, split on purpose
+    users=$(users_of $blocks)
+    [ -z "$users" ] || refuse "the partition table of $1 must change, but the disk is in use:$users"
+}
+
+refuse_if_openwrts() { # DISK - it must not carry what the router boots from, not even with --wipe
+    local names
+    names=$(sed -n 's/^[0-9]* [0-9]* [0-9]* [^ ]* \(bl2\|fip\|ubootenv\|factory\)$/\1/p' "$work/$1.had")
+    [ -z "$names" ] || refuse "disk $1 has partitions of a boot layout ($names); this script does not touch them"
+}
+
+refuse_unless_disposable() { # DISK ID WHAT - may what the disk holds be lost? WHAT is `table` or a partition's number
+    local mark word
+    [ "$wipe" != "${2#*:}" ] || return 0
+    mark=$(marked "$1")
+    case " $mark " in
+        *" $3 "*) return 0 ;;
+        *) ;;
+    esac
+    if [ "$3" = table ]; then
+        blank_disk "$1"
+        [ "$blank" = no ] || return 0
+    fi
+    list_disk "$1"
+    word=$(as_typed "${2#*:}")
+    refuse "disk $1 is not blank and is not as the plan wants it; look at the list above, and if nothing of it is needed add: --wipe $word"
+}
+
+list_disk() { # DISK - what it holds, as far as we can tell
+    local number start size uuid name kind bytes
+    bytes=$(sector_bytes "$1")
+    say "  disk $1 holds:"
+    while read -r number start size uuid name; do
+        if [ "$number" = other ]; then
+            say "    a partition table of kind '$start'"
+            continue
+        fi
+        probe "/dev/$1p$number" 0
+        say "    $number '$name', $((size * bytes / 1048576)) MiB: $kind '$label'"
+    done <"$work/$1.had"
+    if [ ! -s "$work/$1.had" ]; then
+        probe "/dev/$1" 0
+        say "    no partitions; at its beginning: $kind"
+    fi
+}
+
+blank_disk() { # DISK - sets blank=yes when it has no table and holds zeros wherever the plan or a boot sector would be
+    local disk=$1 total start bytes number rest
+    blank=no
+    [ ! -s "$work/$disk.had" ] || return 0
+    bytes=$(sector_bytes "$disk")
+    read -r total <"/sys/class/block/$disk/size"
+    blank_at "/dev/$disk" 0
+    [ "$blank" = yes ] || return 0
+    blank_at "/dev/$disk" $((total / 2048 - 1))
+    while [ "$blank" = yes ] && read -r number start rest; do
+        blank_at "/dev/$disk" $((start * bytes / 1048576))
+    done <"$work/$disk.wanted"
+}
+
+blank_at() { # DEVICE MIB - sets blank=yes when the one MiB there holds nothing but zeros
+    local left
+    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 2>/dev/null
+    left=$(bytes_not_zero "$work/head")
+    blank=no
+    [ "$left" -ne 0 ] || blank=yes
+}
+
+bytes_not_zero() { # FILE - how many
+    tr -d '\0' <"$1" >"$work/left"
+    wc -c <"$work/left"
+}
+
+# The mark says which parts of a disk were being made new when a run was cut off, so that the same
+# command again may go on without --wipe. It stands in the gap before the first partition, at 512 KiB,
+# one block, and only while something is unfinished.
+
+write_mark() { # DISK WHAT - WHAT: blank-separated `table` and numbers; empty takes the mark away
+    if [ -n "$2" ]; then
+        printf 'bootplan-unfinished %s %s\n' "$plan_digest" "$2" >"$work/mark"
+    else
+        printf '\0' >"$work/mark"
+    fi
+    dd if="$work/mark" of="/dev/$1" bs=4096 seek=128 count=1 conv=sync,notrunc,fsync 2>/dev/null
+}
+
+marked() { # DISK - what the mark of this very plan names, blank-separated; nothing when there is none
+    dd if="/dev/$1" of="$work/mark" bs=4096 skip=128 count=1 2>/dev/null
+    sed -n "1s/^bootplan-unfinished $plan_digest //p" "$work/mark"
+}
+
+unmark() { # DISK NUMBER - that partition is made
+    local number rest=''
+    for number in $(marked "$1"); do
+        [ "$number" = "$2" ] || rest="$rest $number"
+    done
+    write_mark "$1" "${rest# }"
+}

@@ -1,0 +1,219 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: file systems -------------------------------------------------------------------
+#
+# A stock image has neither blkid nor lsblk, so the few bytes that tell a file system are read here.
+# ext4: Documentation/filesystems/ext4/super.rst of Linux; f2fs: include/linux/f2fs_fs.h.
+
+kind='' # what probe() found: ext4, f2fs, blank, or a word for something else
+label='' # its label
+uuid=''  # its UUID
+
+probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
+    local magic extents
+    kind='' label='' uuid=''
+    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 2>/dev/null || true
+    [ -s "$work/head" ] || {
+        kind='nothing readable'
+        return 0
+    }
+    magic=$(bytes 1080 2)
+    if [ "$magic" = 53ef ]; then
+        extents=$(bytes 1120 1)
+        kind='ext2'
+        [ $((0x$extents & 0x40)) -eq 0 ] || kind=ext4
+        label=$(text_at 1144 16)
+        uuid=$(uuid_at 1128)
+        return 0
+    fi
+    magic=$(bytes 1024 4)
+    if [ "$magic" = 1020f5f2 ]; then
+        kind=f2fs
+        label=$(text_at 1148 512) # UTF-16; our labels are ASCII
+        uuid=$(uuid_at 1132)
+        return 0
+    fi
+    other_kind
+}
+
+other_kind() { # - sets kind for what is neither ext4 nor f2fs, from $work/head
+    local left
+    left=$(bytes_not_zero "$work/head")
+    if [ "$left" -eq 0 ]; then
+        kind=blank
+        return 0
+    fi
+    kind=$(bytes 0 8)
+    case $kind in
+        4c554b53babe*) kind=LUKS ;;
+        58465342*) kind=XFS ;;
+        68737173*) kind=squashfs ;;
+        d00dfeed*) kind='a FIT image or device tree' ;;
+        eb??904e54465320) kind=NTFS ;;
+        eb??904558464154) kind=exFAT ;;
+        *)
+            kind='data of a kind we do not know'
+            known_at 65600 5f42485266535f4d btrfs
+            known_at 4086 53574150535041434532 'swap space'
+            known_at 512 4c4142454c4f4e45 'an LVM volume'
+            known_at 4096 fc4e2ba9 'a RAID member'
+            known_at 82 4641543332 FAT32
+            known_at 54 46415431 FAT
+            ;;
+    esac
+}
+
+known_at() { # OFFSET BYTES WORD - sets kind to WORD when these bytes (in hex) stand at that place
+    local have
+    have=$(bytes "$1" $((${#2} / 2)))
+    [ "$have" != "$2" ] || kind=$3
+}
+
+bytes() { # OFFSET COUNT - of $work/head, in hex
+    hexdump -v -s "$1" -n "$2" -e '1/1 "%02x"' "$work/head"
+}
+
+text_at() { # OFFSET COUNT - of $work/head, without the NULs
+    dd if="$work/head" of="$work/text" bs=1 skip="$1" count="$2" 2>/dev/null
+    tr -d '\0\n' <"$work/text"
+}
+
+uuid_at() { # OFFSET - of $work/head, in the usual form
+    local hex
+    hex=$(bytes "$1" 16)
+    printf '%s' "$hex" | sed 's/\(........\)\(....\)\(....\)\(....\)\(.*\)/\1-\2-\3-\4-\5/'
+}
+
+make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that label; ROLE is overlay, root or data
+    local id=$1 disk node
+    disk=$(disk_named "$id")
+    [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
+    node=/dev/${disk}p$2
+    judge "$disk" "$2" "$3" "$4" "$5"
+    case $verdict in
+        keep)
+            [ "$phase" = look ] || so "$3 '$4' on $node"
+            return 0
+            ;;
+        make) ;;
+        *)
+            [ "$phase" = change ] || say "  partition $2 of $disk holds $verdict"
+            refuse_unless_disposable "$disk" "$id" "$2"
+            ;;
+    esac
+    if [ "$phase" = look ]; then
+        refuse_if_part_used "$disk" "$2"
+        return 0
+    fi
+    case $3 in
+        ext4) run mkfs.ext4 -q -F -L "$4" "$node" ;;
+        f2fs) run mkfs.f2fs -q -f -l "$4" "$node" ;;
+        *) fail "no way to make a file system of kind $3" ;;
+    esac
+    run check_filesystem "$disk" "$2" "$3" "$4"
+}
+
+judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, or what is in the way
+    local numbers place
+    verdict='make'
+    # New places in the table hold nothing to keep; the table's own check asked whether that may be.
+    numbers=$(numbers_to_make "$1")
+    case "$numbers " in *" $2 "*) return 0 ;; *) ;; esac
+    # An unfinished run of this plan was making it.
+    numbers=$(marked "$1")
+    case " $numbers " in *" $2 "*) return 0 ;; *) ;; esac
+    place=$(place_of "$1" "$2")
+    probe "/dev/$1" "${place% *}"
+    if [ "$kind" = blank ]; then
+        blank_at "/dev/$1" $((${place#* } - 1))
+        [ "$blank" = yes ] || verdict='data of a kind we do not know at its end'
+    elif [ "$kind/$label" != "$3/$4" ]; then
+        verdict="$kind '$label'"
+    elif [ "$5" = data ]; then
+        verdict=keep
+    else
+        judge_root "$1" "$2" "$3" "$5"
+    fi
+}
+
+judge_root() { # DISK NUMBER KIND METHOD - the file system is ours by kind and label; is what it holds a root that we made?
+    look_inside "$1" "$2" "$3"
+    case $inside in
+        'in use' | empty) verdict=keep ;;
+        unfinished) verdict='make' ;;
+        "complete $4")
+            verdict=keep
+            [ "$recopy" = no ] || verdict='a finished copy of the system'
+            ;;
+        complete*) verdict='a system copied by another root method' ;;
+        *) verdict=$inside ;;
+    esac
+}
+
+place_of() { # DISK NUMBER - where the plan puts that partition: first MiB, and the MiB behind its last one
+    local number start size name bytes
+    bytes=$(sector_bytes "$1")
+    while read -r number start size name; do
+        [ "$number" != "$2" ] ||
+            printf '%s %s' $((start * bytes / 1048576)) $(((start + size) * bytes / 1048576))
+    done <"$work/$1.wanted"
+}
+
+part_at() { # DISK NUMBER - the kernel's name of what stands there now: a table about to change may number it otherwise
+    local place entry start bytes
+    place=$(place_of "$1" "$2")
+    for entry in /sys/class/block/"$1"p*; do
+        [ -e "$entry/start" ] || continue
+        read -r start <"$entry/start" # in 512-byte sectors
+        [ "$start" -ne $((${place% *} * 2048)) ] || printf '%s' "${entry##*/}"
+    done
+}
+
+look_inside() { # DISK NUMBER KIND - sets inside: in use, empty, unfinished, complete METHOD, or what it holds instead
+    local part users file options=noload
+    part=$(part_at "$1" "$2")
+    users=$(users_of "$part")
+    inside='in use'
+    [ -z "$users" ] || return 0
+    [ "$3" = ext4 ] || options=norecovery # neither may write to the disk, not even to replay a journal
+    mkdir -p "$work/look"
+    inside="a $3 file system that cannot be mounted"
+    mount -t "$3" -o "ro,$options" "/dev/$part" "$work/look" 2>>"$log" || return 0
+    inside=empty
+    if [ -e "$work/look/.bootplan/state" ]; then
+        read -r inside <"$work/look/.bootplan/state" || true
+        touch -r "$work/look/.bootplan/state" "$work/copied"
+    else
+        for file in "$work/look"/* "$work/look"/.[!.]*; do
+            case $file in
+                */lost+found | */\* | */.\[!.\]\*) ;;
+                *) inside="files that this script did not put there (${file##*/})" ;;
+            esac
+        done
+    fi
+    umount "$work/look"
+}
+
+refuse_if_part_used() { # DISK NUMBER - what becomes a new file system must not be in use
+    local part users
+    part=$(part_at "$1" "$2")
+    [ -n "$part" ] || return 0
+    users=$(users_of "$part")
+    [ -z "$users" ] || refuse "$part must get a new file system, but it is in use:$users"
+}
+
+check_filesystem() { # DISK NUMBER KIND LABEL - reads back what mkfs wrote, then takes the number off the mark
+    probe "/dev/$1p$2" 0
+    [ "$kind/$label" = "$3/$4" ] || fail "/dev/$1p$2 reads back as '$kind' '$label', not as '$3' '$4'"
+    unmark "$1" "$2"
+}
+
+uuid_on() { # DISK NUMBER NAME - the UUID of the file system there; a word in its place while a rehearsal has none
+    local disk place
+    disk=$(disk_named "$1")
+    place=$(place_of "$disk" "$2")
+    probe "/dev/$disk" "${place% *}"
+    case $kind/$label in
+        "ext4/$3" | "f2fs/$3") printf '%s' "$uuid" ;;
+        *) printf 'UUID-OF-%s' "$3" ;;
+    esac
+}

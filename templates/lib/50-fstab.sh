@@ -1,0 +1,91 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: mounts at boot --------------------------------------------------------------------
+#
+# /etc/config/fstab, by UCI. All options of a step are staged in RAM and come into force with one commit,
+# which replaces the file by a rename: a power cut leaves the old file or the new one. For a root on
+# the disk fstools reads the fstab of the internal overlay, so this is written while running from there.
+
+need_fstab() { # TARGET... - nothing else is staged, and no other entry claims one of these mount points
+    local staged target section enabled
+    [ -w /etc/config ] || refuse "/etc/config cannot be written"
+    staged=$(uci -q changes fstab) || true
+    [ -z "$staged" ] || refuse "uncommitted changes in fstab; commit or revert them first (uci changes fstab)"
+    for target; do
+        for section in $(sections_for "$target"); do
+            enabled=$(uci -q get "fstab.$section.enabled") || enabled=1
+            case $section/$enabled in
+                bootplan_* | */0) ;;
+                *) refuse "fstab already mounts something at $target; disable it first: uci set fstab.$section.enabled=0; uci commit fstab" ;;
+            esac
+        done
+    done
+}
+
+sections_for() { # TARGET - the sections of fstab with that mount point, one a line
+    local all
+    all=$(uci -q show fstab) || return 0
+    printf '%s\n' "$all" | sed -n "s|^fstab\\.\\(.*\\)\\.target='$1'\$|\\1|p"
+}
+
+mount_at_boot() { # SECTION TARGET DISK NUMBER LABEL - from the next boot on that file system is mounted there
+    local id
+    [ "$phase" = change ] || return 0
+    id=$(uuid_on "$3" "$4" "$5")
+    stage "$1" mount target "$2" uuid "$id" enabled 1
+    commit_fstab
+}
+
+stage() { # SECTION TYPE [OPTION VALUE]... - stages what is not so yet
+    local section=$1 have
+    have=$(uci -q get "fstab.$1") || have=''
+    if [ "$have" != "$2" ]; then
+        [ -e /etc/config/fstab ] || run touch /etc/config/fstab
+        run uci set "fstab.$1=$2"
+    fi
+    shift 2
+    while [ "$#" -ge 2 ]; do
+        have=$(uci -q get "fstab.$section.$1") || have=''
+        if [ "$have" != "$2" ]; then
+            run uci set "fstab.$section.$1=$2"
+            staged=yes
+        fi
+        shift 2
+    done
+}
+
+staged=no # yes when something waits for commit_fstab
+
+commit_fstab() { # - brings what was staged into force, all of it at once, and reads the file back
+    if [ "$staged" = no ]; then
+        so "fstab"
+        return 0
+    fi
+    run uci commit fstab
+    run fsync /etc/config/fstab
+    run sync
+    staged=no
+}
+
+root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/overlay) or the whole root (/) from that partition
+    local disk id delay
+    [ "$phase" = change ] || return 0
+    disk=$(disk_named "$2")
+    see_system
+    if [ "$system_block" = "${disk}p$3" ]; then
+        so "the system was started from /dev/$system_block"
+        return 0
+    fi
+    id=$(uuid_on "$2" "$3" "$4")
+    # NVMe disks appear a moment after their driver was loaded: fstools tries once more after that many seconds.
+    delay=$(uci -q get 'fstab.@global[0].delay_root') || delay=0
+    if [ "$delay" -lt 15 ]; then
+        if uci -q get 'fstab.@global[0]' >/dev/null; then
+            stage '@global[0]' global delay_root 15
+        else
+            stage bootplan_global global delay_root 15
+        fi
+    fi
+    stage bootplan_root mount target "$1" uuid "$id" enabled 1
+    commit_fstab
+    [ "$apply" = no ] || boots="with ${disk}p$3 as $1"
+}

@@ -1,0 +1,190 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: the U-Boot environment --------------------------------------------------------------
+#
+# Two copies, each with a CRC; fw_setenv writes the older one, so a power cut leaves a whole one. It is
+# never erased: the MAC addresses live in it, and a tool that finds no valid copy would write defaults
+# that cannot start this board. Where it is comes from the medium the router was started from, and
+# /etc/fw_env.config has to say the same.
+
+env_copies=/etc/bootplan # where copies of the environment are kept
+
+need_env() { # MEDIUM TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
+    local title=$2 configured=$3 want='' have=''
+    locate_env "$1"
+    if [ ! -s "$work/fw_env.config" ]; then
+        refuse "no U-Boot environment found on $1"
+        return 0
+    fi
+    shift 3
+    want=$(env_places "$work/fw_env.config")
+    [ ! -e /etc/fw_env.config ] || have=$(env_places /etc/fw_env.config)
+    if [ -z "$have" ] && [ "$configured" = no ]; then
+        say "  this image brings no /etc/fw_env.config for this board; using the places found"
+    elif [ "$have" != "$want" ]; then
+        refuse "/etc/fw_env.config says '${have:-nothing}', the environment of this medium is at '$want'; make it anew: rm -f /etc/config/ubootenv /etc/fw_env.config; sh /rom/etc/uci-defaults/30_uboot-envtools"
+        return 0
+    fi
+    read_env
+    if [ "$env_state" != good ]; then
+        refuse "the U-Boot environment is $env_state; to keep the defaults of U-Boot: stop at its menu, 'env default -a', 'saveenv', then try again, or use --console"
+        return 0
+    fi
+    env_is_stock "$title" "$@"
+}
+
+locate_env() { # MEDIUM - writes $work/fw_env.config from what is on the live medium; empty when there is none
+    local entry name device='' second=''
+    : >"$work/fw_env.config"
+    if [ "$1" = nand ]; then
+        for entry in /sys/class/ubi/ubi*_*; do
+            [ -e "$entry/name" ] || continue
+            read -r name <"$entry/name"
+            [ "$name" != ubootenv ] || device=/dev/${entry##*/}
+            [ "$name" != ubootenv2 ] || second=/dev/${entry##*/}
+        done
+        [ -n "$device" ] && [ -n "$second" ] || return 0
+        printf '%s 0x0 0x1f000 0x1f000 1\n' "$device" "$second" >"$work/fw_env.config"
+    else
+        for entry in /sys/class/block/mmcblk0p*; do
+            ! grep -qs '^PARTNAME=ubootenv$' "$entry/uevent" || device=/dev/${entry##*/}
+        done
+        [ -n "$device" ] || return 0
+        printf '%s %s 0x40000 0x40000 1\n' "$device" 0x0 "$device" 0x40000 >"$work/fw_env.config"
+    fi
+}
+
+env_places() { # FILE - device, offset and size of each copy as that fw_env.config says, in one spelling, on one line
+    local device offset size rest
+    while read -r device offset size rest; do
+        case $device in '' | '#'*) continue ;; *) ;; esac
+        printf '%s %d %d ' "$device" "$((offset))" "$((size))"
+    done <"$1"
+}
+
+read_env() { # - the environment into $work/env, sorted as stored; sets env_state: good, or what is wrong with it
+    local lines
+    env_state=good
+    fw_printenv -c "$work/fw_env.config" >"$work/env" 2>"$work/env.err" || env_state='not readable'
+    if grep -qi 'bad crc\|default environment' "$work/env.err"; then
+        env_state='not valid (bad CRC)'
+    fi
+    # fw_setenv -s takes one line a variable and drops blanks before the value.
+    lines=$(grep -cv '^[^ =][^ =]*=[^ ]' "$work/env") || true
+    [ "${lines:-0}" -eq 0 ] || env_state='of a form this script cannot save (a value with a line break)'
+}
+
+env_value() { # NAME - its value in $work/env
+    sed -n "s/^$1=//p" "$work/env"
+}
+
+env_is_stock() { # TITLE [VARIABLE]... - these variables exist, and the menu title says this medium
+    local title menu boot name missing=''
+    title=$1
+    shift
+    menu=$(env_value bootmenu_title)
+    case $menu in
+        *"$title"*) ;;
+        *)
+            menu=$(printf '%s' "$menu" | tr -d '\001-\037')
+            refuse "the environment's menu title is '$menu', not one of $title: it is another medium's"
+            ;;
+    esac
+    boot=$(env_value bootcmd)
+    case $boot in
+        *'pstore check'*) ;;
+        *) refuse "bootcmd is '$boot', not that of OpenWrt's U-Boot" ;;
+    esac
+    for name; do
+        grep -q "^$name=" "$work/env" || missing="$missing $name"
+    done
+    [ -z "$missing" ] || refuse "the environment lacks variables that OpenWrt's U-Boot has:$missing"
+}
+
+save_env() { # BEFORE - a copy of the whole environment in /etc/bootplan, unless bootargs is already ours (BEFORE root=...)
+    local copy have now
+    [ "$phase" = change ] && [ "$console" = no ] || return 0
+    have=$(env_value bootargs)
+    case $have in
+        "$1 root=PARTUUID="*)
+            so "the environment was saved before it was changed"
+            return 0
+            ;;
+        *) ;;
+    esac
+    for copy in "$env_copies"/env-*.txt; do
+        if [ -e "$copy" ] && cmp -s "$copy" "$work/env"; then
+            so "the environment is saved in $copy"
+            env_copy=$copy
+            return 0
+        fi
+    done
+    now=$(date +%Y%m%d-%H%M%S)
+    env_copy=$env_copies/env-$now.txt
+    run mkdir -p "$env_copies"
+    run save_file "$work/env" "$env_copy"
+}
+
+env_copy='' # the copy that undoes what this run does
+
+save_file() { # FROM TO - a copy only root may read, wholly or not at all
+    (umask 077 && cat "$1" >"$2.new")
+    cmp "$1" "$2.new"
+    fsync "$2.new"
+    mv "$2.new" "$2"
+    sync
+}
+
+root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PARTUUID=... between BEFORE and AFTER
+    local disk id have want
+    disk=$(disk_named "$1")
+    [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
+    id=$(part_uuid "$disk" "$2")
+    want="$4 root=PARTUUID=$id $5"
+    if [ "$console" = yes ]; then
+        [ "$phase" = look ] || print_console_lines bootargs "$want"
+        return 0
+    fi
+    [ -s "$work/env" ] || return 0 # need_env told it
+    have=$(env_value bootargs)
+    if [ "$have" = "$want" ]; then
+        [ "$phase" = look ] || so "bootargs"
+        return 0
+    fi
+    case $have in
+        "$3" | "$4 root=PARTUUID="*) ;;
+        *)
+            refuse "bootargs is '$have'; this script only changes the medium's own '$3'"
+            return 0
+            ;;
+    esac
+    [ "$phase" = change ] || return 0
+    printf 'bootargs %s\n' "$want" >"$work/env.new"
+    run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
+    run env_reads_back bootargs "$want"
+    [ "$apply" = no ] || boots="with root on ${disk}p$2"
+    say "  to undo it: sh ${0##*/} restore-env $env_copy --apply"
+}
+
+part_uuid() { # DISK NUMBER - the PARTUUID, in small letters; a word in its place while a rehearsal has none
+    local have wanted id=''
+    partitions_of "$1" >"$work/$1.now"
+    have=$(cut -d ' ' -f 1-3,5- "$work/$1.now")
+    wanted=$(cat "$work/$1.wanted")
+    [ "$have" != "$wanted" ] || id=$(sfdisk --part-uuid "/dev/$1" "$2")
+    printf '%s' "${id:-PARTUUID-OF-$2}" | tr 'A-F' 'a-f'
+}
+
+env_reads_back() { # NAME VALUE - the stored environment is valid and says so
+    local have
+    read_env
+    have=$(env_value "$1")
+    [ "$env_state" = good ] || fail "the environment reads back as $env_state"
+    [ "$have" = "$2" ] || fail "$1 reads back as '$have'"
+}
+
+print_console_lines() { # NAME VALUE - what to type at the U-Boot console instead of fw_setenv
+    say "  type this at the U-Boot console (serial, 115200 baud, 3.3 V; choose 'U-Boot console' in its menu):"
+    say "    setenv $1 '$2'"
+    say "    saveenv"
+    say "    reset"
+}

@@ -1,0 +1,199 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: status -------------------------------------------------------------------------------
+#
+# Proves where root is from the device numbers of the mounts, not from names, and says what to do when it
+# is not where the plan wants it.
+
+as_planned=yes # no as soon as one thing is not
+advice=''      # what to do about the first of them
+just_installed=/tmp/bootplan.installed # RAM: gone after a restart
+
+tell() { # KEY TEXT - one line of the report
+    printf '%s %s\n' "$1" "$2" >>"$work/report"
+}
+
+tell_router() { # - what the router says of itself
+    local board='' release rootdisk kernel
+    [ ! -e "$tree/compatible" ] || board=$(tr '\0' '\n' <"$tree/compatible")
+    board=$(printf '%s\n' "$board" | sed -n 1p)
+    release=$(openwrt_says DISTRIB_RELEASE)
+    rootdisk=$(rootdisk_now)
+    kernel=$(uname -r)
+    tell plan "$plan_name"
+    tell board "${board:-unknown}"
+    tell release "${release:-unknown}"
+    tell kernel "$kernel"
+    case $rootdisk in
+        spim-nand) tell medium nand ;;
+        *) tell medium "${rootdisk:-unknown}" ;;
+    esac
+}
+
+not_as_planned() { # WHAT ADVICE... - the first of these is the one to act on
+    as_planned=no
+    [ -n "$advice" ] || advice=$2
+    tell problem "$1"
+}
+
+tell_system() { # - how the router runs now
+    see_system
+    if [ -n "$system_block" ]; then
+        tell root "$system on /dev/$system_block"
+    else
+        tell root "$system"
+    fi
+    [ "$system" != unknown ] ||
+        not_as_planned "this is no installed system: recovery, or settings that live in RAM only" \
+            "look for a crash record (ls /sys/fs/pstore; after reading it: rm /sys/fs/pstore/*) and for flag_recover in fw_printenv, then reboot"
+}
+
+tell_root_internal() { # - is root on the boot medium?
+    tell_system
+    tell wanted internal
+    case $system in
+        internal | unknown) ;;
+        *)
+            not_as_planned "root is on /dev/$system_block, the plan leaves it on the boot medium" \
+                "disable the entries with target / and /overlay in /etc/config/fstab of the boot medium, then reboot"
+            ;;
+    esac
+}
+
+tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: overlay or root
+    local disk
+    tell_system
+    tell wanted "$1, partition $4 '$6' of $3"
+    [ "$system" != unknown ] || return 0
+    disk=$(disk_named "$3")
+    if [ ! -b "/dev/${disk:-none}" ]; then
+        not_as_planned "the disk '$3' is not here" \
+            "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
+    elif [ "$system/$system_block" != "$2/${disk}p$4" ]; then
+        why_not "$1" "$disk" "$4" "$5" "$6"
+    fi
+}
+
+why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the router from that root
+    local have command
+    if [ -e "$just_installed" ]; then
+        not_as_planned "installed, and not restarted since" "reboot"
+        return 0
+    fi
+    have=''
+    if [ -b "/dev/$2p$3" ]; then
+        probe "/dev/$2p$3" 0
+        have="$kind/$label"
+    fi
+    if [ "$have" != "$4/$5" ]; then
+        not_as_planned "partition $3 of $2 is no $4 file system '$5'" "sh ${0##*/} install, and read what it would do"
+        return 0
+    fi
+    number_inside "$2" "$3" "$4"
+    case $inside in
+        complete*) ;;
+        *)
+            not_as_planned "partition $3 of $2 holds no finished copy of the system ($inside)" \
+                "sh ${0##*/} install, and read what it would do"
+            return 0
+            ;;
+    esac
+    if [ "$1" = cmdline ]; then
+        read -r command </proc/cmdline
+        not_as_planned "the kernel was started with: $command" \
+            "sh ${0##*/} install sets bootargs; if it says they are set, the environment that U-Boot reads is another one"
+        return 0
+    fi
+    have=$(uci -q get fstab.bootplan_root.uuid) || have=''
+    if [ "$have" != "$uuid" ]; then
+        not_as_planned "fstab has no root entry for the file system $uuid" "sh ${0##*/} install --apply"
+    elif [ "$extroot_for" != none ]; then
+        not_as_planned "the overlay on $2p$3 was made for the firmware $extroot_for; a sysupgrade changes the firmware, and fstools then leaves the overlay alone" \
+            "keep what you need from it, then: sh ${0##*/} install --recopy --wipe SERIAL"
+    else
+        not_as_planned "fstools did not take the root from $2p$3 although fstab says so" \
+            "look at: dmesg | grep -e extroot -e nvme; is kmod-nvme of this very kernel installed?"
+    fi
+}
+
+number_inside() { # DISK NUMBER KIND - as look_inside(), by number; also sets extroot_for to a firmware that is not this one
+    local options=noload have now
+    extroot_for=none
+    inside='not readable'
+    [ "$3" = ext4 ] || options=norecovery
+    mkdir -p "$work/look"
+    mount -t "$3" -o "ro,$options" "/dev/$1p$2" "$work/look" 2>>"$log" || return 0
+    inside='files that this script did not put there'
+    [ ! -e "$work/look/.bootplan/state" ] || read -r inside <"$work/look/.bootplan/state" || true
+    if [ -e "$work/look/etc/.extroot-uuid" ]; then
+        have=$(cat "$work/look/etc/.extroot-uuid")
+        now=$(block info 2>/dev/null) || now=''
+        now=$(printf '%s\n' "$now" | sed -n 's/.*UUID="\([^"]*\)".*MOUNT="\/rom".*/\1/p')
+        [ -z "$now" ] || [ "$have" = "$now" ] || extroot_for=$have
+    fi
+    umount "$work/look"
+}
+
+tell_mount() { # TARGET DISK NUMBER - is that partition mounted there?
+    local disk number='' there
+    disk=$(disk_named "$2")
+    [ ! -e "/sys/class/block/${disk}p$3/dev" ] || read -r number <"/sys/class/block/${disk}p$3/dev"
+    there=$(awk -v target="$1" '$5 == target { d = $3 } END { print d }' /proc/self/mountinfo)
+    if [ -n "$number" ] && [ "$there" = "$number" ]; then
+        tell mount "$1 is partition $3 of $disk"
+    elif [ -e "$just_installed" ]; then
+        not_as_planned "$1 is not mounted yet" "reboot"
+    else
+        not_as_planned "$1 is not partition $3 of $2" "block mount; then look at: logread | grep block"
+    fi
+}
+
+print_status() { # - the report as text or JSON; ends with 0 when all is as planned, else with 1
+    local key text line='' separator='' problems mounts
+    tell as-planned "$as_planned"
+    [ -z "$advice" ] || tell advice "$advice"
+    if [ "$json" = no ]; then
+        while read -r key text; do
+            printf '%-12s %s\n' "$key" "$text"
+        done <"$work/report"
+    else
+        # Keys that may come more than once are lists.
+        while read -r key text; do
+            case $key in
+                problem | mount) ;;
+                as-planned)
+                    [ "$text" = yes ] && text=true || text=false
+                    line="$line$separator\"as_planned\": $text"
+                    ;;
+                *)
+                    text=$(json_text "$text")
+                    line="$line$separator\"$key\": $text"
+                    ;;
+            esac
+            [ -z "$line" ] || separator=', '
+        done <"$work/report"
+        problems=$(json_list problem)
+        mounts=$(json_list mount)
+        line="$line$separator\"problems\": $problems, \"mounts\": $mounts"
+        printf '{%s}\n' "$line"
+    fi
+    [ "$as_planned" = yes ] || exit_code=1
+}
+
+json_list() { # KEY - all its texts in the report as a JSON list
+    local key text separator=''
+    printf '['
+    while read -r key text; do
+        [ "$key" = "$1" ] || continue
+        printf '%s' "$separator"
+        json_text "$text"
+        separator=', '
+    done <"$work/report"
+    printf ']'
+}
+
+json_text() { # TEXT - as a JSON string
+    local text
+    text=$(printf '%s' "$1" | tr -d '\001-\037')
+    text=$(printf '%s' "$text" | sed 's/[\\"]/\\&/g')
+    printf '"%s"' "$text"
+}
