@@ -1,10 +1,18 @@
 """What a plan means on the board: all rules, in the order of their codes."""
 
+from importlib import import_module
+
 from bootplan.board import Board
 from bootplan.diagnostics import Diagnostic, Related
 from bootplan.document import Document
 from bootplan.plan import Plan
 from bootplan.rules.rule import RULES, Finding, Rule
+
+_GROUPS = ("board", "media", "partitions", "root", "cmdline", "packages", "advice")
+_EXPLANATIONS = ("text", "values")
+
+for _group in _GROUPS:  # importing a group registers its rules
+    import_module(f"{__name__}.{_group}")
 
 
 def check(plan: Plan, board: Board, document: Document) -> list[Diagnostic]:
@@ -15,6 +23,13 @@ def check(plan: Plan, board: Board, document: Document) -> list[Diagnostic]:
         if rule.check is not None
         for finding in rule.check(plan, board)
     ]
+
+
+def explained() -> dict[str, Rule]:
+    """Every code this program can say, in order, also those that reading a plan finds by itself."""
+    for group in _EXPLANATIONS:
+        import_module(f"{__name__}.{group}")
+    return dict(sorted(RULES.items()))
 
 
 def _diagnostic(rule: Rule, finding: Finding, document: Document) -> Diagnostic:

@@ -50,13 +50,23 @@ def rule(code: str, severity: Severity = Severity.ERROR) -> Callable[[Check], Ch
     """Register the decorated check under *code*."""
 
     def register(check: Check) -> Check:
-        _register(code, severity, check, check.__doc__)
+        _add(Rule(code, severity, check, check.__doc__ or ""))
         return check
 
     return register
 
 
-def _register(code: str, severity: Severity, check: Check | None, docstring: str | None) -> None:
-    if code in RULES:
-        raise ValueError(f"{code} is registered twice")
-    RULES[code] = Rule(code, severity, check, docstring or "")
+def explains(code: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Register the decorated function's docstring for a *code* that reading the plan finds by itself."""
+
+    def register(topic: Callable[[], None]) -> Callable[[], None]:
+        _add(Rule(code, Severity.ERROR, None, topic.__doc__ or ""))
+        return topic
+
+    return register
+
+
+def _add(rule: Rule) -> None:
+    if rule.code in RULES:
+        raise ValueError(f"{rule.code} is registered twice")
+    RULES[rule.code] = rule

@@ -1,0 +1,107 @@
+"""Rules about the board itself: its model, its boot switch, and what shares a wire."""
+
+from collections.abc import Iterator
+
+from bootplan.board import Board
+from bootplan.diagnostics import nearest
+from bootplan.plan import Plan
+from bootplan.rules.rule import Finding, rule
+
+
+@rule("BP201")
+def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
+    """The plan is for a board this program knows.
+
+    Several boards are sold as "BPI-R4 something". Some have another SoC or another layout of their
+    media, and a script for one would damage the other.
+
+    Wrong:
+        board: {model: bpi-r4-lite}
+
+    Right:
+        board: {model: bpi-r4}
+
+    Source: OpenWrt target/linux/mediatek/image/filogic.mk and
+    package/boot/uboot-mediatek/patches/470-add-bpi-r4-lite.patch.
+    """
+    model = board.models.get(plan.board.model)
+    if model is not None and model.supported:
+        return
+    known = [name for name, one in board.models.items() if one.supported]
+    if model is not None:
+        yield Finding(
+            ("board", "model"), f"'{plan.board.model}' is not supported: {model.reason}", f"write {' or '.join(known)}"
+        )
+        return
+    close = nearest(plan.board.model, known)
+    hint = f"did you mean '{close}'?" if close else f"write {' or '.join(known)}"
+    yield Finding(("board", "model"), f"there is no board '{plan.board.model:.40}' here", hint)
+
+
+@rule("BP202")
+def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding]:
+    """The digits of SW3 select the medium the plan boots from.
+
+    The boot ROM does not try one medium after the other: the two digits of SW3 select exactly one. They
+    are read at power-on only, so a reboot after moving the switch changes nothing. Published pictures
+    contradict each other about the lever's directions; only the digits beside A and B count, and the
+    title of U-Boot's menu confirms them.
+
+    Wrong:
+        boot: {medium: sd, switch: "01"}
+
+    Right:
+        boot: {medium: sd, switch: "11"}
+
+    Source: OpenWrt package/boot/uboot-mediatek/patches/310-mt7988-select-rootdisk.patch;
+    https://7ji.github.io/booting/2024/07/04/booting-debian-from-emmc-on-bpi-r4.html
+    """
+    medium = board.media[plan.boot.medium]
+    if plan.boot.switch is None or plan.boot.switch == medium.switch:
+        return
+    selected = [one.title for one in board.media.values() if one.switch == plan.boot.switch]
+    a, b = medium.switch
+    yield Finding(
+        ("boot", "switch"),
+        f"switch {plan.boot.switch} starts {selected[0] if selected else 'no medium at all'}, not {medium.title}",
+        f"set A={a} B={b}, then power-cycle: switches are read at power-on only; "
+        f"U-Boot's menu must say {medium.menu_title}",
+    )
+
+
+@rule("BP203")
+def card_and_emmc_exclude_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
+    """A system that booted from the SD card does not see the eMMC, and no other system sees the card.
+
+    Both hang on the same controller, and both are called /dev/mmcblk0. A script that wants the eMMC
+    while the card is in use would overwrite the card it runs from. Started from SPI-NAND, OpenWrt
+    connects the eMMC.
+
+    Wrong:
+        boot: {medium: sd}
+        media:
+          chip: {type: emmc}
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Right:
+        boot: {medium: sd}
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Source: OpenWrt commit f16dc4b42fb2: "8 GiB eMMC or microSD (cannot be used both)".
+    """
+    unseen = "emmc" if plan.boot.medium == "sd" else "sd"
+    for name, medium in plan.media.items():
+        if medium.type == unseen:
+            yield Finding(
+                ("media", name, "type"),
+                f"booted from {board.media[plan.boot.medium].title}, the router does not see {board.media[unseen].title}",
+                "SD card and eMMC share one controller; remove this medium or change boot.medium",
+                related=(("the boot medium is chosen here", ("boot", "medium")),),
+            )

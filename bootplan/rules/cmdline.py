@@ -1,0 +1,125 @@
+"""Rules about `root=` on the kernel's command line."""
+
+from collections.abc import Iterator
+
+from bootplan.board import Board
+from bootplan.diagnostics import Severity
+from bootplan.plan import Plan
+from bootplan.rules.rule import Finding, rule
+
+OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name", "fstools_overlay_fstype")
+"""The arguments that the script sets itself, or that would undo them."""
+
+
+@rule("BP301")
+def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
+    """`root=` on NVMe needs a kernel with NVMe built in.
+
+    OpenWrt's own kernel has NVMe as a module, which lies on the very root it is needed for. With `rootwait` such a
+    kernel waits for ever: no panic, no reboot, no fallback. Choose extroot-overlay, which works on the stock kernel, or
+    build a kernel with CONFIG_BLK_DEV_NVME=y and say so.
+
+    Wrong:
+        firmware: {release: "25.12", kernel: stock}
+        root: {method: cmdline, partition: root}
+
+    Right:
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root}
+
+    Source: OpenWrt target/linux/mediatek/filogic/config-6.6, config-6.12 and config-6.18; openwrt PR 22049.
+    """
+    if plan.root.method == "cmdline" and plan.firmware.kernel == "stock":
+        yield Finding(
+            ("root", "method"),
+            "the stock kernel has NVMe as a module, so it would wait for its root for ever",
+            "choose method extroot-overlay, or write `kernel: nvme-builtin` if you built such a kernel",
+            related=(("the kernel is chosen here", ("firmware",)),),
+        )
+
+
+@rule("BP307")
+def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
+    """The method `cmdline` needs an OpenWrt that can be told to leave the internal overlay alone.
+
+    Without `fstools_overlay_name` on the command line, mount_root puts the overlay of SPI-NAND, eMMC or SD card on
+    top of the new root: everything written still lands on the boot medium. fstools knows it from 25.12.5 on.
+
+    Wrong:
+        firmware: {release: "24.10", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root}
+
+    Right:
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root}
+
+    Source: fstools mount_root.c at e600d842 (2026-03-17); OpenWrt 24.10 has 408c2cc4 (2024-07-14).
+    """
+    if plan.root.method == "cmdline" and not board.releases[plan.firmware.release].overlay_switch:
+        yield Finding(
+            ("root", "method"),
+            f"on {plan.firmware.release} the internal overlay would cover a root given by `root=`",
+            "choose release 25.12, or method extroot-overlay or extroot-pivot",
+            related=(("the release is chosen here", ("firmware", "release")),),
+        )
+
+
+@rule("BP308")
+def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding]:
+    """Extra kernel arguments do not override what the boot medium or the script sets.
+
+    The script keeps the stock arguments of the boot medium (console, pci, ubi.block) and adds root, rootfstype,
+    rootwait, panic and fstools_overlay_name itself. A second one would win over the first. For the seconds there are the
+    keys `rootwait` and `panic`.
+
+    Wrong:
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root, arguments: [root=/dev/nvme0n1p1]}
+
+    Right:
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root, arguments: [quiet]}
+
+    Source: OpenWrt package/boot/uboot-mediatek/patches/450-add-bpi-r4.patch, variable bootargs.
+    """
+    stock = [argument.partition("=")[0] for argument in board.media[plan.boot.medium].bootargs.split()]
+    for index, argument in enumerate(plan.root.arguments):
+        name = argument.partition("=")[0].replace("-", "_")
+        if name in OURS:
+            hint = f"use the key `{name}:`" if name in ("rootwait", "panic") else "remove it"
+            yield Finding(("root", "arguments", index), f"the script sets '{name}' itself", hint)
+        elif name in stock:
+            yield Finding(
+                ("root", "arguments", index),
+                f"'{name}' is set by the boot medium and must stay as it is",
+                f"remove it; the stock arguments are: {board.media[plan.boot.medium].bootargs}",
+            )
+
+
+@rule("BP309", Severity.WARNING)
+def environment_can_be_written(plan: Plan, board: Board) -> Iterator[Finding]:
+    """On this model and release, OpenWrt does not tell fw_setenv where the environment is.
+
+    The script that writes /etc/fw_env.config has no case for `bananapi,bpi-r4-2g5`, the name of the bpi-r4-poe since
+    25.12. The compiled script therefore brings a configuration of its own. That follows from OpenWrt's source code and
+    was never tried on the board: look at the output of the script's check before you apply it.
+
+    Wrong:
+        board: {model: bpi-r4-poe}
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root}
+
+    Right:
+        board: {model: bpi-r4-poe}
+        firmware: {release: "25.12", kernel: stock}
+        root: {method: extroot-overlay, partition: root}
+
+    Source: OpenWrt package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic at 58aa1b7f16ef.
+    """
+    missing_on = board.releases[plan.firmware.release].env_config_missing_on
+    if plan.root.method == "cmdline" and plan.board.model in missing_on:
+        yield Finding(
+            ("root", "method"),
+            f"OpenWrt {plan.firmware.release} makes no fw_env.config on {plan.board.model}",
+            "the script brings its own; never tried on hardware, so run its check first",
+        )

@@ -1,0 +1,225 @@
+"""Explanations of the codes for single values."""
+
+from bootplan.rules.rule import explains
+
+
+@explains("BP101")
+def size() -> None:
+    """A size is a whole number and a unit: MiB, GiB or TiB; at most 64TiB.
+
+    A bare G means 1000 megabytes to some and 1024 to others. The capacity of a disk may also be written in the units it
+    is sold in: kB, MB, GB or TB.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8G, filesystem: ext4}]
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Source: IEC 80000-13 names the units.
+    """
+
+
+@explains("BP102")
+def partition_name() -> None:
+    """A partition's name has 1 to 16 characters: letters, digits, '.', '_' and '-', the first a letter or digit.
+
+    It becomes the name in the partition table and the label of the file system. The label of ext4 has 16 bytes.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: "my root", size: 8GiB, filesystem: ext4}]
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: my-root, size: 8GiB, filesystem: ext4}]
+
+    Source: Linux fs/ext4/ext4.h, s_volume_name.
+    """
+
+
+@explains("BP103")
+def serial() -> None:
+    """A serial number has 1 to 20 printable ASCII characters, with no blank at either end.
+
+    An NVMe disk reports 20 bytes, filled up with blanks; the filling is not part of the number.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: "S4EWNF0M531930D   "
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Source: NVM Express base specification, Identify Controller, Serial Number.
+    """
+
+
+@explains("BP104")
+def pci_address() -> None:
+    """A PCI address is domain:bus:device.function in lower-case hex, as in /sys/bus/pci/devices.
+
+    On the BPI-R4 the M-key slot is domain 0002.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            pci: "01:00.0"
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            pci: "0002:01:00.0"
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Source: Linux Documentation/ABI/testing/sysfs-bus-pci.
+    """
+
+
+@explains("BP105")
+def mount_point() -> None:
+    """A mount point is an absolute path without '..', '.', '//' and a '/' at its end.
+
+    Its parts have letters, digits and '._+-' only: it goes into /etc/config/fstab and into commands.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: data, size: rest, filesystem: f2fs, mount: srv}]
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: data, size: rest, filesystem: f2fs, mount: /srv}]
+
+    Source: the plan language itself.
+    """
+
+
+@explains("BP106")
+def package_name() -> None:
+    """A package's name has lower-case letters, digits and '+._-'; each has its own list entry.
+
+    Wrong:
+        packages: ["tcpdump nano"]
+
+    Right:
+        packages: [tcpdump, nano]
+
+    Source: names in the feeds of OpenWrt 24.10 and 25.12.
+    """
+
+
+@explains("BP107")
+def plan_name() -> None:
+    """A plan's name has 1 to 64 printable characters and is not blank.
+
+    It is printed in messages and in the script's header, where a line end would end a comment.
+
+    Wrong:
+        name: ""
+
+    Right:
+        name: home router, cellar
+
+    Source: the plan language itself.
+    """
+
+
+@explains("BP108")
+def medium_name() -> None:
+    """A medium's name has 1 to 16 characters: a lower-case letter, then lower-case letters, digits and '-'.
+
+    Wrong:
+        media:
+          My_SSD:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Right:
+        media:
+          my-ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Source: the plan language itself.
+    """
+
+
+@explains("BP109")
+def kernel_argument() -> None:
+    """A kernel argument has letters, digits and '_.,:=/@+-'; each has its own list entry.
+
+    Quotes and blanks would have to survive U-Boot's shell and the kernel's own rules; nothing known needs them.
+
+    Wrong:
+        root: {method: cmdline, partition: root, arguments: ["quiet loglevel=3"]}
+
+    Right:
+        root: {method: cmdline, partition: root, arguments: [quiet, loglevel=3]}
+
+    Source: Linux Documentation/admin-guide/kernel-parameters.rst.
+    """
+
+
+@explains("BP110")
+def seconds() -> None:
+    """`rootwait` is 1 to 300 seconds, `panic` 1 to 60.
+
+    Zero seconds of rootwait find no disk; panic=0 means to wait for ever, and then nothing falls back.
+
+    Wrong:
+        root: {method: cmdline, partition: root, panic: 0}
+
+    Right:
+        root: {method: cmdline, partition: root, panic: 5}
+
+    Source: Linux commit 45071e1c2897 (rootwait with a limit); Documentation/admin-guide/kernel-parameters.txt (panic).
+    """
+
+
+@explains("BP111")
+def switch_digits() -> None:
+    """The position of SW3 is written as the digits printed at A and B.
+
+    Guides contradict each other about which direction of the lever is 1, so words for directions are refused.
+
+    Wrong:
+        boot: {medium: nand, switch: "off-on"}
+
+    Right:
+        boot: {medium: nand, switch: "01"}
+
+    Source: https://7ji.github.io/booting/2024/07/04/booting-debian-from-emmc-on-bpi-r4.html and OpenWrt commit
+    f16dc4b42fb2 name opposite directions.
+    """
