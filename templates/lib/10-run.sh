@@ -131,7 +131,7 @@ at_exit() { # - the last words
     if_mounted_unmount "$work/look" "$work/target" "$work/root" "$work/merged"
     rm -rf "$work"
     case $code/$ended in
-        0/* | 2/* | 3/* | */yes) ;;
+        0/* | 3/* | */yes) ;;
         *)
             say "stopped in step '$at' (status $code); the next power-on starts the router $boots"
             say "the log is $log; the same command again goes on from here"

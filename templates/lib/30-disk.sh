@@ -7,7 +7,11 @@
 # $work/DISK.had     the partitions found before any change   each line: number start size uuid name
 # $work/DISK.wanted  the partitions of the plan                each line: number start size name
 # Start and size are in the disk's own sectors, as sfdisk counts them.
+#
+# A disk and its partitions are read past the page cache (iflag=direct): the kernel caches /dev/nvme0n1 and
+# /dev/nvme0n1p1 apart, and one would show what was there before the other was written.
 
+blank=no      # what blank_disk() and blank_at() found
 wipe_named=no # yes when --wipe names a disk of this plan
 
 disk_named() { # DISK - the kernel's names of the disks that are DISK, one a line
@@ -98,10 +102,19 @@ partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and
         refuse_unless_disposable "$disk" "$id" table
         return 0
     fi
+    show_wanted "$disk"
     numbers=$(numbers_to_make "$disk")
     run write_mark "$disk" "table$numbers"
     run write_table "$disk"
     run write_mark "$disk" "${numbers# }"
+}
+
+show_wanted() { # DISK - the partitions about to be
+    local number start size name bytes
+    bytes=$(sector_bytes "$1")
+    while read -r number start size name; do
+        say "    partition $number '$name': from $((start * bytes / 1048576)) MiB, $((size * bytes / 1048576)) MiB"
+    done <"$work/$1.wanted"
 }
 
 sector_bytes() { # DISK - bytes of one sector as sfdisk counts them
@@ -265,7 +278,7 @@ blank_disk() { # DISK - sets blank=yes when it has no table and holds zeros wher
 
 blank_at() { # DEVICE MIB - sets blank=yes when the one MiB there holds nothing but zeros
     local left
-    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 2>/dev/null
+    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 iflag=direct 2>/dev/null
     left=$(bytes_not_zero "$work/head")
     blank=no
     [ "$left" -ne 0 ] || blank=yes
@@ -290,7 +303,7 @@ write_mark() { # DISK WHAT - WHAT: blank-separated `table` and numbers; empty ta
 }
 
 marked() { # DISK - what the mark of this very plan names, blank-separated; nothing when there is none
-    dd if="/dev/$1" of="$work/mark" bs=4096 skip=128 count=1 2>/dev/null
+    dd if="/dev/$1" of="$work/mark" bs=4096 skip=128 count=1 iflag=direct 2>/dev/null
     sed -n "1s/^bootplan-unfinished $plan_digest //p" "$work/mark"
 }
 

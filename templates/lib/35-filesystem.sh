@@ -7,11 +7,13 @@
 kind='' # what probe() found: ext4, f2fs, blank, or a word for something else
 label='' # its label
 uuid=''  # its UUID
+verdict='' # what judge() decided: keep, make, or what is in the way
+inside=''  # what look_inside() found there
 
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
     local magic extents
     kind='' label='' uuid=''
-    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 2>/dev/null || true
+    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 iflag=direct 2>/dev/null || true
     [ -s "$work/head" ] || {
         kind='nothing readable'
         return 0
@@ -214,6 +216,9 @@ uuid_on() { # DISK NUMBER NAME - the UUID of the file system there; a word in it
     probe "/dev/$disk" "${place% *}"
     case $kind/$label in
         "ext4/$3" | "f2fs/$3") printf '%s' "$uuid" ;;
-        *) printf 'UUID-OF-%s' "$3" ;;
+        *)
+            [ "$apply" = no ] || fail "no file system '$3' on partition $2 of $disk"
+            printf 'UUID-OF-%s' "$3"
+            ;;
     esac
 }

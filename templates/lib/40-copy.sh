@@ -8,6 +8,7 @@
 # .bootplan/state on the new file system says `unfinished` until every name, kind, mode, owner, size,
 # time, link target, device number and byte was read back from the disk; then `complete METHOD`.
 
+differences='' # what compare_names() and compare_bytes() found
 system=''       # how the router runs: internal, overlay, root or unknown
 system_block='' # kernel name of the block device that holds it, if it is one
 

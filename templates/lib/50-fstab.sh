@@ -31,17 +31,23 @@ mount_at_boot() { # SECTION TARGET DISK NUMBER LABEL - from the next boot on tha
     local id
     [ "$phase" = change ] || return 0
     id=$(uuid_on "$3" "$4" "$5")
+    make_fstab
     stage "$1" mount target "$2" uuid "$id" enabled 1
     commit_fstab
+}
+
+fstab_made=no # yes when it was made, or shown to be made, in this run
+
+make_fstab() { # - uci changes a file only if it is there
+    [ ! -e /etc/config/fstab ] && [ "$fstab_made" = no ] || return 0
+    run touch /etc/config/fstab
+    fstab_made=yes
 }
 
 stage() { # SECTION TYPE [OPTION VALUE]... - stages what is not so yet
     local section=$1 have
     have=$(uci -q get "fstab.$1") || have=''
-    if [ "$have" != "$2" ]; then
-        [ -e /etc/config/fstab ] || run touch /etc/config/fstab
-        run uci set "fstab.$1=$2"
-    fi
+    [ "$have" = "$2" ] || run uci set "fstab.$1=$2"
     shift 2
     while [ "$#" -ge 2 ]; do
         have=$(uci -q get "fstab.$section.$1") || have=''
@@ -76,6 +82,7 @@ root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/over
         return 0
     fi
     id=$(uuid_on "$2" "$3" "$4")
+    make_fstab
     # NVMe disks appear a moment after their driver was loaded: fstools tries once more after that many seconds.
     delay=$(uci -q get 'fstab.@global[0].delay_root') || delay=0
     if [ "$delay" -lt 15 ]; then

@@ -6,6 +6,7 @@
 # that cannot start this board. Where it is comes from the medium the router was started from, and
 # /etc/fw_env.config has to say the same.
 
+env_state=''  # what read_env() found: good, or what is wrong with it
 env_copies=/etc/bootplan # where copies of the environment are kept
 
 need_env() { # MEDIUM TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
@@ -171,7 +172,9 @@ part_uuid() { # DISK NUMBER - the PARTUUID, in small letters; a word in its plac
     have=$(cut -d ' ' -f 1-3,5- "$work/$1.now")
     wanted=$(cat "$work/$1.wanted")
     [ "$have" != "$wanted" ] || id=$(sfdisk --part-uuid "/dev/$1" "$2")
-    printf '%s' "${id:-PARTUUID-OF-$2}" | tr 'A-F' 'a-f'
+    [ -n "$id" ] || [ "$apply/$phase" != yes/change ] || fail "no PARTUUID for partition $2 of $1"
+    [ -n "$id" ] || id=partuuid-of-$2
+    printf '%s' "$id" | tr 'A-F' 'a-f'
 }
 
 env_reads_back() { # NAME VALUE - the stored environment is valid and says so

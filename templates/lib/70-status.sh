@@ -6,6 +6,7 @@
 
 as_planned=yes # no as soon as one thing is not
 advice=''      # what to do about the first of them
+extroot_for=none # the firmware an overlay was made for, when it is not the running one
 just_installed=/tmp/bootplan.installed # RAM: gone after a restart
 
 tell() { # KEY TEXT - one line of the report
