@@ -29,7 +29,7 @@ def probe(path):
         label = block[1024 + 0x78 : 1024 + 0x88].split(b"\0")[0].decode(errors="replace")
         return FileSystem("ext4", str(uuid.UUID(bytes=block[1024 + 0x68 : 1024 + 0x78])), label)
     if struct.unpack_from("<I", block, 1024)[0] == F2FS_MAGIC:
-        label = block[1024 + 0x7C : 1024 + 0x7C + 1024].decode("utf-16-le", errors="replace").split("\0")[0]
+        label = block[1024 + 0x7C : 1024 + 0x7C + 1024 : 2].split(b"\0")[0].decode("latin-1")
         return FileSystem("f2fs", str(uuid.UUID(bytes=block[1024 + 0x6C : 1024 + 0x7C])), label)
     return None
 

@@ -203,8 +203,12 @@ class Machine:
         if not any(path.is_file() for path in programs):
             return None
         source = self.has_module(prefix or "/rom", "/rom")
-        if source:
+        if self.spec["kernel_nvme"] == "builtin":
+            self.load_nvme("built in")
+            self.refresh("/rom")
+        elif source:
             self.load_nvme(f"module of {'the internal overlay' if source == prefix else 'the squashfs'}")
+        if self.nvme:
             self.refresh("/rom")
         entries = fstools.mounts(f"{prefix}/etc/config/fstab") or fstools.mounts("/rom/etc/config/fstab")
         wanted = fstools.extroot_of(entries)
@@ -279,8 +283,7 @@ class Machine:
         """root=PARTUUID=...: what a kernel with the driver built in does; without it, wait or panic."""
         words = self.spec["cmdline"].split()
         device = None
-        if self.spec["kernel_nvme"] == "builtin":
-            self.load_nvme("built in")
+        if self.nvme:
             mount("/dev/root", "/rom", "squashfs", MS_RDONLY)
             self.refresh("/rom")
             unmount("/rom")
@@ -316,12 +319,15 @@ class Machine:
 
     def partition_with(self, wanted):
         """Return the node of the partition with this ``PARTUUID=`` or None."""
-        for path in Path("/sys/class/block").glob("*/partition"):
-            node = f"/dev/{path.parent.name}"
-            done = subprocess.run(["/.rig/ld.so", "--library-path", "/.rig/lib", "/.rig/bin/blkid", "-p", "-s",
-                                   "PART_ENTRY_UUID", "-o", "value", node], capture_output=True, text=True)
-            if done.stdout.strip().lower() == wanted.partition("=")[2].lower():
-                return node
+        for line in Path("/.rig/dev/disks").read_text().splitlines():
+            disk = line.split()[0]
+            done = subprocess.run(["/ld.so", "--library-path", "/lib", "/bin/partx", "-g", "-r", "-o", "NR,UUID",
+                                   f"/dev/{disk}"], preexec_fn=lambda: os.chroot("/.rig"), cwd="/", capture_output=True,
+                                  text=True)
+            for row in done.stdout.lower().splitlines():
+                number, _, found = row.partition(" ")
+                if found == wanted.partition("=")[2].lower():
+                    return f"/dev/{disk}p{number}"
         return None
 
     def settle(self):
@@ -332,6 +338,7 @@ class Machine:
         os.makedirs("/new/mnt", exist_ok=True)
         pivot("/new", "/new/mnt")
         unmount("/mnt", MNT_DETACH)
+        subprocess.run(["/sbin/ifconfig", "lo", "127.0.0.1", "up"], check=True)
         for name in ("lock", "run", "log", "sysinfo", "state", "lib", "etc"):
             os.makedirs(f"/tmp/{name}", exist_ok=True)
         Path("/tmp/sysinfo/board_name").write_text(self.spec["compatible"][0] + "\n")
@@ -397,9 +404,10 @@ class Machine:
         self.enter_stage()
         self.protect_host()
         self.make_devices()
-        subprocess.run(["/.rig/ld.so", "--version"], stdout=subprocess.DEVNULL, check=True)
         roots = [word[5:] for word in self.spec["cmdline"].split() if word.startswith("root=")]
         self.say(f"Kernel command line: {self.spec['cmdline']}")
+        if self.spec["kernel_nvme"] == "builtin":
+            self.load_nvme("built in")
         if roots and roots[-1].startswith("PARTUUID="):
             self.choose_partition(roots[-1])
         elif roots and roots[-1] == "/dev/fit0":

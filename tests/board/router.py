@@ -150,7 +150,6 @@ class Running:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.send(signal.SIGKILL)
-            self.process.kill()
             self.process.wait()
             raise Timeout(f"no end after {timeout} s\n{self.out}{self.err}") from None
         finally:

@@ -87,7 +87,8 @@ def add_programs(root, parts, packages, release):
     put_program(root, "/usr/sbin/fw_printenv", parts["envtools"] / "bin/fw_printenv")
     link(root, "/usr/sbin/fw_setenv", "fw_printenv")
     put_program(root, "/sbin/uci", parts["standins"] / "bin/uci")
-    commands = {"/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo"}
+    commands = {"/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo",
+                "/usr/sbin/ubiupdatevol": "ubiupdatevol", "/sbin/mount.ubifs": "mount.ubifs"}
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
     if "block-mount" in packages:
         commands["/sbin/block"] = "block"

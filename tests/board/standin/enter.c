@@ -1,7 +1,8 @@
 /* enter PID REPORT TERMINAL PROGRAM ARGUMENT...: run a program inside the router whose process 1 has this PID.
  *
  * The program becomes the leader of its own session. REPORT is an open file descriptor that gets the program's
- * process id (as the host counts) as a line. TERMINAL 1 makes standard input the session's controlling terminal.
+ * process id (as the host counts) as a line, once it leads its session. TERMINAL 1 makes standard input the
+ * session's controlling terminal.
  * The exit status is the program's, or 128 + the signal that ended it; 125 when the router cannot be entered. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -23,7 +24,7 @@ static void fail(const char *what)
 int main(int count, char **arguments)
 {
 	static const char *const spaces[] = { "uts", "net", "pid", "mnt" };
-	int descriptors[4], report, status;
+	int descriptors[4], ready[2], report, status;
 	char path[64];
 	unsigned i;
 	pid_t child;
@@ -40,6 +41,8 @@ int main(int count, char **arguments)
 	for (i = 0; i < 4; i++)
 		if (setns(descriptors[i], 0))
 			fail(spaces[i]);
+	if (pipe2(ready, O_CLOEXEC))
+		fail("pipe");
 	child = fork();
 	if (child < 0)
 		fail("fork");
@@ -50,11 +53,14 @@ int main(int count, char **arguments)
 			fail("terminal");
 		if (chdir("/root") && chdir("/"))
 			fail("chdir");
+		close(ready[1]);
 		execvp(arguments[4], arguments + 4);
 		perror(arguments[4]);
 		_exit(127);
 	}
-	dprintf(report, "%d\n", child);
+	close(ready[1]);
+	if (read(ready[0], path, 1) == 0)
+		dprintf(report, "%d\n", child);
 	close(report);
 	signal(SIGINT, SIG_IGN);
 	while (waitpid(child, &status, 0) != child)
