@@ -1,0 +1,60 @@
+"""Plans for the bench, and the scripts they become."""
+
+from bootplan.compiler import compile_plan
+
+SERIAL = "S4EWNF0M531930D"
+METHODS = ("extroot-overlay", "extroot-pivot", "cmdline", "internal")
+PARTITIONS = (
+    "{name: root, size: 256MiB, filesystem: ext4}",
+    "{name: data, size: rest, filesystem: ext4, mount: /srv}",
+)
+
+
+def plan(method="extroot-overlay", medium="nand", *, release="25.12", model="bpi-r4", disk=f"serial: {SERIAL}",
+         partitions=None, more=""):
+    """Return the text of a plan; ``disk`` is the line that chooses the disk, ``more`` is put at the end."""
+    chosen = partitions or (PARTITIONS[1:] if method == "internal" else PARTITIONS)
+    lines = "".join(f"      - {partition}\n" for partition in chosen)
+    kernel = "nvme-builtin" if method == "cmdline" else "stock"
+    root = f"{{method: {method}}}" if method == "internal" else f"{{method: {method}, partition: root}}"
+    return (
+        "version: 1\nname: bench\n"
+        f"board: {{model: {model}}}\n"
+        f'firmware: {{release: "{release}", kernel: {kernel}}}\n'
+        f"boot: {{medium: {medium}}}\n"
+        f"media:\n  ssd:\n    type: nvme\n    {disk}\n    partitions:\n{lines}"
+        f"root: {root}\n{more}"
+    )
+
+
+def compiled(text):
+    """Return the script of a plan; the plan's errors as an :class:`AssertionError`."""
+    made = compile_plan(text.encode(), "bench.yaml")
+    if made.script is None:
+        raise AssertionError("\n".join(one.message for one in made.diagnostics))
+    return made.script
+
+
+def kind_of_router(method):
+    """Return what a router must have for this root method."""
+    if method == "cmdline":
+        return {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")}
+    return {}
+
+
+class Bench:
+    """A running router with one script on it."""
+
+    def __init__(self, router, text, name="/tmp/r4.sh"):
+        """``router`` is on; ``text`` is a plan."""
+        self.router, self.name, self.script = router, name, compiled(text)
+        self.router.put(name, self.script)
+
+    def sh(self, words, timeout=120):
+        """Run the script with these words and return the result."""
+        return self.router.run(f"sh {self.name} {words}", timeout)
+
+    def restart(self):
+        """Reboot the router; RAM is empty then, so the script is put there again."""
+        self.router.reboot()
+        self.router.put(self.name, self.script)
