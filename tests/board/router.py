@@ -18,6 +18,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
@@ -299,7 +300,7 @@ class Router:
         spec = self.folder / "power-on.json"
         spec.write_text(json.dumps(self.describe(env)))
         program = [shutil.which("unshare", path=parts.SEARCH_PATH), "--mount", "--pid", "--uts", "--net", "--fork",
-                   "--kill-child=SIGKILL", shutil.which("python3"), str(parts.HERE / "inside.py"), str(spec)]
+                   "--kill-child=SIGKILL", sys.executable, str(parts.HERE / "inside.py"), str(spec)]
         self.power = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       start_new_session=True, preexec_fn=die_with_parent)
         line = read_line(self.power.stdout, BOOT_SECONDS)
@@ -399,8 +400,8 @@ class Router:
 
         ``terminal`` gives it a terminal of its own instead of files; ``input`` is its standard input otherwise.
         """
-        if self.pid is None:
-            raise BootError("the router is off")
+        if self.pid is None or self.stopped():
+            raise BootError(f"the router is off ({self.stopped() or 'never switched on'})")
         self.command_number += 1
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         variables = {"PATH": ROUTER_PATH, "HOME": "/root", "TERM": "linux", "USER": "root", **(env or {})}
