@@ -17,7 +17,7 @@ _Words = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class _Sourced(_Facts):

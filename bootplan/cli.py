@@ -3,66 +3,228 @@
 import argparse
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from bootplan import __version__, report
-from bootplan.compiler import check, compile_plan
+from bootplan.compiler import Checked, check, compile_plan
+from bootplan.files import Unusable, read, write_script
+
+DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+_EPILOG = "exit codes: 0 done, 1 the plan is wrong, 2 wrong usage or a file that cannot be used, 130 interrupted"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; 0 done, 1 the plan is wrong, 2 wrong usage or a file that cannot be used."""
-    options = _parser().parse_args(arguments)
+    """Run the command line and return its exit code."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # a plan means the same on every computer
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # whatever a terminal can show, a message gets through
     try:
-        return options.run(options)
+        options = _parser().parse_args(arguments)
+        code = options.run(options)
+        _flush()
+        return code
+    except Unusable as error:
+        _complain(str(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; let the exit be quiet
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        _drop_output()
     except OSError as error:
-        print(f"bootplan: {error.filename or ''}: {error.strerror}", file=sys.stderr)
-        return 2
+        _drop_output()
+        _complain(f"standard output: {error.strerror}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return UNUSABLE
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bootplan", description="Boot plans for a Banana Pi BPI-R4.")
+    parser = argparse.ArgumentParser(
+        prog="bootplan",
+        description="Check a boot plan for a Banana Pi BPI-R4 and compile it into one shell script.",
+        epilog=_EPILOG,
+    )
     parser.add_argument("--version", action="version", version=f"bootplan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    one = commands.add_parser("check", help="say what is wrong with plans")
+    one = _command(commands, "check", _check, "say everything that is wrong with plans")
     one.add_argument("files", nargs="+", metavar="FILE", help="a plan; - is standard input")
-    one.add_argument("--strict", action="store_true", help="let warnings fail, too")
-    one.set_defaults(run=_check)
+    one.add_argument(
+        "--format",
+        choices=("auto", "text", "json", "github"),
+        default="auto",
+        help="how to say it; auto, the default, is github inside GitHub Actions, else text",
+    )
+    _add_strict(one)
 
-    one = commands.add_parser("compile", help="make the script of a plan")
-    one.add_argument("file", metavar="FILE", help="a plan; - is standard input")
+    one = _command(commands, "compile", _compile, "make the script of a plan")
+    _add_file(one)
     one.add_argument("-o", dest="output", required=True, metavar="OUT", help="the script; - is standard output")
-    one.add_argument("--strict", action="store_true", help="let warnings fail, too")
-    one.set_defaults(run=_compile)
+    _add_strict(one)
+
+    one = _command(commands, "explain", _explain, "tell what a code means, with examples; all codes without CODE")
+    one.add_argument("codes", nargs="*", metavar="CODE", help="a code like BP301")
+
+    one = _command(commands, "steps", _steps, "show what the script of a plan does, step by step")
+    _add_file(one)
+    one.add_argument("--json", action="store_true", help="for programs")
+
+    one = _command(commands, "packages", _packages, "show the packages a plan needs, and how to get them")
+    _add_file(one)
+    one.add_argument("--release", metavar="R", help="for another release than the plan's")
+
+    _command(commands, "schema", _schema, "print the JSON Schema of plans, for editors")
     return parser
 
 
-def _read(name: str) -> bytes:
-    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=_EPILOG)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a plan; - is standard input")
+
+
+def _add_strict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="let warnings fail, too")
 
 
 def _check(options: argparse.Namespace) -> int:
-    good = True
+    style = options.format
+    if style == "auto":
+        style = "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text"
+    code, found = DONE, []
     for name in options.files:
-        checked = check(_read(name), name)
-        sys.stdout.write(report.as_text(checked.diagnostics, checked.document))
-        good = good and checked.holds(options.strict)
-    return 0 if good else 1
+        try:
+            checked = check(read(name), report.visible(name))
+        except Unusable as error:
+            _complain(str(error))
+            code = UNUSABLE
+            continue
+        if not checked.holds(options.strict):
+            code = max(code, WRONG)
+        if style == "json":
+            found += report.as_json(checked.diagnostics, checked.document)
+        elif style == "github":
+            _print(report.as_github(checked.diagnostics, checked.document))
+        else:
+            _print(report.as_text(checked.diagnostics, checked.document, _coloured(sys.stdout)))
+    if style == "json":
+        _print_json(found)
+    return code
 
 
 def _compile(options: argparse.Namespace) -> int:
-    compiled = compile_plan(_read(options.file), options.file, options.strict)
-    sys.stderr.write(report.as_text(compiled.diagnostics, compiled.document))
+    compiled = compile_plan(read(options.file), report.visible(options.file), options.strict)
+    _tell(compiled)
     if compiled.script is None:
-        return 1
-    if options.output == "-":
-        sys.stdout.write(compiled.script)
-    else:
-        Path(options.output).write_text(compiled.script, encoding="utf-8")
-        os.chmod(options.output, 0o755)
-    return 0
+        return WRONG
+    write_script(compiled.script, options.output, options.file)
+    return DONE
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from bootplan.diagnostics import nearest
+    from bootplan.rules import explained
+
+    rules = explained()
+    if not options.codes:
+        _print("".join(f"{code}  {rule.severity:<7}  {rule.title}\n" for code, rule in rules.items()))
+    for number, written in enumerate(options.codes):
+        code = written.upper()
+        if code not in rules:
+            close = nearest(code, list(rules))
+            _complain(f"there is no code '{report.visible(written)}'" + (f"; did you mean {close}?" if close else ""))
+            return UNUSABLE
+        _print("\n" * (number > 0) + f"{code} ({rules[code].severity})\n\n{rules[code].explanation}\n")
+    return DONE
+
+
+def _steps(options: argparse.Namespace) -> int:
+    compiled = compile_plan(read(options.file), report.visible(options.file))
+    _tell(compiled)
+    if compiled.program is None:
+        return WRONG
+    import shlex
+
+    if options.json:
+        from dataclasses import asdict
+
+        _print_json([asdict(action) for action in compiled.program.actions])
+        return DONE
+    for action in compiled.program.actions:
+        _print(f"{action.name}: {action.summary}\n")
+        for number, step in enumerate(action.steps, start=1):
+            _print(f"  {number:2} {step.title}\n     {shlex.join(map(str, step.call))}\n")
+    return DONE
+
+
+def _packages(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.packages import image_variable, install_command, missing, needed
+
+    checked = check(read(options.file), report.visible(options.file))
+    _tell(checked)
+    plan, board = checked.plan, load_board()
+    if plan is None or not checked.holds():
+        return WRONG
+    release = options.release or plan.firmware.release
+    if release not in board.releases:
+        _complain(f"there is no release '{report.visible(release)}'; write {', '.join(board.releases)}")
+        return UNUSABLE
+    packages = needed(plan, board)
+    for package in packages:
+        place = "in the stock image" if package.in_stock_image else "to install"
+        _print(f"# {package.name}: {package.reason} ({place})\n")
+    names = missing(packages)
+    if names:
+        _print(f"{install_command(names, board.releases[release].package_manager)}\n{image_variable(names)}\n")
+    return DONE
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from bootplan.schema import plan_schema
+
+    _print(plan_schema())
+    return DONE
+
+
+def _tell(checked: Checked) -> None:
+    """Say on standard error what is wrong; standard output is for the result."""
+    text = report.as_text(checked.diagnostics, checked.document, _coloured(sys.stderr))
+    print(text, end="", file=sys.stderr)
+
+
+def _coloured(stream: object) -> bool:
+    """Colour is for terminals, and for people who did not refuse it (no-color.org)."""
+    return bool(getattr(stream, "isatty", bool)()) and not os.environ.get("NO_COLOR")
+
+
+def _print(text: str) -> None:
+    print(text, end="")
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    _print(json.dumps(value, indent=2) + "\n")
+
+
+def _complain(message: str) -> None:
+    print(f"bootplan: {message}", file=sys.stderr)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Let what is still in the buffer of standard output go nowhere, so that the exit is quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

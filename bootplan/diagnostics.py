@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 """A place in the data: the keys and list positions that lead to it."""
@@ -15,8 +16,7 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-@dataclass(frozen=True, order=True)
-class Span:
+class Span(NamedTuple):
     """A piece of the text; lines and columns count from 1, columns in characters, the end is exclusive."""
 
     line: int
@@ -25,8 +25,7 @@ class Span:
     end_column: int
 
 
-@dataclass(frozen=True)
-class Related:
+class Related(NamedTuple):
     """A second place that belongs to a diagnostic, and what is to be seen there."""
 
     message: str

@@ -90,16 +90,14 @@ def parse(text: str | bytes, name: str) -> Document:
     return Document(name, content, lines, data, True, tuple(walk.diagnostics), walk.keys, walk.values)
 
 
-@dataclass
 class _Node:
     """A scalar, or a collection of nodes; a mapping's children are keys and values in turn."""
 
-    kind: str
-    span: Span
-    value: str = ""
-    plain: bool = False
-    children: list["_Node"] = field(default_factory=list)
-    closed: bool = False
+    __slots__ = ("children", "closed", "kind", "plain", "span", "value")
+
+    def __init__(self, kind: str, span: Span, value: str = "", plain: bool = False, closed: bool = False) -> None:
+        self.kind, self.span, self.value, self.plain, self.closed = kind, span, value, plain, closed
+        self.children: list[_Node] = []
 
 
 def _compose(text: str) -> _Node:

@@ -23,16 +23,15 @@ def wrong(code: str, message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
 
 
-def _matches(code: str, pattern: str, message: str, hint: str = "") -> AfterValidator:
-    """Accept text that *pattern* matches as a whole; `{0}` in *message* stands for the text."""
-    compiled = re.compile(pattern)
+def _matches(code: str, pattern: str, message: str, hint: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """Accept text that *pattern* matches as a whole, and say so in the schema; `{}` in *message* is the text."""
 
     def check(text: str) -> str:
-        if not compiled.fullmatch(text):
-            raise wrong(code, message.format(text), hint)
+        if not re.fullmatch(pattern, text):
+            raise wrong(code, message.format(text[:80]), hint)
         return text
 
-    return AfterValidator(check)
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
 
 
 def _measured(parse: Callable[[str], int], rest: bool = False) -> BeforeValidator:
@@ -96,65 +95,65 @@ Version = Annotated[int, AfterValidator(_check_version), WithJsonSchema({"const"
 PlanName = Annotated[str, AfterValidator(_check_plan_name)]
 MediumName = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP108",
         "[a-z][a-z0-9-]{0,15}",
-        "'{0:.40}' cannot name a medium",
+        "'{}' cannot name a medium",
         "1 to 16 characters: a lower-case letter, then lower-case letters, digits and '-'",
     ),
 ]
 PartitionName = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP102",
         "[A-Za-z0-9][A-Za-z0-9._-]{0,15}",
-        "'{0:.40}' cannot name a partition",
+        "'{}' cannot name a partition",
         "1 to 16 characters: letters, digits, '.', '_' and '-', the first one a letter or digit",
     ),
 ]
 Serial = Annotated[str, AfterValidator(_check_serial)]
 PciAddress = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP104",
         "[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f][.][0-7]",
-        "'{0:.40}' is not a PCI address",
+        "'{}' is not a PCI address",
         "write domain:bus:device.function in lower-case hex, like 0002:01:00.0",
     ),
 ]
 MountPoint = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP105",
-        r"(/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._+-]+)+",
-        "'{0:.80}' is not a mount point",
+        r"(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
+        "'{}' is not a mount point",
         "write an absolute path like /srv/data: letters, digits and '._+-', no '..', no '/' at the end",
     ),
 ]
 PackageName = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP106",
         "[a-z0-9][a-z0-9+._-]{0,63}",
-        "'{0:.40}' cannot be a package",
+        "'{}' cannot be a package",
         "a package name has lower-case letters, digits and '+._-'; one name per list entry",
     ),
 ]
 KernelArgument = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP109",
         "[A-Za-z0-9_.,:=/@+-]{1,200}",
-        "'{0:.40}' cannot be one kernel argument",
+        "'{}' cannot be one kernel argument",
         "letters, digits and '_.,:=/@+-', no blanks or quotes; one argument per list entry",
     ),
 ]
 Switch = Annotated[
     str,
-    _matches(
+    *_matches(
         "BP111",
         "[01]{2}",
-        "'{0:.40}' is not a position of SW3",
+        "'{}' is not a position of SW3",
         'write the digits printed at A and B, like "01"; pictures of the lever directions contradict each other',
     ),
 ]
@@ -163,7 +162,7 @@ Switch = Annotated[
 class _Strict(BaseModel):
     """No unknown keys, no guessed types, no changes after reading."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class BoardChoice(_Strict):

@@ -1,6 +1,6 @@
 """The bytes of a file as text: UTF-8, of a sane size, and nothing in it that cannot be seen."""
 
-import re
+from collections.abc import Iterator
 from itertools import islice
 
 from bootplan.diagnostics import Diagnostic, Related, Severity, Span
@@ -8,11 +8,6 @@ from bootplan.diagnostics import Diagnostic, Related, Severity, Span
 LARGEST_BYTES = 2**18
 START = Span(1, 1, 1, 1)
 
-# Besides control characters: line ends that editors count differently, and marks that reorder or hide text.
-_UNSEEN = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)"
-    "|[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
-)
 _MOST_SHOWN = 20
 
 
@@ -34,12 +29,12 @@ def refuse(
 def decode(source: str | bytes) -> str:
     """The text in *source* without its byte order mark; raises Refused."""
     if len(source) > LARGEST_BYTES:
-        raise refuse("BP009", f"the file has {len(source)} bytes; a plan has at most {LARGEST_BYTES}", START)
+        raise refuse("BP009", f"more than {LARGEST_BYTES // 1024} KiB of text", START)
     text = source if isinstance(source, str) else _decode_utf8(source)
     text = text.removeprefix("\ufeff")
-    unseen = list(islice(_UNSEEN.finditer(text), _MOST_SHOWN))
+    unseen = list(islice(_unseen(text), _MOST_SHOWN))
     if unseen:
-        raise Refused(*(_unseen(text, match) for match in unseen))
+        raise Refused(*unseen)
     return text
 
 
@@ -48,24 +43,24 @@ def _decode_utf8(source: bytes) -> str:
         return source.decode("utf-8")
     except UnicodeDecodeError as error:
         before = source[: error.start].decode("utf-8").removeprefix("\ufeff")
-        raise refuse(
-            "BP007",
-            f"byte 0x{source[error.start]:02x} is not UTF-8 text",
-            _place(before),
-            "save the file as UTF-8",
-        ) from None
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        message = f"byte 0x{source[error.start]:02x} is not UTF-8 text"
+        raise refuse("BP007", message, Span(line, column, line, column + 1), "save the file as UTF-8") from None
 
 
-def _unseen(text: str, match: re.Match[str]) -> Diagnostic:
-    character, place = match[0], _place(text[: match.start()])
-    if character == "\r":
-        message, hint = "a lone carriage return ends this line", "save the file with LF or CRLF line ends"
-    else:
-        message, hint = f"U+{ord(character):04X} cannot be seen in a text", "remove it, or write it as an escape"
-    return Diagnostic("BP007", Severity.ERROR, message, hint, (), place)
-
-
-def _place(before: str) -> Span:
-    """The place of the character that follows the text *before*."""
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return Span(line, column, line, column + 1)
+def _unseen(text: str) -> Iterator[Diagnostic]:
+    """What a reader of *text* cannot see: control characters, lone carriage returns, characters that hide or
+    reorder others. Python calls all of them unprintable.
+    """
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        if line.replace("\t", "").isprintable():
+            continue
+        for column, character in enumerate(line, start=1):
+            if character == "\r":
+                message, hint = "a lone carriage return stands here", "save the file with LF or CRLF line ends"
+            elif character != "\t" and not character.isprintable():
+                message, hint = f"U+{ord(character):04X} cannot be seen in a text", "remove it"
+            else:
+                continue
+            span = Span(number, column, number, column + 1)
+            yield Diagnostic("BP007", Severity.ERROR, message, hint, (), span)

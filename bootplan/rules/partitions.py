@@ -247,29 +247,34 @@ def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Fi
               - {name: data, size: 64GiB, filesystem: f2fs, mount: /srv}
               - {name: films, size: rest, filesystem: f2fs, mount: /srv/films}
 
-    Source: fstools block.c, main_mount: devices in the order of their names.
+    Source: fstools block.c, main_mount and cache_load: devices in the order of their names.
     """
     earlier: list[tuple[Path, str]] = []
-    for path, partition in _partitions(plan):
-        if partition.mount is None:
+    for path, partition in sorted(_partitions(plan), key=_as_mounted):
+        mount = partition.mount
+        if mount is None:
             continue
         here = (*path, "mount")
-        for other, mount in earlier:
+        for other, before in earlier:
             related = (("the other mount point is here", other),)
-            if mount == partition.mount:
+            if mount == before:
                 yield Finding(here, f"{mount} is used twice", "choose another mount point", related=related)
-            elif mount.startswith(f"{partition.mount}/"):
-                yield Finding(
-                    here, f"{partition.mount} would hide {mount}", "write this partition before it", related=related
-                )
-            elif partition.mount.startswith(f"{mount}/") and other[1] != here[1]:
+            elif here[1] != other[1] and (mount.startswith(f"{before}/") or before.startswith(f"{mount}/")):
                 yield Finding(
                     here,
-                    f"{partition.mount} lies inside {mount}, which is on another disk",
-                    "which disk comes first is not fixed; choose a mount point outside",
+                    f"{mount} and {before} lie inside one another, on two disks",
+                    "which disk comes first is not fixed; choose separate mount points",
                     related=related,
                 )
-        earlier.append((here, partition.mount))
+            elif before.startswith(f"{mount}/"):
+                yield Finding(here, f"{mount} would hide {before}", "write this partition first", related=related)
+        earlier.append((here, mount))
+
+
+def _as_mounted(place: tuple[Path, Partition]) -> tuple[str, str]:
+    """Order of mounting: by the name of the device, in which partition 10 comes before partition 2."""
+    _, medium_name, _, index = place[0]
+    return str(medium_name), str(int(index) + 1)
 
 
 @rule("BP213")

@@ -1,0 +1,63 @@
+"""Read plans and write scripts: whole files, or nothing at all."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from bootplan.report import visible
+from bootplan.source import LARGEST_BYTES
+
+
+class Unusable(Exception):
+    """A file that cannot be read or written; the text says which and why."""
+
+
+def read(name: str) -> bytes:
+    """The bytes of the file *name*, - for standard input; not more than it takes to see that it is too large."""
+    try:
+        if name == "-":
+            with open(0, "rb", closefd=False) as stream:
+                return stream.read(LARGEST_BYTES + 1)
+        with open(name, "rb") as stream:
+            return stream.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise Unusable(f"{visible(name)}: {error.strerror}") from None
+
+
+def write_script(script: str, name: str, source: str) -> None:
+    """Write *script* to the file *name*, executable; - is standard output.
+
+    The file appears complete or not at all: it is written beside its place and moved there. The plan *source* is never
+    overwritten. A device or pipe cannot be replaced and is written to directly.
+    """
+    data = script.encode()
+    try:
+        if name == "-":
+            with open(1, "wb", closefd=False) as stream:
+                stream.write(data)
+            return
+        target = Path(os.path.realpath(name))
+        if target.exists() and source != "-" and target.samefile(source):
+            raise Unusable(f"{visible(name)}: this is the plan itself; choose another name for the script")
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
+        _replace(target, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unusable(f"{visible(name)}: {error.strerror}") from None
+
+
+def _replace(target: Path, data: bytes) -> None:
+    handle, unfinished = tempfile.mkstemp(prefix=f".{target.name[:50]}.", dir=target.parent)
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(data)
+            os.fchmod(stream.fileno(), 0o755)
+        os.replace(unfinished, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
