@@ -258,7 +258,7 @@ list_disk() { # DISK - what it holds, as far as we can tell
     done <"$work/$1.had"
     if [ ! -s "$work/$1.had" ]; then
         probe "/dev/$1" 0
-        say "    no partitions; at its beginning: $kind"
+        say "    no partitions; at its beginning: $kind '$label'"
     fi
 }
 

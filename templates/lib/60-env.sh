@@ -27,6 +27,7 @@ need_env() { # MEDIUM TITLE CONFIGURED [VARIABLE]... - readable, valid, of this 
     fi
     read_env
     if [ "$env_state" != good ]; then
+        : >"$work/env"
         refuse "the U-Boot environment is $env_state; to keep the defaults of U-Boot: stop at its menu, 'env default -a', 'saveenv', then try again, or use --console"
         return 0
     fi
@@ -71,7 +72,7 @@ read_env() { # - the environment into $work/env, sorted as stored; sets env_stat
     fi
     # fw_setenv -s takes one line a variable and drops blanks before the value.
     lines=$(grep -cv '^[^ =][^ =]*=[^ ]' "$work/env") || true
-    [ "${lines:-0}" -eq 0 ] || env_state='of a form this script cannot save (a value with a line break)'
+    [ "$env_state" != good ] || [ "${lines:-0}" -eq 0 ] || env_state='of a form this script cannot save (a value with a line break)'
 }
 
 env_value() { # NAME - its value in $work/env

@@ -1,0 +1,157 @@
+"""What the script must not begin: each case is told by its reason, ends with 3, and no disk image changes."""
+
+import pytest
+
+from .images import GiB, MiB
+from .router import Disk
+from .scripts import Bench, kind_of_router, plan
+
+TWO = "printf 'label: gpt\\nsize=64MiB,name=mine\\nname=other\\n' | sfdisk -q /dev/nvme0n1 >/dev/null 2>&1"
+AS_PLANNED = (
+    "printf 'label: gpt\\nstart=1MiB,size=256MiB,name=root\\nstart=257MiB,size=1790MiB,name=data\\n'"
+    " | sfdisk -q /dev/nvme0n1 >/dev/null 2>&1"
+)
+
+# name: (what is special of the router, of the plan, commands before, words that must be told)
+CASES = {
+    "another board": ({"board_name": "bananapi,bpi-r4-lite"}, {}, "", "this router is 'bananapi,bpi-r4-lite'"),
+    "another release": ({"release": "24.10.2"}, {}, "", "this router runs '24.10.2'"),
+    "another medium": ({"medium": "sd"}, {}, "", "for nand set SW3 to A=0 B=1, switch the power off and on"),
+    "the vendor's flash layout": ({}, {}, "echo BL2 >/sys/class/mtd/mtd0/name", "OpenWrt's layout has bl2 and ubi"),
+    "another boot loader": (
+        {}, {}, "printf 'U-Boot 2024.10' >/sys/firmware/devicetree/base/chosen/u-boot,version", "not OpenWrt's U-Boot"),
+    "no such disk": ({}, {"disk": "serial: ANOTHER"}, "", "no disk here is 'serial:ANOTHER'; here are: nvme0n1 serial"),
+    "two disks alike": ({"disks": (Disk(size=GiB), Disk(size=GiB, pci="0003:01:00.0"))}, {}, "", "more than one disk is"),
+    "a disk too small": ({"disks": (Disk(size=300 * MiB),)}, {}, "", "disk nvme0n1 holds 300 MiB, the plan needs 322"),
+    "a disk at another place": (
+        {}, {"disk": 'serial: S4EWNF0M531930D\n    pci: "0003:01:00.0"'}, "", "the plan says 0003:01:00.0"),
+    "a read-only disk": ({}, {}, "echo 1 >/sys/class/block/nvme0n1/ro", "disk nvme0n1 is read-only"),
+    "another table": ({}, {}, TWO, "1 'mine', 64 MiB: blank"),
+    "a file system without a table": ({}, {}, "mkfs.ext4 -q -F -L old /dev/nvme0n1", "at its beginning: ext4 'old'"),
+    "data at the end of the disk": (
+        {}, {}, "echo old | dd of=/dev/nvme0n1 bs=1M seek=2047 conv=notrunc", "is not blank"),
+    "data where a partition would be": (
+        {}, {}, "echo old | dd of=/dev/nvme0n1 bs=1M seek=257 conv=notrunc", "is not blank"),
+    "LUKS": ({}, {}, "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1", "at its beginning: LUKS"),
+    "another file system in a partition": (
+        {}, {}, f"{AS_PLANNED}; mkfs.ext4 -q -F -L other /dev/nvme0n1p1", "partition 1 of nvme0n1 holds ext4 'other'"),
+    "a file system with files": (
+        {}, {}, f"{AS_PLANNED}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mkdir /tmp/m; mount /dev/nvme0n1p1 /tmp/m;"
+        " echo mine >/tmp/m/mine; umount /tmp/m", "files that this script did not put there (mine)"),
+    "data at the end of a blank partition": (
+        {}, {}, f"{AS_PLANNED}; echo raid | dd of=/dev/nvme0n1 bs=1M seek=256 conv=notrunc", "at its end"),
+    "a disk in use": (
+        {}, {}, f"{TWO}; mkfs.ext4 -q -F /dev/nvme0n1p2; mkdir /tmp/m; mount /dev/nvme0n1p2 /tmp/m", "the disk is in use: /tmp/m"),
+    "a boot layout on the disk": (
+        {}, {}, "printf 'label: gpt\\nsize=64MiB,name=fip\\n' | sfdisk -q /dev/nvme0n1", "partitions of a boot layout (fip)"),
+    "a system that is too large": (
+        {"tmp_size": "64m"}, {}, "dd if=/dev/urandom of=/root/big bs=1M count=220 2>/dev/null", "too much for a partition of 256 MiB"),
+    "no sfdisk": ({"packages": ("kmod-nvme", "block-mount")}, {}, "", "apk update && apk add sfdisk"),
+    "no packages at all, 24.10": (
+        {"packages": (), "release": "24.10.2"}, {"release": "24.10"}, "",
+        "opkg update && opkg install kmod-nvme sfdisk block-mount"),
+    "an extra package": ({}, {"more": "packages: [tcpdump]\n"}, "", "apk add tcpdump"),
+    "the driver loaded too late": ({}, {}, "rm /etc/modules-boot.d/*nvme*", "does not load it early enough"),
+    "another overlay in fstab": (
+        {}, {}, "touch /etc/config/fstab; uci set fstab.x=mount; uci set fstab.x.target=/overlay; uci commit fstab",
+        "fstab already mounts something at /overlay; disable it first: uci set fstab.x.enabled=0"),
+    "uncommitted changes in fstab": (
+        {}, {}, "touch /etc/config/fstab; uci set fstab.x=mount", "uncommitted changes in fstab"),
+    "settings in RAM": ({}, {}, "mount -t tmpfs none /overlay", "settings that live in RAM only"),
+}
+
+ENVIRONMENT = {
+    "NVMe as a module": ({"kernel_nvme": "module", "packages": ("kmod-nvme", "block-mount", "sfdisk")}, {}, "", "here it is a module"),
+    "old fstools": ({"fstools_overlay_name": False}, {}, "", "does not know fstools_overlay_name"),
+    "both copies broken": ({}, {}, "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "not valid (bad CRC)"),
+    "a config for another medium": (
+        {}, {}, "echo '/dev/mmcblk0p2 0x0 0x40000 0x40000 1' >/etc/fw_env.config", "the environment of this medium is at '/dev/ubi0_1"),
+    "no config": ({}, {}, "rm /etc/fw_env.config", "/etc/fw_env.config says 'nothing'"),
+    "the menu of another medium": ({"env": {"bootmenu_title": "[SD card]"}}, {}, "", "it is another medium's"),
+    "another boot command": ({"env": {"bootcmd": "bootp; bootm"}}, {}, "", "not that of OpenWrt's U-Boot"),
+    "bootargs changed by hand": ({}, {}, "fw_setenv bootargs console=ttyS0", "this script only changes the medium's own"),
+    "variables missing": ({"env": {"bootconf": None}}, {}, "", "the environment lacks variables that OpenWrt's U-Boot has: bootconf"),
+}
+
+
+def refused(router, machine, plan_text, before, told):
+    """The script tells the reason, for check, rehearsal and --apply, and changes nothing."""
+    box = router(**machine).boot()
+    bench = Bench(box, plan_text)
+    if before:
+        box.run(before, timeout=120)
+    untouched = box.digests()
+
+    for words in ("check", "install", "install --apply"):
+        result = bench.sh(words)
+        assert (result.code, told in result.out) == (3, True), result.out + result.err
+        assert result.out.endswith("nothing was changed\n")
+        assert box.digests() == untouched
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_does_not_begin(router, name):
+    """On a router, a disk or with settings that are not what the plan is about."""
+    machine, planned, before, told = CASES[name]
+    refused(router, machine, plan(**planned), before, told)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_it_does_not_touch_an_environment_it_does_not_know(router, name):
+    """With root on the kernel's command line."""
+    machine, planned, before, told = ENVIRONMENT[name]
+    refused(router, kind_of_router("cmdline") | machine, plan("cmdline", **planned), before, told)
+
+
+def test_all_reasons_are_told_at_once(router):
+    """A wrong disk, a missing package and a wrong release in one run."""
+    box = router(packages=("kmod-nvme",), release="24.10.2").boot()
+    told = Bench(box, plan(disk="serial: ANOTHER")).sh("check").out
+
+    assert told.count("refused: ") >= 3
+
+
+def test_wipe_must_name_a_disk_of_the_plan(router):
+    """A serial number of another disk is a mistake, even when nothing would have to be wiped."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    untouched = box.digests()
+
+    result = bench.sh("install --apply --wipe S4EWNF0M531930E")
+
+    assert (result.code, "which is no disk of this plan" in result.out) == (3, True)
+    assert box.digests() == untouched
+
+
+def test_a_full_tmp(router):
+    """Lists and the log need some room; without it nothing begins."""
+    box = router(tmp_size="12m").boot()
+    bench = Bench(box, plan())
+    box.run("dd if=/dev/zero of=/tmp/full bs=1M count=7 2>/dev/null")
+    untouched = box.digests()
+
+    result = bench.sh("install --apply")
+
+    assert (result.code, "8192 KiB are needed" in result.err) == (3, True)
+    assert box.digests() == untouched
+
+
+def test_a_second_run_at_the_same_time(router):
+    """The lock; status may look all the same."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    box.run("exec 9>/var/lock/bootplan.lock; flock 9; (sleep 20; true) >/dev/null 2>&1 &").ok()
+
+    assert "another run of this script is under way" in bench.sh("install --apply").err
+    assert bench.sh("check").code == 3
+    assert bench.sh("status").code == 1
+
+
+@pytest.mark.parametrize("words", ["", "frobnicate", "install extra", "backup", "restore-env", "check --apply", "install --json",
+                                   "install --wipe", "status --wipe X", "install --frobnicate", "install --recopy"])
+def test_wrong_usage(router, words):
+    """Ends with 2 and a sentence."""
+    box = router().boot()
+    result = Bench(box, plan()).sh(words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
