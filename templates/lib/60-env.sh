@@ -11,6 +11,7 @@ env_copies=/etc/bootplan # where copies of the environment are kept
 
 need_env() { # MEDIUM TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
     local title=$2 configured=$3 want='' have=''
+    [ "$console" = no ] || return 0 # it is neither read nor written then
     locate_env "$1"
     if [ ! -s "$work/fw_env.config" ]; then
         refuse "no U-Boot environment found on $1"

@@ -1,0 +1,146 @@
+"""The U-Boot environment: one write, read back, saved, restored; and the lines to type where it cannot be written."""
+
+import re
+
+import pytest
+
+from .scripts import Bench, kind_of_router, plan
+
+STOCK = {
+    "nand": "console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit",
+    "emmc": "console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait",
+    "sd": "console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait",
+}
+
+
+def bench_for(router, medium="nand", text=None, **kind):
+    """Return a running router for a root= plan, and the script on it."""
+    box = router(medium=medium, **kind_of_router("cmdline"), **kind).boot()
+    return box, Bench(box, text or plan("cmdline", medium))
+
+
+@pytest.mark.parametrize("medium", STOCK)
+def test_only_bootargs_changes_and_comes_back(router, medium):
+    """Everything else in the environment stays, and restore-env brings the old one back to the letter."""
+    box, bench = bench_for(router, medium)
+    before = box.fw_printenv()
+    assert before["bootargs"] == STOCK[medium]
+
+    told = bench.sh("install --apply").ok().out
+
+    after = box.fw_printenv()
+    partuuid = box.run("sfdisk --part-uuid /dev/nvme0n1 1").ok().out.strip().lower()
+    kept = STOCK[medium].replace(" root=/dev/fit0 rootwait", "")
+    assert after["bootargs"] == (
+        f"{kept} root=PARTUUID={partuuid} rootfstype=ext4 rootwait=30 panic=5 fstools_overlay_name=none")
+    assert {**after, "bootargs": ""} == {**before, "bootargs": ""}
+
+    bench.restart()
+    saved = re.search("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
+    assert "already so" not in bench.sh(f"restore-env {saved}").ok().out
+    assert box.fw_printenv() == after
+    bench.sh(f"restore-env {saved} --apply").ok()
+    assert box.fw_printenv() == before
+    assert "already so" in bench.sh(f"restore-env {saved} --apply").ok().out
+    bench.restart()
+    assert "root         internal" in bench.sh("status").out
+
+
+def test_one_broken_copy_is_no_obstacle(router):
+    """That is what the second copy is for."""
+    box, bench = bench_for(router)
+    box.run("echo rubbish >/dev/ubi0_1").ok()
+
+    bench.sh("install --apply").ok()
+
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+def test_a_broken_environment_is_repaired_from_a_saved_one(router):
+    """Also the variables that the tool's own defaults bring are gone afterwards."""
+    box, bench = bench_for(router)
+    before = box.fw_printenv()
+    box.run("mkdir -p /root/b").ok()
+    folder = re.search("saved in (.*):", bench.sh("backup /root/b").ok().out)[1]
+    box.run("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
+    assert box.fw_printenv() is None
+
+    bench.sh(f"restore-env {folder}/uboot-env.txt --apply").ok()
+
+    assert box.fw_printenv() == before
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ("s/^ethaddr=.*/ethaddr=02:00:00:00:00:99/", "is of another board"),
+    ("s/SPI-NAND/SD card/", "it is another medium's"),
+    ("s/^bootcmd=.*/bootcmd=bootp/", "not that of OpenWrt's U-Boot"),
+    ("/^bootconf=/d", "lacks variables"),
+    ("s/^loadaddr=/loadaddr/", "are no NAME=VALUE"),
+])
+def test_a_file_that_is_no_environment_of_this_router(router, change, told):
+    """Refused before any change."""
+    box, bench = bench_for(router)
+    box.run(f"fw_printenv | sed '{change}' >/tmp/env").ok()
+    untouched = box.digests()
+
+    result = bench.sh("restore-env /tmp/env --apply")
+
+    assert (result.code, told in result.out) == (3, True), result.out
+    assert box.digests() == untouched
+
+
+def test_the_lines_for_the_console(router):
+    """--console leaves the environment alone, even a broken one, and prints what to type."""
+    box, bench = bench_for(router)
+    box.run("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
+    before = {name: digest for name, digest in box.digests().items() if name.startswith("ubootenv")}
+
+    told = bench.sh("install --apply --console").ok().out
+
+    assert {name: digest for name, digest in box.digests().items() if name.startswith("ubootenv")} == before
+    line = re.search("    (setenv bootargs '.*')\n    saveenv\n    reset\n".replace("    ", " +"), told)[1]
+    partuuid = box.run("sfdisk --part-uuid /dev/nvme0n1 1").ok().out.strip().lower()
+    assert f"root=PARTUUID={partuuid} " in line
+    box.env_tool.set({"bootargs": line[len("setenv bootargs '"):-1]})
+
+
+def test_the_board_without_fw_env_config(router):
+    """OpenWrt 25.12 generates none for the 2.5GE board; the places are found on the medium."""
+    text = plan("cmdline", model="bpi-r4-poe")
+    box, bench = bench_for(router, text=text, board_name="bananapi,bpi-r4-2g5", model="bpi-r4-poe")
+    assert not box.exists("/etc/fw_env.config")
+
+    bench.sh("install --apply").ok()
+
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+def test_the_overlay_of_old_fstools_would_be_seen(router):
+    """status is not fooled by a root= that an internal overlay covers."""
+    box, bench = bench_for(router)
+    bench.sh("install --apply").ok()
+    args = box.fw_printenv()["bootargs"].replace("fstools_overlay_name=none", "")
+    box.run(f"fw_setenv bootargs '{args}'").ok()
+
+    bench.restart()
+
+    status = bench.sh("status")
+    assert (status.code, "as-planned   no" in status.out) == (1, True)
+
+
+def test_a_backup_is_whole_and_not_in_ram(router):
+    """Its sums hold, and it has what a repair needs."""
+    box, bench = bench_for(router)
+    bench.sh("install --apply").ok()
+    box.run("mkdir -p /root/b").ok()
+
+    assert bench.sh("backup /tmp").code == 3
+    assert bench.sh("backup /nowhere").code == 3
+    told = bench.sh("backup /root/b").ok().out
+
+    folder = re.search("saved in (.*):", told)[1]
+    box.run(f"cd {folder} && sha256sum -c SHA256SUMS").ok()
+    names = set(box.run(f"ls {folder}").out.split())
+    assert {"uboot-env.txt", "nvme0n1.sfdisk", "config.tar.gz", "ubi-volumes.txt", "SHA256SUMS", "r4.sh"} <= names

@@ -1,0 +1,105 @@
+"""What stops a run in the middle: a lost connection, a signal, the power. The old system or the new one boots, and the
+same command again finishes."""
+
+import signal
+import time
+
+import pytest
+
+from .router import Disk, GiB
+from .scripts import Bench, kind_of_router, plan
+
+STEPS = {"extroot-overlay": 6, "extroot-pivot": 6, "cmdline": 7, "internal": 3}
+
+
+def wait_for(run, text, seconds=30):
+    """Wait until a running command has printed the text."""
+    end = time.monotonic() + seconds
+    while text not in run.out:
+        assert run.poll() is None and time.monotonic() < end, run.out
+        time.sleep(0.002)
+
+
+def finishes(bench):
+    """Say whether the same command again ends well, and the router then runs as planned."""
+    bench.sh("install --apply").ok()
+    bench.restart()
+    return bench.sh("status").code == 0
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_lost_terminal_stops_nothing(router, shell):
+    """The SSH session goes away after the first step; the run ends, and its log is whole."""
+    box = router(shell=shell).boot()
+    bench = Bench(box, plan())
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "[2/6]")
+
+    run.hang_up()
+
+    assert run.wait(60).code == 0
+    assert box.read("/tmp/bootplan.log").splitlines()[-1] == f"done. Restart the router, then: sh {bench.name[5:]} status"
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_reader_that_goes_away_stops_nothing(router, shell):
+    """`ssh router sh r4.sh ... | head -n 1`: what is printed into the void must not end up in a variable either."""
+    box = router(shell=shell).boot()
+    bench = Bench(box, plan("extroot-pivot"))
+
+    box.run(f"sh {bench.name} install --apply | head -n 1; sleep 4", timeout=60).ok()
+
+    assert box.read("/tmp/bootplan.log").splitlines()[-1].startswith("done. ")
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_a_state_to_go_on_from(router, number, code):
+    """It says which step, what the next power-on starts, and leaves no mount behind."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "[5/6]")
+
+    run.send(number)
+
+    assert run.wait(30).code == code
+    assert "stopped in step 'the system on root'" in run.out
+    assert "the next power-on starts the router as before" in run.out
+    assert not [target for _, target, *_ in box.mounts() if "bootplan" in target]
+    assert finishes(bench)
+
+
+@pytest.mark.parametrize("method", STEPS)
+def test_a_power_cut_at_each_step(router, method):
+    """Right after each step was announced: the router boots its old system or the new one, and a rerun finishes."""
+    for number in range(1, STEPS[method] + 1):
+        box = router(disks=(Disk(size=GiB),), **kind_of_router(method)).boot()
+        bench = Bench(box, plan(method))
+        run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+        wait_for(run, f"[{number}/{STEPS[method]}]")
+
+        box.power_cut()
+
+        box.boot()
+        box.put(bench.name, bench.script)
+        assert finishes(bench), f"after a cut in step {number}"
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5])
+def test_a_power_cut_at_some_time(router, delay):
+    """Wherever it hits."""
+    box = router(disks=(Disk(size=GiB),)).boot()
+    bench = Bench(box, plan("extroot-pivot"))
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "[1/6]")
+    time.sleep(delay)
+
+    box.power_cut()
+
+    box.boot()
+    box.put(bench.name, bench.script)
+    assert finishes(bench)
