@@ -54,5 +54,5 @@ def nearest(word: str, known: list[str]) -> str | None:
     """The one of *known* that *word* is probably a slip of, or None."""
     from difflib import get_close_matches  # needed for wrong plans only
 
-    close = get_close_matches(word[:64], known, n=1)
+    close = get_close_matches(word[:64], known, n=1, cutoff=0.7)
     return close[0] if close else None

@@ -21,7 +21,7 @@ from ruamel.yaml.events import (
 )
 
 from bootplan.diagnostics import Diagnostic, Path, Related, Severity, Span
-from bootplan.source import START, Refused, decode, refuse
+from bootplan.source import START, decode
 
 MOST_NODES = 10_000
 DEEPEST = 64
@@ -32,6 +32,26 @@ _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+# The parser's words, and ours for them.
+_PROBLEMS = {
+    "'<stream end>'": "the end of the file",
+    "found unexpected end of stream": "the file ends before the closing quote",
+    "found character '\\t' that cannot start any token": "a tab cannot indent YAML",
+    "mapping values are not allowed here": "a second ': ' on this line",
+    "<block end>": "the end of this block",
+}
+_REMEDIES = {
+    "a tab cannot indent YAML": "write blanks instead",
+    "a second ': ' on this line": "put text with ': ' in it in quotes",
+}
+_CONTEXTS = {
+    "while parsing a flow sequence": "this list begins here",
+    "while parsing a flow mapping": "this mapping begins here",
+    "while parsing a block mapping": "this mapping begins here",
+    "while parsing a block collection": "this list begins here",
+    "while scanning a quoted scalar": "this quoted text begins here",
 }
 
 
@@ -77,17 +97,24 @@ class Document:
 
 def parse(text: str | bytes, name: str) -> Document:
     """Read *text*; whatever is wrong with it is in the document's diagnostics, nothing is raised."""
-    lines: tuple[str, ...] = ("",)
-    content = ""
+    content, found = decode(text)
+    lines = tuple(line.removesuffix("\r") for line in content.split("\n"))
+    if found:
+        return Document(name, content, lines, diagnostics=found)
+    walk = _Walk()
     try:
-        content = decode(text)
-        lines = tuple(line.removesuffix("\r") for line in content.split("\n"))
-        root = _compose(content)
-        walk = _Walk()
-        data = walk.value(root, ())
-    except Refused as refused:
-        return Document(name, content, lines, diagnostics=refused.diagnostics)
+        data = walk.value(_compose(content), ())
+    except _Refused as refused:
+        return Document(name, content, lines, diagnostics=(refused.diagnostic,))
     return Document(name, content, lines, data, True, tuple(walk.diagnostics), walk.keys, walk.values)
+
+
+class _Refused(Exception):
+    """No data can be made of the text; the diagnostic says why."""
+
+    def __init__(self, code: str, message: str, span: Span, hint: str | None = None, *related: Related) -> None:
+        super().__init__(message)
+        self.diagnostic = Diagnostic(code, Severity.ERROR, message, hint, (), span, related)
 
 
 class _Node:
@@ -116,9 +143,9 @@ def _compose(text: str) -> _Node:
             if not node.closed and not isinstance(event, AliasEvent):
                 stack.append(node)
             if len(stack) > DEEPEST:
-                raise refuse("BP009", f"more than {DEEPEST} levels inside one another", node.span)
+                raise _Refused("BP009", f"more than {DEEPEST} levels inside one another", node.span)
     if root is None:
-        raise refuse("BP008", "there is no plan in this file", START, "a plan begins with `version: 1`")
+        raise _Refused("BP008", "there is no plan in this file", START, "a plan begins with `version: 1`")
     return root
 
 
@@ -130,30 +157,33 @@ def _events(text: str) -> Iterator[Any]:
             nodes += isinstance(event, NodeEvent)
             documents += isinstance(event, DocumentStartEvent)
             if nodes > MOST_NODES:
-                raise refuse("BP009", f"more than {MOST_NODES} values in one file", _span(event))
+                raise _Refused("BP009", f"more than {MOST_NODES} values in one file", _span(event))
             if documents > 1:
-                raise refuse(
+                raise _Refused(
                     "BP011", "a second document begins here", _span(event), "one file holds one plan; remove the `---`"
                 )
             yield event
     except MarkedYAMLError as error:
         raise _syntax_error(error) from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise refuse("BP001", f"this is not YAML: {error}", START) from None
+        raise _Refused("BP001", f"this is not YAML: {error}", START) from None
 
 
-def _syntax_error(error: MarkedYAMLError) -> Refused:
-    mark = error.problem_mark or error.context_mark
-    span = Span(mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2) if mark else START
-    problem = (error.problem or error.context or "this is not YAML").replace("<stream end>", "the end of the file")
-    if "'\\t'" in problem:
-        return refuse("BP001", "a tab cannot indent YAML", span, "write blanks instead")
-    related: tuple[Related, ...] = ()
-    if error.context and error.context_mark and error.context_mark.line != span.line - 1:
-        begun = error.context_mark
-        place = Span(begun.line + 1, begun.column + 1, begun.line + 1, begun.column + 2)
-        related = (Related(error.context, place),)
-    return refuse("BP001", problem, span, related=related)
+def _syntax_error(error: MarkedYAMLError) -> _Refused:
+    """The parser's complaint, with what it was reading as a second place if that begins on another line."""
+    mark, begun = error.problem_mark or error.context_mark, error.context_mark
+    span = _point(mark) if mark else START
+    problem = error.problem or error.context or "this is not YAML"
+    for theirs, ours in _PROBLEMS.items():
+        problem = problem.replace(theirs, ours)
+    related = ()
+    if error.context and begun and begun.line + 1 != span.line:
+        related = (Related(_CONTEXTS.get(error.context, error.context), _point(begun)),)
+    return _Refused("BP001", problem, span, _REMEDIES.get(problem), *related)
+
+
+def _point(mark: Any) -> Span:
+    return Span(mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
 
 
 def _node(event: Any, anchors: dict[str, _Node]) -> _Node:
@@ -161,15 +191,16 @@ def _node(event: Any, anchors: dict[str, _Node]) -> _Node:
     if isinstance(event, AliasEvent):
         node = anchors.get(event.anchor)
         if node is None:
-            raise refuse("BP001", f"'*{event.anchor}' repeats '&{event.anchor}', which is not written before it", span)
+            raise _Refused("BP001", f"'*{event.anchor}' repeats '&{event.anchor}', which is not written before it", span)
         if not node.closed:
-            raise refuse("BP010", f"'*{event.anchor}' stands inside the very thing it repeats", span)
+            raise _Refused("BP010", f"'*{event.anchor}' stands inside the very thing it repeats", span)
         return node
     if event.tag is not None:
-        raise refuse("BP007", f"'{event.tag}' is a YAML tag; a plan has none", span, "write plain values; text in quotes")
+        tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        raise _Refused("BP007", f"'{tag}' is a YAML tag; a plan has none", span, "write plain values, and text in quotes")
     if isinstance(event, ScalarEvent):
         if any("\ud800" <= character <= "\udfff" for character in event.value):
-            raise refuse("BP007", "an escape here is half a character", span)
+            raise _Refused("BP007", "an escape here is half a character", span)
         node = _Node("scalar", span, event.value, event.style is None, closed=True)
     else:
         node = _Node("mapping" if isinstance(event, MappingStartEvent) else "sequence", span)
@@ -218,9 +249,9 @@ class _Walk:
         """Aliases may repeat a node many times; each time counts."""
         self._visits += 1
         if self._visits > MOST_NODES:
-            raise refuse("BP009", f"the aliases unfold to more than {MOST_NODES} values", node.span)
+            raise _Refused("BP009", f"the aliases unfold to more than {MOST_NODES} values", node.span)
         if depth > DEEPEST:
-            raise refuse("BP009", f"more than {DEEPEST} levels inside one another", node.span)
+            raise _Refused("BP009", f"more than {DEEPEST} levels inside one another", node.span)
 
     def _fill(self, data: dict[str, Any], node: _Node, path: Path, depth: int) -> None:
         """Add to *data* what the mapping *node* has and *data* has not; merged mappings come last."""
@@ -242,7 +273,7 @@ class _Walk:
                 self._add(data, key, value, path)
         for source in merged:
             if source.kind != "mapping":
-                raise refuse("BP001", "'<<' takes over the keys of a mapping, and this is none", source.span)
+                raise _Refused("BP001", "'<<' takes over the keys of a mapping, and this is none", source.span)
             self._visit(source, depth + 1)
             self._fill(data, source, path, depth + 1)
 
@@ -253,6 +284,8 @@ class _Walk:
         if name not in data:
             self.keys[(*path, name)] = key.span
             data[name] = self.value(value, (*path, name))
+            if value.plain and not value.value:  # nothing is written, and the parser's place for it is the next key
+                self.values[(*path, name)] = key.span
 
     def _tell(self, code: str, message: str, span: Span, hint: str | None = None, *related: Related) -> None:
         """Note a diagnostic once per place, however often aliases lead there."""

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bootplan.units import parse_capacity, parse_size
+from bootplan.units import BINARY_UNITS, parse_capacity, parse_size, show_size
 
 DEFAULT_ROOTWAIT_SECONDS = 30
 DEFAULT_PANIC_SECONDS = 5
+RAM_BYTES = (4 * BINARY_UNITS["GiB"], 8 * BINARY_UNITS["GiB"])
 
 
 def wrong(code: str, message: str, hint: str = "") -> PydanticCustomError:
@@ -65,6 +66,12 @@ def _check_version(value: int) -> int:
     return value
 
 
+def _check_ram(value: int) -> int:
+    if value not in RAM_BYTES:
+        raise wrong("BP006", f"no BPI-R4 has {show_size(value)} of memory", "write 4GiB or 8GiB")
+    return value
+
+
 def _check_plan_name(text: str) -> str:
     if not text.strip() or not text.isprintable() or len(text) > 64:
         raise wrong("BP107", "the plan's name must be 1 to 64 printable characters and not blank")
@@ -87,6 +94,7 @@ _CAPACITY_SCHEMA = {"type": "string", "pattern": "^[0-9]+ ?(kB|MB|GB|TB|MiB|GiB|
 _PARTITION_SIZE_SCHEMA = {"type": "string", "pattern": "^(rest|[0-9]+ ?(MiB|GiB|TiB))$"}
 
 Size = Annotated[int, _measured(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+Ram = Annotated[Size, AfterValidator(_check_ram)]
 Capacity = Annotated[int, _measured(parse_capacity), WithJsonSchema(_CAPACITY_SCHEMA)]
 PartitionSize = Annotated[
     int | None, _measured(parse_size, rest=True), WithJsonSchema(_PARTITION_SIZE_SCHEMA)
@@ -125,9 +133,9 @@ MountPoint = Annotated[
     str,
     *_matches(
         "BP105",
-        r"(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
+        r"(?=.{2,128}$)(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
         "'{}' is not a mount point",
-        "write an absolute path like /srv/data: letters, digits and '._+-', no '..', no '/' at the end",
+        "write an absolute path like /srv/data: at most 128 letters, digits and '._+-', no '..', no '/' at the end",
     ),
 ]
 PackageName = Annotated[
@@ -172,7 +180,7 @@ class BoardChoice(_Strict):
         description="The board: bpi-r4, or bpi-r4-poe (the board with the 2.5GE port).",
         json_schema_extra={"enum": ["bpi-r4", "bpi-r4-poe"]},
     )
-    ram: Size | None = Field(None, description="The board's memory, 4GiB or 8GiB; used for advice only.")
+    ram: Ram | None = Field(None, description="The board's memory, 4GiB or 8GiB; used for advice only.")
 
 
 class Firmware(_Strict):

@@ -3,6 +3,8 @@
 from bootplan.diagnostics import Diagnostic, Severity, Span
 from bootplan.document import Document
 
+_WIDEST = 120  # characters of a source line that are shown
+_BEFORE = 60  # of them, at most, before the mark
 _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.NOTE: "36"}
 
 
@@ -73,22 +75,34 @@ def _text(one: Diagnostic, document: Document, colour: bool) -> str:
 def _excerpt(span: Span, label: str | None, document: Document, shade: str, colour: bool) -> str:
     """The line of *span*, shortened around it, a mark below, and the *label* beside the mark."""
     line = document.lines[span.line - 1] if span.line <= len(document.lines) else ""
-    last = span.end_column if span.end_line == span.line else len(line) + 1
-    first = max(0, span.column - 61)
-    piece = visible(line[first : first + 120])
-    mark = "^" * max(1, min(last - span.column, 120 - (span.column - 1 - first)))
-    number = str(span.line)
-    gutter = " " * len(number)
+    start = span.column - 1
+    end = span.end_column - 1 if span.end_line == span.line else len(line)
+    first = max(0, start - _BEFORE)
+    piece = _shown(line[first : first + _WIDEST])
+    mark = "^" * max(1, _width(piece[start - first : end - first]))
+    gutter = " " * len(str(span.line))
     said = f" {visible(label)}" if label else ""
-    return (
-        f" {gutter} |\n {number} | {piece}\n"
-        f" {gutter} | {' ' * (span.column - 1 - first)}{_paint(mark, shade, colour)}{said}\n"
-    )
+    below = " " * _width(piece[: start - first]) + _paint(mark, shade, colour) + said
+    return f" {gutter} |\n {span.line} | {piece}\n {gutter} | {below}\n"
 
 
 def visible(text: str) -> str:
     """*text* with everything that could move the cursor of a terminal written as an escape."""
-    return "".join(one if one.isprintable() else " " if one == "\t" else ascii(one)[1:-1] for one in text)
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _shown(text: str) -> str:
+    """*text* with one visible character for each character that is none, so that marks stay in place."""
+    return "".join(one if one.isprintable() else " " if one == "\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _width(text: str) -> int:
+    """The columns *text* takes on a terminal, where East Asian characters are two columns wide."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def _paint(text: str, shade: str, colour: bool) -> str:

@@ -105,6 +105,8 @@ def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple
 
 def _wrong_type(kind: str, value: Any, path: Path, document: Document) -> tuple[str, str | None]:
     place = f"'{path[-1]}'" if path and isinstance(path[-1], str) else "this" if path else "a plan"
+    if value is None:
+        return f"{place} has no value; it must be {_WANTED[kind]}", None
     message = f"{place} must be {_WANTED[kind]}, not {_kind_of(value)}"
     if kind == "string_type" and isinstance(value, int | float):
         return message, f'write it in quotes: "{document.written(path)}"'
@@ -114,8 +116,6 @@ def _wrong_type(kind: str, value: Any, path: Path, document: Document) -> tuple[
 
 
 def _kind_of(value: Any) -> str:
-    if value is None:
-        return "nothing"
     kinds = {bool: "a truth value", str: "text", list: "a list", dict: "a mapping"}
     return kinds.get(type(value), "a number")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from bootplan.diagnostics import Diagnostic, Related, Severity, Span
+from bootplan.diagnostics import Diagnostic, Severity, Span
 
 LARGEST_BYTES = 2**18
 START = Span(1, 1, 1, 1)
@@ -11,41 +11,28 @@ START = Span(1, 1, 1, 1)
 _MOST_SHOWN = 20
 
 
-class Refused(Exception):
-    """The text cannot be used at all; the diagnostics say why."""
+def decode(source: str | bytes) -> tuple[str, tuple[Diagnostic, ...]]:
+    """The text in *source* without its byte order mark, and why it cannot be used, if so.
 
-    def __init__(self, *diagnostics: Diagnostic) -> None:
-        super().__init__(diagnostics)
-        self.diagnostics = diagnostics
-
-
-def refuse(
-    code: str, message: str, span: Span, hint: str | None = None, related: tuple[Related, ...] = ()
-) -> Refused:
-    """The exception for one error in the text itself."""
-    return Refused(Diagnostic(code, Severity.ERROR, message, hint, (), span, related))
-
-
-def decode(source: str | bytes) -> str:
-    """The text in *source* without its byte order mark; raises Refused."""
+    Bytes that are not UTF-8 appear as U+FFFD; of a text that is too large nothing appears.
+    """
     if len(source) > LARGEST_BYTES:
-        raise refuse("BP009", f"more than {LARGEST_BYTES // 1024} KiB of text", START)
-    text = source if isinstance(source, str) else _decode_utf8(source)
-    text = text.removeprefix("\ufeff")
-    unseen = list(islice(_unseen(text), _MOST_SHOWN))
-    if unseen:
-        raise Refused(*unseen)
-    return text
+        return "", (_error("BP009", f"more than {LARGEST_BYTES // 1024} KiB of text", START, None),)
+    if isinstance(source, str):
+        text = source.removeprefix("\ufeff")
+    else:
+        try:
+            text = source.decode("utf-8").removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            return source.decode("utf-8", "replace").removeprefix("\ufeff"), (_not_utf8(source, error.start),)
+    return text, tuple(islice(_unseen(text), _MOST_SHOWN))
 
 
-def _decode_utf8(source: bytes) -> str:
-    try:
-        return source.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = source[: error.start].decode("utf-8").removeprefix("\ufeff")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        message = f"byte 0x{source[error.start]:02x} is not UTF-8 text"
-        raise refuse("BP007", message, Span(line, column, line, column + 1), "save the file as UTF-8") from None
+def _not_utf8(source: bytes, position: int) -> Diagnostic:
+    before = source[:position].decode("utf-8").removeprefix("\ufeff")
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    message = f"byte 0x{source[position]:02x} is not UTF-8 text"
+    return _error("BP007", message, Span(line, column, line, column + 1), "save the file as UTF-8")
 
 
 def _unseen(text: str) -> Iterator[Diagnostic]:
@@ -62,5 +49,8 @@ def _unseen(text: str) -> Iterator[Diagnostic]:
                 message, hint = f"U+{ord(character):04X} cannot be seen in a text", "remove it"
             else:
                 continue
-            span = Span(number, column, number, column + 1)
-            yield Diagnostic("BP007", Severity.ERROR, message, hint, (), span)
+            yield _error("BP007", message, Span(number, column, number, column + 1), hint)
+
+
+def _error(code: str, message: str, span: Span, hint: str | None) -> Diagnostic:
+    return Diagnostic(code, Severity.ERROR, message, hint, (), span)

@@ -29,6 +29,12 @@ def show_size(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
+def show_roughly(size_bytes: int) -> str:
+    """*size_bytes* in GiB with one decimal, rounded down; in MiB when it is less than one GiB."""
+    gib = BINARY_UNITS["GiB"]
+    return f"{size_bytes * 10 // gib / 10}GiB" if size_bytes >= gib else f"{size_bytes // MIB}MiB"
+
+
 def _parse(text: str, units: dict[str, int], remedy: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:

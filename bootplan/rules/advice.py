@@ -113,6 +113,8 @@ def partition_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: the plan language itself.
     """
+    if plan.root.method != "internal" and plan.find_partition(plan.root.partition or "") is None:
+        return  # another rule says that root has no partition; it may well be this one
     for name, medium in plan.media.items():
         for index, partition in enumerate(medium.partitions):
             if partition.mount is None and partition.name != plan.root.partition:

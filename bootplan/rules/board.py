@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import nearest
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
@@ -33,9 +32,9 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
             ("board", "model"), f"'{plan.board.model}' is not supported: {model.reason}", f"write {' or '.join(known)}"
         )
         return
-    close = nearest(plan.board.model, known)
-    hint = f"did you mean '{close}'?" if close else f"write {' or '.join(known)}"
-    yield Finding(("board", "model"), f"there is no board '{plan.board.model:.40}' here", hint)
+    yield Finding(
+        ("board", "model"), f"there is no board '{plan.board.model:.40}' here", f"if it is one of these, write {' or '.join(known)}"
+    )
 
 
 @rule("BP202")
@@ -63,7 +62,7 @@ def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding
     a, b = medium.switch
     yield Finding(
         ("boot", "switch"),
-        f"switch {plan.boot.switch} starts {selected[0] if selected else 'no medium at all'}, not {medium.title}",
+        f"switch {plan.boot.switch} selects {selected[0] if selected else 'no medium at all'}, not {medium.title}",
         f"set A={a} B={b}, then power-cycle: switches are read at power-on only; "
         f"U-Boot's menu must say {medium.menu_title}",
     )

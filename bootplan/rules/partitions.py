@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from bootplan.board import Board
 from bootplan.diagnostics import Path
+from bootplan.layout import FIRST_MIB, LAST_MIB, SMALLEST_REST_MIB, lay_out
 from bootplan.plan import Medium, Nvme, Partition, Plan
 from bootplan.rules.rule import Finding, rule
-from bootplan.units import MIB, show_size
+from bootplan.units import MIB, show_roughly, show_size
 
 SMALLEST_BYTES = {"ext4": 2 * MIB, "f2fs": 64 * MIB}
 SMALLEST_ROOT_BYTES = 256 * MIB
-TABLE_BYTES = 2 * MIB  # one MiB before the first partition, one behind the last: the table and its copy
 
 
 def _partitions(plan: Plan) -> Iterator[tuple[Path, Partition]]:
@@ -156,14 +156,14 @@ def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
         room = _room_bytes(medium, board)
         if room is None:
             continue
-        end = TABLE_BYTES
-        for index, partition in enumerate(medium.partitions):
-            end += partition.size_bytes or SMALLEST_BYTES[partition.filesystem]
+        for place in lay_out(medium.partitions):
+            size_mib = SMALLEST_REST_MIB if place.size_mib is None else place.size_mib
+            end = (place.start_mib + size_mib + LAST_MIB) * MIB
             if end > room:
                 yield Finding(
-                    ("media", name, "partitions", index, "size"),
-                    f"'{partition.name}' ends {show_size(_up_to_mib(end - room))} behind the end of the disk",
-                    f"the partitions before it and this one may have {show_size(max(0, room - TABLE_BYTES) // MIB * MIB)}",
+                    ("media", name, "partitions", place.number - 1, "size"),
+                    f"'{place.name}' ends {show_roughly(end - room + MIB - 1)} behind the end of the disk",
+                    f"all partitions together have {show_roughly(max(0, room - (FIRST_MIB + LAST_MIB) * MIB))}",
                 )
                 break
 
@@ -175,10 +175,6 @@ def _room_bytes(medium: Medium, board: Board) -> int | None:
     known = board.media[medium.type]
     capacity = medium.capacity or known.capacity_bytes
     return None if capacity is None else max(0, capacity - known.used_bytes)
-
-
-def _up_to_mib(size_bytes: int) -> int:
-    return -(-size_bytes // MIB) * MIB
 
 
 @rule("BP211")
@@ -259,6 +255,7 @@ def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Fi
             related = (("the other mount point is here", other),)
             if mount == before:
                 yield Finding(here, f"{mount} is used twice", "choose another mount point", related=related)
+                break
             elif here[1] != other[1] and (mount.startswith(f"{before}/") or before.startswith(f"{mount}/")):
                 yield Finding(
                     here,

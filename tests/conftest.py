@@ -1,0 +1,57 @@
+"""What all tests share: expected outputs in files, and plans made from a sound one."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SOUND = {
+    "version": "version: 1\n",
+    "name": "name: home-router\n",
+    "board": "board: {model: bpi-r4}\n",
+    "firmware": 'firmware: {release: "25.12", kernel: stock}\n',
+    "boot": "boot: {medium: nand}\n",
+    "media": (
+        "media:\n"
+        "  ssd:\n"
+        "    type: nvme\n"
+        "    serial: S4EWNF0M531930D\n"
+        "    partitions: [{name: root, size: 8GiB, filesystem: ext4}]\n"
+    ),
+    "root": "root: {method: extroot-overlay, partition: root}\n",
+}
+_KEY = re.compile(r"^(\w+):", re.MULTILINE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with the expected one in a file, or with --update write that file."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--update"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture
+def plan_with() -> Callable[[str], str]:
+    """The text of a sound plan in which some top-level keys are replaced, or added."""
+
+    def replace(fragment: str) -> str:
+        replaced = _KEY.findall(fragment)
+        return "".join(text for key, text in SOUND.items() if key not in replaced) + fragment
+
+    return replace
+
+
+@pytest.fixture
+def root() -> Path:
+    """The folder of the checkout."""
+    return Path(__file__).parent.parent
