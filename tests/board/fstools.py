@@ -1,6 +1,6 @@
 """What fstools reads to choose the root: the fstab, the file systems on the partitions, the squashfs's UUID."""
 
-import re
+import shlex
 import struct
 import uuid
 from dataclasses import dataclass
@@ -42,11 +42,16 @@ def squashfs_uuid(path):
 
 
 def sections(text):
-    """Return the sections of a UCI file as a list of (type, options); every option is a string, lists are joined."""
+    """Return the sections of a UCI file as a list of (type, options); of a list the last value counts.
+
+    A line with an open quotation mark is passed over.
+    """
     found = []
     for line in text.splitlines():
-        words = re.findall(r"""'([^']*)'|"([^"]*)"|(\S+)""", line.split("#")[0] if line.lstrip().startswith("#") else line)
-        words = [first or second or third for first, second, third in words]
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            continue
         if len(words) >= 2 and words[0] == "config":
             found.append((words[1], {}))
         elif len(words) >= 3 and words[0] in ("option", "list") and found:

@@ -92,8 +92,8 @@ def stock_env(medium, model):
     """Return the environment of a fresh install as a dictionary."""
     lines = (HERE / "env" / f"{medium}.env").read_text().splitlines()
     pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
-    return {name: value.replace("\\e", "\x1b").replace("config-mt7988a-bananapi-bpi-r4", f"config-mt7988a-bananapi-{model}")
-            for name, _, value in pairs}
+    conf = "config-mt7988a-bananapi-"
+    return {name: value.replace("\\e", "\x1b").replace(f"{conf}bpi-r4", conf + model) for name, _, value in pairs}
 
 
 class EnvTool:

@@ -88,7 +88,8 @@ class Machine:
             os.makedirs(f"{stage}/.rig/{name}")
         for name in ("bin", "lib"):
             bind_file(f"{spec['hidden']}/{name}", f"{stage}/.rig/{name}", read_only=True)
-        for name, source in (("ld.so", f"{spec['hidden']}/ld.so"), ("init", spec["init"]), ("refresh", spec["refresh"])):
+        programs = {"ld.so": f"{spec['hidden']}/ld.so", "init": spec["init"], "refresh": spec["refresh"]}
+        for name, source in programs.items():
             Path(stage, ".rig", name).write_bytes(Path(source).read_bytes())
             os.chmod(f"{stage}/.rig/{name}", 0o755)
         mount("sysfs", f"{stage}/.rig/sys", "sysfs", MS_RDONLY)
@@ -435,8 +436,8 @@ def main():
         outcome = str(stop)
     except (OSError, subprocess.SubprocessError) as problem:
         outcome, trouble = "broken", repr(problem)
-    print(json.dumps({"pid": host_pid, "outcome": outcome, "console": machine.console, "trouble": trouble}), file=report,
-          flush=True)
+    answer = {"pid": host_pid, "outcome": outcome, "console": machine.console, "trouble": trouble}
+    print(json.dumps(answer), file=report, flush=True)
     if outcome != "up":
         return 1
     report.close()

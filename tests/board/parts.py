@@ -47,7 +47,8 @@ REAL_PROGRAMS = {
 }
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SOURCES = "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+SOURCES = f"deb-src [signed-by={KEYRING}] http://deb.debian.org/debian trixie main\n"
 LOG_LINES = 40
 
 
@@ -257,6 +258,11 @@ def installed_versions():
     return command(["dpkg-query", "-W", "-f=${Package} ${Version}, ", *names]).strip(", ")
 
 
+def named(paths):
+    """Return the paths and their names, for a key that changes with either a file's content or its name."""
+    return [piece for path in paths for piece in (path, path.name)]
+
+
 def recipe_of(make):
     """Return the source text of the functions that make a part, which belongs to the part's key."""
     return "".join(inspect.getsource(function) for function in (make, upstream_source, musl_compiler))
@@ -270,7 +276,7 @@ def build(report=lambda line: None):
     for name, make, key in (
         ("busybox", make_busybox, lambda: digest_of(recipe_of(make_busybox), HERE / "busybox.config")),
         ("envtools", make_envtools, lambda: digest_of(recipe_of(make_envtools))),
-        ("standins", make_standins, lambda: digest_of(recipe_of(make_standins), *standin_sources(), repr([path.name for path in standin_sources()]))),
+        ("standins", make_standins, lambda: digest_of(recipe_of(make_standins), *named(standin_sources()))),
         ("hidden", make_hidden, lambda: digest_of(recipe_of(make_hidden), repr(REAL_PROGRAMS), installed_versions())),
     ):
         start = time.monotonic()

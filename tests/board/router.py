@@ -261,7 +261,8 @@ class Router:
 
     def device(self, loop, name, **more):
         """Describe a loop device as the router's device ``name``."""
-        return {"name": name, "number": self.loops[loop].number, "bytes": os.path.getsize(self.loops[loop].image), **more}
+        loop = self.loops[loop]
+        return {"name": name, "number": loop.number, "bytes": os.path.getsize(loop.image), **more}
 
     def describe(self, env):
         """Return everything :mod:`inside` must know, as a dictionary for JSON."""
@@ -407,7 +408,8 @@ class Router:
         variables = {"PATH": ROUTER_PATH, "HOME": "/root", "TERM": "linux", "USER": "root", **(env or {})}
         reading, writing = os.pipe()
         master, streams, files = self.streams(input, terminal)
-        line = [str(self.parts["standins"] / "bin/enter"), str(self.pid), str(writing), "1" if terminal else "0", *words]
+        enter = str(self.parts["standins"] / "bin/enter")
+        line = [enter, str(self.pid), str(writing), str(int(terminal)), *words]
         try:
             process = subprocess.Popen(line, env=variables, pass_fds=[writing], start_new_session=True, cwd="/",
                                        stdin=streams[0], stdout=streams[1], stderr=streams[2])

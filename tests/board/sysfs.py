@@ -116,7 +116,8 @@ def add_devicetree(sys, medium, compatible, model, bootconf):
 def make(sys, spec):
     """Fill ``sys`` for a power-on, without the NVMe disks, which come when their driver is loaded."""
     sys = Path(sys)
-    for name in ("class/block", "class/nvme", "class/mtd", "class/ubi", "block", "fs/pstore", "module", "bus/pci/devices"):
+    for name in ("class/block", "class/nvme", "class/mtd", "class/ubi", "block", "fs/pstore", "module",
+                 "bus/pci/devices"):
         (sys / name).mkdir(parents=True)
     add_mtd(sys)
     add_ubi(sys, spec["volumes"])

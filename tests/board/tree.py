@@ -18,8 +18,8 @@ STOCK_PACKAGES = (
 )
 FOLDERS = (
     "bin", "dev", "etc/config", "etc/init.d", "etc/rc.d", "etc/uci-defaults", "etc/modules-boot.d", "etc/modules.d",
-    "etc/hotplug.d/block", "lib/upgrade/keep.d", "lib/preinit", "lib/functions", "mnt", "overlay", "proc", "rom", "root",
-    "sbin", "srv", "sys", "tmp", "usr/bin", "usr/lib", "usr/libexec", "usr/sbin", "usr/share", "www", ".rig",
+    "etc/hotplug.d/block", "lib/upgrade/keep.d", "lib/preinit", "lib/functions", "mnt", "overlay", "proc", "rom",
+    "root", "sbin", "srv", "sys", "tmp", "usr/bin", "usr/lib", "usr/libexec", "usr/sbin", "usr/share", "www", ".rig",
 )
 CONFIGS = {
     "system": "config system\n\toption hostname 'OpenWrt'\n\toption timezone 'UTC'\n\toption ttylogin '0'\n",
@@ -34,7 +34,10 @@ CONFIGS = {
     "firewall": "config defaults\n\toption input 'REJECT'\n\toption output 'ACCEPT'\n",
     "dropbear": "config dropbear\n\toption enable '1'\n\toption PasswordAuth 'on'\n\toption Port '22'\n",
 }
-USERS = "root:x:0:0:root:/root:/bin/ash\ndaemon:*:1:1:daemon:/var:/bin/false\nnobody:*:65534:65534:nobody:/var:/bin/false\n"
+USERS = (
+    "root:x:0:0:root:/root:/bin/ash\ndaemon:*:1:1:daemon:/var:/bin/false\n"
+    "nobody:*:65534:65534:nobody:/var:/bin/false\n"
+)
 GROUPS = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n"
 EXTRA_FILES = 200
 EXTRA_BYTES = 16 << 10
@@ -82,13 +85,16 @@ def add_busybox(root, parts, shell):
 
 def add_programs(root, parts, packages, release):
     """Add the stock commands that are not BusyBox's, and those of the packages."""
-    for path in sorted(STOCK_PROGRAMS | {PROGRAMS_OF_PACKAGES[name] for name in packages if name in PROGRAMS_OF_PACKAGES}):
+    more = {path for name, path in PROGRAMS_OF_PACKAGES.items() if name in packages}
+    for path in sorted(STOCK_PROGRAMS | more):
         put_program(root, path, parts["standins"] / "bin/launch")
     put_program(root, "/usr/sbin/fw_printenv", parts["envtools"] / "bin/fw_printenv")
     link(root, "/usr/sbin/fw_setenv", "fw_printenv")
     put_program(root, "/sbin/uci", parts["standins"] / "bin/uci")
-    commands = {"/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo",
-                "/usr/sbin/ubiupdatevol": "ubiupdatevol", "/sbin/mount.ubifs": "mount.ubifs"}
+    commands = {
+        "/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo",
+        "/usr/sbin/ubiupdatevol": "ubiupdatevol", "/sbin/mount.ubifs": "mount.ubifs",
+    }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
     if "block-mount" in packages:
         commands["/sbin/block"] = "block"

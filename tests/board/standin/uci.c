@@ -1,4 +1,4 @@
-/* A stand-in for OpenWrt's uci: the commands, the file format, the staged changes and the exit codes that a script sees.
+/* A stand-in for OpenWrt's uci: the commands, the file format, the staged changes and the exit codes a script sees.
  *
  * Changes are staged as lines in SAVEDIR/CONFIG (/tmp/.uci) until commit, which writes a temporary file beside the
  * configuration, syncs it and renames it. Memory is never freed: the program ends at once. */
@@ -352,7 +352,7 @@ static struct package *load(const char *name)
 	return package;
 }
 
-/* Apply a change and append it to the staged ones: "" set, "+" add, "|" add_list, "~" del_list, "@" rename, "-" delete. */
+/* Apply a change and append it to the staged ones: = set, + add, | add_list, ~ del_list, @ rename, - delete. */
 static int stage(struct package *package, char sign, struct address at)
 {
 	struct section *section = at.section ? find_section(package, at.section) : NULL;
