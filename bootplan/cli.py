@@ -130,7 +130,6 @@ def _compile(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from bootplan.diagnostics import nearest
     from bootplan.rules import explained
 
     rules = explained()
@@ -139,8 +138,7 @@ def _explain(options: argparse.Namespace) -> int:
     for number, written in enumerate(options.codes):
         code = written.upper()
         if code not in rules:
-            close = nearest(code, list(rules))
-            _complain(f"there is no code '{report.visible(written)}'" + (f"; did you mean {close}?" if close else ""))
+            _complain(f"there is no code '{report.visible(written)}'; `bootplan explain` lists all codes")
             return UNUSABLE
         _print("\n" * (number > 0) + f"{code} ({rules[code].severity})\n\n{rules[code].explanation}\n")
     return DONE

@@ -144,7 +144,7 @@ def _compose(text: str) -> _Node:
                 stack.append(node)
             if len(stack) > DEEPEST:
                 raise _Refused("BP009", f"more than {DEEPEST} levels inside one another", node.span)
-    if root is None:
+    if root is None or (root.plain and not root.value):
         raise _Refused("BP008", "there is no plan in this file", START, "a plan begins with `version: 1`")
     return root
 
