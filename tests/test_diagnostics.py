@@ -1,0 +1,90 @@
+"""Diagnostics: their order, their suggestions, and pydantic's errors in our words."""
+
+from collections.abc import Callable
+
+import pytest
+from pydantic import BaseModel
+
+from bootplan.diagnostics import Diagnostic, Severity, Span, in_order, nearest
+from bootplan.document import parse
+from bootplan.plan import Plan
+from bootplan.shape import read
+
+PlanWith = Callable[[str], str]
+
+
+def said(text: str, model: type[BaseModel] = Plan) -> list[tuple[str, str | None]]:
+    """Message and hint of everything wrong with the shape of *text*."""
+    return [(one.message, one.hint) for one in read(model, parse(text, "plan.yaml"))[1]]
+
+
+def _diagnostic(line: int, code: str) -> Diagnostic:
+    return Diagnostic(code, Severity.ERROR, "", None, (), Span(line, 1, line, 1))
+
+
+def test_diagnostics_come_in_the_order_of_the_text() -> None:
+    found = [_diagnostic(9, "BP001"), _diagnostic(2, "BP309"), _diagnostic(2, "BP002")]
+
+    assert [(one.span.line, one.code) for one in in_order(found)] == [(2, "BP002"), (2, "BP309"), (9, "BP001")]
+
+
+@pytest.mark.parametrize(
+    ("word", "suggestion"), [("nandd", "nand"), ("emcm", "emmc"), ("flash", None), ("", None), ("n" * 10_000, None)]
+)
+def test_a_slip_is_recognised(word: str, suggestion: str | None) -> None:
+    assert nearest(word, ["nand", "emmc", "sd"]) == suggestion
+
+
+@pytest.mark.parametrize(
+    ("fragment", "message", "hint"),
+    [
+        ("boot: {medium: nand, swich: '01'}\n", "unknown key 'swich'", "did you mean 'switch'?"),
+        ("boot: {medium: nand, x: y}\n", "unknown key 'x'", "known here: medium, switch"),
+        ("boot: {medium: nandd}\n", "'nandd' is not a choice here", "did you mean 'nand'?"),
+        ("boot: {medium: flash}\n", "'flash' is not a choice here", "write nand, emmc or sd"),
+        ("firmware: {release: 24.10}\n", "24.10 is a number, and 'release' is text", 'write it in quotes: "24.10"'),
+        ("firmware: {release: 3}\n", "'release' cannot be 3", "write '24.10', '25.12' or 'snapshot'"),
+        ("boot:\n", "'boot' has no value; it must be a mapping", None),
+        ("name: 12\n", "'name' must be text, not a number", 'write it in quotes: "12"'),
+        ("packages: tcpdump\n", "'packages' must be a list, not text", "write [tcpdump]"),
+        ("packages: [1]\n", "this must be text, not a number", 'write it in quotes: "1"'),
+        ("media: {}\n", "'media' is empty; describe at least one", None),
+        ("media: {a: {type: nvm}}\n", "'nvm' is not a choice here", "did you mean 'nvme'?"),
+        ("media: {a: {x: y}}\n", "'type' is missing", "write nvme, emmc, sd or nand"),
+        (
+            "media: {a: {type: nvme, device: /dev/nvme0n1}}\n",
+            "unknown key 'device'",
+            "a disk is chosen by `serial`; /dev/nvme0n1 is not fixed",
+        ),
+        (
+            "media: {a: {type: nvme, partitions: [{name: b, size: rest, filesystem: ext4, label: c}]}}\n",
+            "unknown key 'label'",
+            "write `name`; it is also the label of the file system",
+        ),
+    ],
+)
+def test_a_wrong_shape_is_told_in_our_words(plan_with: PlanWith, fragment: str, message: str, hint: str | None) -> None:
+    assert said(plan_with(fragment)) == [(message, hint)]
+
+
+def test_a_missing_key_is_explained(plan_with: PlanWith) -> None:
+    assert said(plan_with("boot: {}\n")) == [
+        ("'medium' is missing", "The medium that holds BL2, FIP and the kernel; switch SW3 selects it.")
+    ]
+
+
+def test_the_union_tag_is_not_part_of_a_path(plan_with: PlanWith) -> None:
+    text = plan_with("media: {ssd: {type: nvme, partitions: [{name: a, size: 8G, filesystem: ext4}]}}\n")
+
+    _, (only,) = read(Plan, parse(text, "plan.yaml"))
+
+    assert only.path == ("media", "ssd", "partitions", 0, "size")
+
+
+def test_an_error_we_have_no_words_for_keeps_those_of_pydantic() -> None:
+    class Odd(BaseModel):
+        number: int
+
+    assert said("number: x\n", Odd) == [
+        ("input should be a valid integer, unable to parse string as an integer", None)
+    ]
