@@ -1,0 +1,56 @@
+"""Packages: what a plan needs, why, and the lines that get it onto the router."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bootplan.board import load_board
+from bootplan.compiler import check
+from bootplan.packages import image_variable, install_command, missing, needed
+from bootplan.plan import Plan
+
+PlanWith = Callable[[str], str]
+
+DATA = "media: {ssd: {type: nvme, serial: A1, partitions: [{name: data, size: rest, filesystem: f2fs, mount: /srv}]}}\n"
+OWN_KERNEL = 'firmware: {release: "25.12", kernel: nvme-builtin}\n'
+
+
+def plan_of(text: str) -> Plan:
+    """The plan in *text*, which must hold."""
+    checked = check(text, "plan.yaml")
+    assert checked.plan is not None and checked.holds()
+    return checked.plan
+
+
+@pytest.mark.parametrize(
+    ("fragment", "names"),
+    [
+        ("", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount"]),
+        (DATA + "root: {method: internal}\n", ["kmod-nvme", "sfdisk", "mkf2fs", "block-mount"]),
+        (OWN_KERNEL, ["sfdisk", "e2fsprogs", "block-mount"]),
+        (OWN_KERNEL + "root: {method: cmdline, partition: root}\n", ["sfdisk", "e2fsprogs", "uboot-envtools"]),
+        ("packages: [tcpdump, nano]\n", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount", "tcpdump", "nano"]),
+        ("packages: [sfdisk]\n", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount"]),
+    ],
+)
+def test_a_plan_needs_what_its_features_need(plan_with: PlanWith, fragment: str, names: list[str]) -> None:
+    assert [package.name for package in needed(plan_of(plan_with(fragment)), load_board())] == names
+
+
+def test_a_package_knows_who_asked_for_it(plan_with: PlanWith) -> None:
+    packages = {one.name: one for one in needed(plan_of(plan_with("packages: [nano]\n")), load_board())}
+
+    assert packages["kmod-nvme"].origin_path == ("media", "ssd", "type")
+    assert packages["e2fsprogs"].origin_path == ("media", "ssd", "partitions", 0, "filesystem")
+    assert packages["block-mount"].origin_path == ("root", "method")
+    assert packages["nano"].origin_path == ("packages", 0)
+    assert [name for name, one in packages.items() if one.in_stock_image] == ["e2fsprogs"]
+
+
+def test_only_what_a_stock_image_lacks_is_installed(plan_with: PlanWith) -> None:
+    names = missing(needed(plan_of(plan_with("")), load_board()))
+
+    assert names == ("kmod-nvme", "sfdisk", "block-mount")
+    assert install_command(names, "opkg") == "opkg update && opkg install kmod-nvme sfdisk block-mount"
+    assert install_command(names, "apk") == "apk update && apk add kmod-nvme sfdisk block-mount"
+    assert image_variable(names) == 'PACKAGES="kmod-nvme sfdisk block-mount"'

@@ -1,0 +1,112 @@
+"""Every code has an explanation whose examples are true, and plans that show exactly what is said."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootplan.compiler import check
+from bootplan.diagnostics import Severity
+from bootplan.report import as_text
+from bootplan.rules import explained
+
+BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
+WHOLE_TEXT = {"BP001", "BP004", "BP007", "BP008", "BP009", "BP010", "BP011", "BP012"}
+
+Golden = Callable[[Path, str], None]
+PlanWith = Callable[[str], str]
+
+
+def codes_of(text: str | bytes) -> set[str]:
+    """The codes of everything there is to say about a plan."""
+    return {one.code for one in check(text, "plan.yaml").diagnostics}
+
+
+def example(explanation: str, heading: str) -> str:
+    """The indented block under *heading* in an explanation."""
+    match = re.search(rf"^{heading}:\n((?:    .*\n|\n)+)", explanation, re.MULTILINE)
+    assert match, f"there is no example under '{heading}:'"
+    return re.sub("^    ", "", match[1], flags=re.MULTILINE).strip("\n") + "\n"
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_a_bad_plan_is_answered_in_full(path: Path, golden: Golden) -> None:
+    checked = check(path.read_bytes(), path.name)
+
+    assert path.stem[:5] in {one.code for one in checked.diagnostics}
+    golden(path.with_suffix(".txt"), as_text(checked.diagnostics, checked.document))
+
+
+def test_every_code_has_a_bad_plan_and_every_report_a_plan() -> None:
+    assert {path.stem[:5] for path in BAD} == set(explained())
+    assert {path.stem for path in (Path(__file__).parent / "bad").glob("*.txt")} == {path.stem for path in BAD}
+
+
+@pytest.mark.parametrize("code", explained())
+def test_the_examples_of_an_explanation_are_true(code: str, plan_with: PlanWith) -> None:
+    explanation = explained()[code].explanation
+    wrong, right = example(explanation, "Wrong"), example(explanation, "Right")
+    if code not in WHOLE_TEXT:
+        wrong, right = plan_with(wrong), plan_with(right)
+
+    assert code in codes_of(wrong)
+    assert code not in codes_of(right)
+
+
+@pytest.mark.parametrize("code", explained())
+def test_an_explanation_says_what_and_names_a_source(code: str) -> None:
+    explanation = explained()[code].explanation
+    title, blank, *_ = explanation.splitlines()
+
+    assert title.endswith(".")
+    assert blank == ""
+    assert re.search(r"^Source: \S", explanation, re.MULTILINE)
+
+
+def test_warnings_and_notes_let_a_plan_pass(plan_with: PlanWith) -> None:
+    checked = check(plan_with("packages: [tcpdump, tcpdump]\n"), "plan.yaml")
+
+    assert {one.severity for one in checked.diagnostics} == {Severity.WARNING, Severity.NOTE}
+    assert checked.holds()
+    assert not checked.holds(strict=True)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.parent.glob("plans/*.yaml")), ids=lambda path: path.stem)
+def test_the_example_plans_hold(path: Path) -> None:
+    assert check(path.read_bytes(), path.name).holds(strict=True)
+
+
+def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
+    text = plan_with(
+        'board: {model: bpi-r4-lite}\nboot: {medium: sd, switch: "10"}\n'
+        "media: {ssd: {type: nvme, partitions: [{name: fit, size: 1MiB, filesystem: f2fs, mount: /etc}]}}\n"
+        "root: {method: cmdline, partition: other}\npackages: [opkg]\n"
+    )
+
+    assert codes_of(text) == {
+        "BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401"
+    }  # fmt: skip
+
+
+def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> None:
+    small = "".join(f"      - {{name: p{number}, size: 1GiB, filesystem: ext4}}\n" for number in range(3, 10))
+    text = plan_with(
+        "media:\n  ssd:\n    type: nvme\n    serial: A1\n    partitions:\n"
+        "      - {name: root, size: 1GiB, filesystem: ext4}\n"
+        "      - {name: outer, size: 1GiB, filesystem: ext4, mount: /srv}\n"
+        f"{small}"
+        "      - {name: inner, size: 1GiB, filesystem: ext4, mount: /srv/inner}\n"
+    )
+
+    assert "BP212" in codes_of(text)
+
+
+@pytest.mark.parametrize(("size", "fits"), [("238GiB", True), ("239GiB", False), ("244138MiB", True), ("244139MiB", False)])
+def test_the_tables_at_both_ends_count(plan_with: PlanWith, size: str, fits: bool) -> None:
+    text = plan_with(
+        "media: {ssd: {type: nvme, serial: A1, capacity: 256GB, "
+        f"partitions: [{{name: root, size: {size}, filesystem: ext4}}]}}}}\n"
+    )
+
+    assert ("BP210" not in codes_of(text)) is fits
