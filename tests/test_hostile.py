@@ -1,0 +1,120 @@
+"""Whatever is in a file, the answer is a script or diagnostics: never a traceback, never a long wait."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bootplan.compiler import Compiled, check, compile_plan
+from bootplan.report import as_github, as_json, as_text
+
+PLANS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.parent.glob("plans/*.yaml"))}
+LONGEST_SECONDS = 2
+
+# The same examples in every run: a failure is found by whoever causes it.
+budget = settings(
+    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
+)
+
+HOSTILE = [
+    "", " ", "'", '"', "`reboot`", "$(reboot)", "${x}", "\\", "\\n", "*", "~", "-n", "--", "#", "!", ";reboot", "|", "&", "%s",
+    "{{ x }}", "{% x %}", "{#", "}}", "../..", "/dev/null", "a\nb", "a\x00b", "\x1b[2J", "\u202e", "\udcff", "ü" * 300, "x" * 5000,
+    "<<", "&a", "*a", "!!str", "? ", "- ", ": ", "[", "{", "---", "...", "%YAML", "@", "1e999", ".nan", "0x", "9" * 5000, "null",
+    "root", "rest", "nvme", "25.12", "bpi-r4-lite",
+]  # fmt: skip
+
+
+def answer(text: str | bytes) -> Compiled:
+    """What the compiler makes of *text*, after every report about it was printed, too."""
+    begin = time.perf_counter()
+    compiled = compile_plan(text, "plan.yaml")
+    as_text(compiled.diagnostics, compiled.document)
+    as_json(compiled.diagnostics, compiled.document)
+    as_github(compiled.diagnostics, compiled.document)
+    assert time.perf_counter() - begin < LONGEST_SECONDS
+    assert (compiled.script is not None) == compiled.holds()
+    for one in compiled.diagnostics:
+        assert 1 <= one.span.line <= len(compiled.document.lines)
+        assert 1 <= one.span.column <= len(compiled.document.lines[one.span.line - 1]) + 1
+        assert one.message
+    return compiled
+
+
+@budget
+@given(st.binary(max_size=500))
+def test_random_bytes(data: bytes) -> None:
+    answer(data)
+
+
+@budget
+@given(st.text(alphabet="abc: -[]{}&*!|>'\"%@`#,?<\n\t \r\x00ü\ufeff0.1", max_size=200))
+def test_random_yaml_like_text(text: str) -> None:
+    answer(text)
+
+
+@budget
+@given(st.sampled_from(sorted(PLANS)), st.data())
+def test_changed_characters(name: str, data: st.DataObject) -> None:
+    text = PLANS[name]
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text) - 1))
+        end = start + data.draw(st.integers(0, 5))
+        text = text[:start] + data.draw(st.sampled_from([*HOSTILE, text[start:end] * 2, "\n", "\t"])) + text[end:]
+    answer(text)
+
+
+@budget
+@given(st.sampled_from(sorted(PLANS)), st.data())
+def test_changed_lines(name: str, data: st.DataObject) -> None:
+    lines = PLANS[name].splitlines(keepends=True)
+    for _ in range(data.draw(st.integers(1, 4))):
+        source, target = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, len(lines) - 1))
+        change = data.draw(st.sampled_from(["delete", "copy", "swap", "indent"]))
+        if change == "delete" and len(lines) > 1:
+            del lines[source]
+            continue
+        if change == "copy":
+            lines.insert(target, lines[source])
+        elif change == "swap":
+            lines[source], lines[target] = lines[target], lines[source]
+        else:
+            lines[source] = "  " + lines[source]
+    answer("".join(lines))
+
+
+def _values(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in inner for found in _values(child, (*path, key)))]
+
+
+def _fields() -> list[tuple[str, tuple[str | int, ...]]]:
+    """A plan and a path for each field that any of the plans has; one place in a list or mapping is as good as another."""
+    fields = {}
+    for name, text in PLANS.items():
+        for path in _values(check(text, name).document.data):
+            kind = tuple("*" if isinstance(part, int) or before == "media" else part for before, part in zip(("", *path), path))
+            fields.setdefault(kind, (name, path))
+    return [field for kind, field in fields.items() if kind]
+
+
+@pytest.mark.parametrize(("name", "path"), _fields(), ids=lambda value: value if isinstance(value, str) else ".".join(map(str, value)))
+def test_hostile_text_in_every_field(name: str, path: tuple[str | int, ...]) -> None:
+    document = check(PLANS[name], name).document
+    span = document.span(path)
+    lines = PLANS[name].splitlines()
+    before, behind = lines[span.line - 1][: span.column - 1], lines[span.end_line - 1][span.end_column - 1 :]
+
+    for text in HOSTILE:
+        quoted = '"' + "".join(f"\\U{ord(one):08x}" if one != "\udcff" else "\\udcff" for one in text) + '"'
+        for written in (quoted, text):
+            answer("\n".join([*lines[: span.line - 1], before + written + behind, *lines[span.end_line :]]) + "\n")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_beginning_of_a_plan(name: str) -> None:
+    data = PLANS[name].encode()
+
+    for length in range(0, len(data), 7):
+        assert answer(data[:length]).script is None or length > len(data) - 40

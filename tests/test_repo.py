@@ -1,0 +1,128 @@
+"""The repository keeps its own rules: layers, sources, and words that mislead."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bootplan.board import Board, load_board
+from bootplan.document import parse
+
+PACKAGE = Path(__file__).parent.parent / "bootplan"
+
+# A module may import from the layers below its own, and from modules of its own layer that come before it.
+LAYERS = [
+    ["bootplan"],
+    ["units", "shell", "assets", "diagnostics"],
+    ["source", "document"],
+    ["plan", "shape", "board", "report"],
+    ["layout", "packages"],
+    ["rules.rule"],
+    ["rules.board", "rules.media", "rules.partitions", "rules.root", "rules.cmdline", "rules.packages", "rules.advice"],
+    ["rules.text", "rules.values"],
+    ["rules", "steps", "schema"],
+    ["script"],
+    ["compiler"],
+    ["files", "cli"],
+    ["__main__"],
+]
+FOREIGN = {"ruamel": {"document"}, "jinja2": {"script"}, "argparse": {"cli"}}
+ORDER = [name for layer in LAYERS for name in layer]
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package, by its name inside the package."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "bootplan"
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The full names of the modules a module imports, also inside functions."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "bootplan":
+            names |= {f"bootplan.{alias.name}" for alias in node.names if alias.name != "__version__"}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def public(node: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """The public functions and classes of a module, and the public methods of its public classes."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+            yield child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_go_down_the_layers(name: str) -> None:
+    for other in imported(modules()[name]):
+        if other.startswith("bootplan."):
+            inside = other.removeprefix("bootplan.")
+            assert ORDER.index(inside) < ORDER.index(name), f"{name} imports {inside}"
+
+
+def test_foreign_packages_stay_where_they_belong() -> None:
+    for name, tree in modules().items():
+        for other in imported(tree):
+            owners = FOREIGN.get(other.partition(".")[0])
+            assert owners is None or name in owners, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", modules())
+def test_everything_public_is_documented(name: str) -> None:
+    tree = modules()[name]
+
+    assert ast.get_docstring(tree), f"{name} has no docstring"
+    for node in public(tree):
+        assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+
+
+def test_only_the_command_line_prints_and_exits() -> None:
+    for name, tree in modules().items():
+        calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        assert name == "cli" or not calls & {"print", "input", "exit"}, name
+
+
+def test_every_group_of_board_facts_has_a_source(root: Path) -> None:
+    data = parse((root / "schemas/boards/bpi-r4.yaml").read_bytes(), "bpi-r4.yaml").data
+    groups = [data["identity"], data["stock"], data["commands"], data["reserved"], data["directories"]]
+    for several in ("models", "media", "releases"):
+        groups += data[several].values()
+    groups += [medium["environment"] for medium in data["media"].values()]
+
+    assert all(group["source"].strip() for group in groups)
+
+
+def test_the_board_agrees_with_itself() -> None:
+    board: Board = load_board()
+
+    assert [medium.switch for medium in board.media.values()] == ["01", "10", "11"]
+    for model in board.models.values():
+        assert set(model.names) == (set(board.releases) if model.supported else set())
+        assert model.supported or model.reason
+    for medium in board.media.values():
+        places = medium.environment.offsets if medium.environment.kind == "mmc" else medium.environment.volumes
+        assert len(places) == 2
+        assert "root=/dev/fit0" in medium.bootargs
+    for release in board.releases.values():
+        assert set(release.env_config_missing_on) <= set(board.models)
+
+
+def test_switches_are_told_by_digits_only(root: Path) -> None:
+    texts = [path for folder in ("bootplan", "plans", "schemas") for path in (root / folder).rglob("*") if path.is_file()]
+    for path in texts:
+        if path.suffix in (".py", ".yaml", ".json"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                directions = re.search(r"\b(up|down|upper|lower)\b", line)
+                assert not (directions and re.search(r"(?i)switch|SW3|lever", line)), f"{path.name}: {line}"
