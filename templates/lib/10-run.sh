@@ -148,6 +148,6 @@ if_mounted_unmount() { # FOLDER... - only our own folders under $work are ever n
     local folder
     for folder; do
         grep -q " $folder " /proc/mounts || continue
-        umount "$folder"
+        umount "$folder" || umount -l "$folder" # a reader in it may not have ended yet
     done
 }

@@ -155,9 +155,12 @@ changed_since() { # - tells what changed in the running system since the finishe
 }
 
 copy_tree() { # FROM TO - all of FROM with kinds, modes, owners, times, links, device nodes; holes stay holes
-    local rest
-    rest=$(find "$1" -type f -size +2047)
-    [ -z "$rest" ] || copy_sparse_files "$1" "$2"
+    local sparse
+    (cd "$1" && find . -type f -size +2047 -print0) >"$work/names"
+    for_each_name "$1" ls -dlns >"$work/list"
+    # Fields: KiB it occupies, mode, links, owner, group, bytes it is long.
+    sparse=$(awk '$1 * 1024 + 65536 < $6' "$work/list")
+    [ -z "$sparse" ] || copy_sparse_files "$1" "$2"
     # -u: what copy_sparse_files has put there is as new as its original and stays.
     cp -au "$1/." "$2/"
 }
@@ -226,14 +229,23 @@ empty_folder() { # FOLDER - everything in it but our state and the file system's
 
 compare_names() { # WANT HAVE - every entry's kind, mode, owner, size, time, link target, device number; sets differences
     local want have
+    rm -f "$work/incomplete"
     (cd "$1" && find . -mindepth 1 -print0) >"$work/names"
     list_entries "$1" >"$work/want"
+    [ ! -e "$work/incomplete" ] || differences="$differences not every name could be found again"
     list_entries "$2" >"$work/have"
     tell_difference
     want=$(count_names <"$work/names")
     (cd "$2" && find . -mindepth 1 ! -path './.bootplan*' ! -path './lost+found*' -print0) >"$work/have"
     have=$(count_names <"$work/have")
     [ "$want" -eq "$have" ] || differences="$differences $want entries became $have"
+}
+
+for_each_name() { # FOLDER COMMAND [WORD]... - the command, in that folder, with all of $work/names; leaves $work/incomplete if it failed
+    # By a pipe, not by a redirection: BusyBox runs an applet without exec, and when that applet exits, musl
+    # sets a file it shares as standard input back by what xargs has read ahead; names would come twice.
+    # shellcheck disable=SC2002,SC2312
+    (cd "$1" && shift && cat "$work/names" | xargs -0 -r "$@") || touch "$work/incomplete"
 }
 
 count_names() { # - how many NUL-terminated names come in
@@ -243,19 +255,23 @@ count_names() { # - how many NUL-terminated names come in
 
 list_entries() { # FOLDER - a line for each name in $work/names; a missing one has no line
     # Left out: link counts; sizes of folders and times of links, which belong to the file system.
-    (cd "$1" && xargs -0 -r ls -dlne <"$work/names" >"$work/list" 2>/dev/null) || true
+    for_each_name "$1" ls -dln --full-time >"$work/list" 2>/dev/null
     awk '
         { $2 = "" }
         /^d/ { $5 = "" }
-        /^l/ { $6 = $7 = $8 = $9 = $10 = "" }
+        /^l/ { $6 = $7 = "" }
         { print }
     ' "$work/list"
 }
 
 compare_bytes() { # WANT HAVE - every regular file by SHA-256; sets differences
+    rm -f "$work/incomplete"
     (cd "$1" && find . -type f -print0) >"$work/names"
-    (cd "$1" && xargs -0 -r sha256sum <"$work/names") >"$work/want"
-    (cd "$2" && xargs -0 -r sha256sum <"$work/names" 2>/dev/null) >"$work/have" || true
+    for_each_name "$2" sha256sum >"$work/have" 2>/dev/null &
+    for_each_name "$1" sha256sum >"$work/want"
+    wait "$!"
+    # A file that could be read on neither side must not pass for equal.
+    [ ! -e "$work/incomplete" ] || differences="$differences not every file could be read"
     tell_difference
 }
 

@@ -22,7 +22,7 @@ LISTING = (
     " find . -mindepth 1 ! -path './.bootplan*' ! -path './lost+found*' ! -path './etc/config/fstab'"
     " ! -path './etc/bootplan*' ! -path './etc' ! -path './etc/config' ! -path './srv*' ! -path './.rig*'"
     " ! -type d -print0 | sort >/tmp/names;"
-    " xargs -0 ls -dlne </tmp/names | awk '{ $2 = \"\"; print }' | sort | sed 's/^\\(l[^:]*\\)...:.*\\( 20..\\)/\\1\\2/';"
+    " cat /tmp/names | xargs -0 ls -dln --full-time | awk '{ $2 = \"\" } /^l/ { $6 = $7 = \"\" } { print }' | sort;"
     " find . -type f ! -path './etc/config/fstab' ! -path './etc/bootplan*' ! -path './.bootplan*' ! -path './srv*'"
     " ! -path './.rig*' -print0 | xargs -0 sha256sum | sort;"
     " cd /; umount /tmp/view"
