@@ -1,7 +1,8 @@
 """What the board can do: models for the facts in schemas/boards/, and their loader.
 
-Every group of facts names its source. `proven: false` marks what follows from source code or rests on
-contradicting reports and was never shown on the hardware.
+Lists of names are written as words with blanks between them. Every group of facts names its source.
+`proven: false` marks what follows from source code only, or rests on contradicting reports, and was never
+shown on the hardware.
 """
 
 from functools import cache
@@ -13,7 +14,7 @@ from bootplan.assets import SCHEMAS
 from bootplan.units import parse_capacity
 
 _Bytes = Annotated[int, BeforeValidator(lambda value: parse_capacity(value) if isinstance(value, str) else value)]
-_Words = Annotated[tuple[str, ...], Field(strict=False)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(lambda text: tuple(text.split()) if isinstance(text, str) else text)]
 
 
 class _Facts(BaseModel):
@@ -86,9 +87,9 @@ class Words(_Sourced):
 
 
 class Commands(_Sourced):
-    """A sourced table: command -> the package that has it."""
+    """A sourced table: package -> the commands in it."""
 
-    packages: dict[str, str]
+    in_package: dict[str, _Words]
 
 
 class Directories(_Sourced):
@@ -136,7 +137,7 @@ class Board(_Facts):
     @property
     def package_of(self) -> dict[str, str]:
         """Command -> the package that has it."""
-        return self.commands.packages
+        return {command: package for package, commands in self.commands.in_package.items() for command in commands}
 
     @property
     def reserved_partition_names(self) -> tuple[str, ...]:

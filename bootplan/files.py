@@ -1,7 +1,6 @@
 """Read plans and write scripts: whole files, or nothing at all."""
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,11 +50,12 @@ def write_script(script: str, name: str, source: str) -> None:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    handle, unfinished = tempfile.mkstemp(prefix=f".{target.name[:50]}.", dir=target.parent)
+    unfinished = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(handle, "wb") as stream:
             stream.write(data)
-            os.fchmod(stream.fileno(), 0o755)
+            os.fchmod(handle, 0o755)
         os.replace(unfinished, target)
     except BaseException:
         with suppress(OSError):
