@@ -1,8 +1,9 @@
 """The script's text: one template around a generated page and the constant library."""
 
 import hashlib
+from functools import cache
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bootplan import __version__
 from bootplan.assets import TEMPLATES
@@ -10,6 +11,7 @@ from bootplan.shell import Verbatim, comment, name_of, quote, words
 from bootplan.steps import Program
 
 
+@cache
 def library() -> str:
     """The shell library: the files of templates/lib in the order of their names, the same in every script."""
     files = sorted((TEMPLATES / "lib").glob("*.sh"))
@@ -19,8 +21,7 @@ def library() -> str:
 def render(program: Program) -> str:
     """The script of *program*; the same program gives the same bytes."""
     text = library()
-    template = _environment().get_template("script.sh.j2")
-    return template.render(
+    return _template().render(
         program=program,
         version=__version__,
         library=Verbatim(text),
@@ -28,7 +29,8 @@ def render(program: Program) -> str:
     )
 
 
-def _environment() -> Environment:
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         finalize=quote,
@@ -38,7 +40,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(words=words, comment=comment, name=name_of)
-    return environment
+    return environment.get_template("script.sh.j2")
 
 
 def _without_directives(text: str) -> str:

@@ -26,6 +26,7 @@ _KEY = re.compile(r"^(\w+):", re.MULTILINE)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
+    parser.addoption("--every-prefix", action="store_true", help="cut the script at each character, not at some")
 
 
 @pytest.fixture
@@ -49,6 +50,14 @@ def plan_with() -> Callable[[str], str]:
         return "".join(text for key, text in SOUND.items() if key not in replaced) + fragment
 
     return replace
+
+
+@pytest.fixture(scope="session")
+def shells() -> dict[str, str]:
+    """The shells a script must run in and where they are: dash, and BusyBox ash as OpenWrt builds it."""
+    from board import parts
+
+    return {"dash": "/bin/dash", "ash": str(parts.build()["busybox"] / "bin" / "busybox")}
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
     esac
     if [ "$phase" = look ]; then
         need_space "$5" "$6"
+        [ "$5" = overlay ] || need_modules
         return 0
     fi
     run mkdir -p "$work/root" "$work/target" "$work/merged"
@@ -144,6 +145,12 @@ need_space() { # METHOD MIB - the system fits into that many MiB (0: what is lef
     kib=${kib%%[!0-9]*}
     [ "$2" -eq 0 ] || [ $((kib * 5 / 4 + 16384)) -le $(($2 * 1024)) ] ||
         refuse "the system holds $((kib / 1024)) MiB, too much for a partition of $2 MiB"
+}
+
+need_modules() { # - the system that is copied whole has the modules of the kernel that will run it
+    local kernel
+    kernel=$(uname -r)
+    [ -d "/lib/modules/$kernel" ] || refuse "there are no modules for the running kernel: /lib/modules/$kernel"
 }
 
 changed_since() { # - tells what changed in the running system since the finished copy was made

@@ -61,7 +61,7 @@ tell_root_internal() { # - is root on the boot medium?
 }
 
 tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: overlay or root
-    local disk
+    local disk kernel
     tell_system
     tell wanted "$1, partition $4 '$6' of $3"
     [ "$system" != unknown ] || return 0
@@ -71,6 +71,10 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
             "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
     elif [ "$system/$system_block" != "$2/${disk}p$4" ]; then
         why_not "$1" "$disk" "$4" "$5" "$6"
+    else
+        kernel=$(uname -r)
+        [ -d "/lib/modules/$kernel" ] || not_as_planned "this root has no modules for the running kernel $kernel" \
+            "a sysupgrade brought a new kernel: start the system of the boot medium alone, then: sh ${0##*/} install --recopy --wipe SERIAL"
     fi
 }
 

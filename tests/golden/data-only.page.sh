@@ -1,0 +1,74 @@
+#!/bin/sh
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# shellcheck disable=SC2329,SC2317 # one plan does not call all of the library; nothing is behind the last exit
+{ # the shell reads up to the closing brace before it runs any of this
+#
+# storage router: OpenWrt 25.12 on a Banana Pi BPI-R4 2g5/PoE (one SFP+ port, one 2.5GE port), booted from sd
+#
+# Made by bootplan 0.1.0 from data-only.yaml; the same plan gives the same bytes.
+#   plan     sha256 e27ca22db909de36a4e3fc418b043d17f890765c398a8c563e220a6ad6c12158
+#   library  sha256 (that of the library)
+#
+# How to read it: this page is the plan, each line a call of a function of the library below it. First the
+# looks, then the steps of `install`, in order. How to run it, on the router, as root:
+#
+#   sh THIS check                   look at everything, change nothing
+#   sh THIS install                 rehearsal: every change is shown, none is made
+#   sh THIS install --apply         do it
+#   sh THIS status                  after a restart: is root where the plan wants it?
+
+plan_name='storage router'
+plan_digest='304e269e8246eca1'
+plan_medium='sd'
+plan_version='0.1.0'
+
+# Is this the router the plan was written for?
+plan_who() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4-2g5'
+    need_release '25.12' '25.12.*' 'mediatek/filogic' 'apk'
+    need_layout
+    need_medium 'sd' 'sd' '11' '[SD card]'
+}
+
+# What must be true before anything is changed.
+plan_look() {
+    plan_who
+    need_stock_commands
+    need_module 'nvme' 'kmod-nvme'
+    need_command 'sfdisk' 'sfdisk'
+    need_command 'mkfs.ext4' 'e2fsprogs'
+    need_command 'block' 'block-mount'
+    need_command 'mkfs.f2fs' 'mkf2fs'
+    no_package_missing 'apk'
+    need_disk 'serial:S4EWNF0M531930D' 204866
+    need_system 'none' 0 'internal'
+    need_fstab '/srv/shares' '/srv/video'
+}
+
+# From the system on the boot medium to the one of the plan.
+plan_install() {
+    step 1 5 'partition table of store'    # data-only.yaml:21
+    partition_disk 'serial:S4EWNF0M531930D' 'shares' 1 204800 'video' 204801 'rest'
+    step 2 5 'file system of shares'    # data-only.yaml:21
+    make_filesystem 'serial:S4EWNF0M531930D' 1 'ext4' 'shares' 'data'
+    step 3 5 'file system of video'    # data-only.yaml:22
+    make_filesystem 'serial:S4EWNF0M531930D' 2 'f2fs' 'video' 'data'
+    step 4 5 'shares at /srv/shares'    # data-only.yaml:21
+    mount_at_boot 'bootplan_store_1' '/srv/shares' 'serial:S4EWNF0M531930D' 1 'shares'
+    step 5 5 'video at /srv/video'    # data-only.yaml:22
+    mount_at_boot 'bootplan_store_2' '/srv/video' 'serial:S4EWNF0M531930D' 2 'video'
+}
+
+# Is everything where the plan wants it?
+plan_status() {
+    tell_router
+    tell_root_internal
+    tell_mount '/srv/shares' 'serial:S4EWNF0M531930D' 1
+    tell_mount '/srv/video' 'serial:S4EWNF0M531930D' 2
+}
+
+# Is that file a saved environment of this router?
+plan_saved_env() {
+    need_saved_env '[SD card]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+

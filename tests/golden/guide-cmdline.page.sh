@@ -1,0 +1,80 @@
+#!/bin/sh
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# shellcheck disable=SC2329,SC2317 # one plan does not call all of the library; nothing is behind the last exit
+{ # the shell reads up to the closing brace before it runs any of this
+#
+# bench router, own kernel: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
+#
+# Made by bootplan 0.1.0 from guide-cmdline.yaml; the same plan gives the same bytes.
+#   plan     sha256 ebb645bff2846b4503cd1b8e2893aa916bd707b790d189ece06dd98117be8717
+#   library  sha256 (that of the library)
+#
+# How to read it: this page is the plan, each line a call of a function of the library below it. First the
+# looks, then the steps of `install`, in order. How to run it, on the router, as root:
+#
+#   sh THIS check                   look at everything, change nothing
+#   sh THIS install                 rehearsal: every change is shown, none is made
+#   sh THIS install --apply         do it
+#   sh THIS status                  after a restart: is root where the plan wants it?
+
+plan_name='bench router, own kernel'
+plan_digest='6ffcbc4c4703758d'
+plan_medium='nand'
+plan_version='0.1.0'
+
+# Is this the router the plan was written for?
+plan_who() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    need_release '25.12' '25.12.*' 'mediatek/filogic' 'apk'
+    need_layout
+    need_medium 'nand' 'spim-nand' '01' '[SPI-NAND]'
+}
+
+# What must be true before anything is changed.
+plan_look() {
+    plan_who
+    need_stock_commands
+    need_command 'sfdisk' 'sfdisk'
+    need_command 'mkfs.ext4' 'e2fsprogs'
+    need_command 'block' 'block-mount'
+    need_command 'fw_setenv' 'uboot-envtools'
+    no_package_missing 'apk'
+    need_disk 'serial:S4EWNF0M531930D' 8258
+    need_system 'serial:S4EWNF0M531930D' 1 'root'
+    need_fstab '/' '/overlay' '/srv'
+    need_nvme_builtin
+    need_kernel 6 6 'rootwait=SECONDS is unknown to it, so a missing disk would hang the router for ever'
+    need_overlay_switch
+    need_env 'nand' '[SPI-NAND]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+
+# From the system on the boot medium to the one of the plan.
+plan_install() {
+    step 1 7 'partition table of ssd'    # guide-cmdline.yaml:24
+    partition_disk 'serial:S4EWNF0M531930D' 'root' 1 8192 'data' 8193 'rest'
+    step 2 7 'file system of root'    # guide-cmdline.yaml:24
+    make_filesystem 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'root'
+    step 3 7 'file system of data'    # guide-cmdline.yaml:25
+    make_filesystem 'serial:S4EWNF0M531930D' 2 'ext4' 'data' 'data'
+    step 4 7 'data at /srv'    # guide-cmdline.yaml:25
+    mount_at_boot 'bootplan_ssd_2' '/srv' 'serial:S4EWNF0M531930D' 2 'data'
+    step 5 7 'a copy of the environment'    # guide-cmdline.yaml:27
+    save_env 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit'
+    step 6 7 'the system on root'    # guide-cmdline.yaml:28
+    copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'root' 8192
+    step 7 7 'root on root, by the kernel'\''s command line'    # guide-cmdline.yaml:27
+    root_from_cmdline 'serial:S4EWNF0M531930D' 1 'console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit' 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit' 'rootfstype=ext4 rootwait=20 panic=5 fstools_overlay_name=none quiet'
+}
+
+# Is everything where the plan wants it?
+plan_status() {
+    tell_router
+    tell_root 'cmdline' 'root' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
+    tell_mount '/srv' 'serial:S4EWNF0M531930D' 2
+}
+
+# Is that file a saved environment of this router?
+plan_saved_env() {
+    need_saved_env '[SPI-NAND]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+

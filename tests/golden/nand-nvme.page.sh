@@ -1,0 +1,77 @@
+#!/bin/sh
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# shellcheck disable=SC2329,SC2317 # one plan does not call all of the library; nothing is behind the last exit
+{ # the shell reads up to the closing brace before it runs any of this
+#
+# home router, overlay on NVMe: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
+#
+# Made by bootplan 0.1.0 from nand-nvme.yaml; the same plan gives the same bytes.
+#   plan     sha256 fe016719e8deadd942cfcd7ec2bab6f065ddfe2d692cbcf309c4eab117304004
+#   library  sha256 (that of the library)
+#
+# How to read it: this page is the plan, each line a call of a function of the library below it. First the
+# looks, then the steps of `install`, in order. How to run it, on the router, as root:
+#
+#   sh THIS check                   look at everything, change nothing
+#   sh THIS install                 rehearsal: every change is shown, none is made
+#   sh THIS install --apply         do it
+#   sh THIS status                  after a restart: is root where the plan wants it?
+
+plan_name='home router, overlay on NVMe'
+plan_digest='31ff3213bff594af'
+plan_medium='nand'
+plan_version='0.1.0'
+
+# Is this the router the plan was written for?
+plan_who() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    need_release '25.12' '25.12.*' 'mediatek/filogic' 'apk'
+    need_layout
+    need_medium 'nand' 'spim-nand' '01' '[SPI-NAND]'
+}
+
+# What must be true before anything is changed.
+plan_look() {
+    plan_who
+    need_memory 4096
+    need_stock_commands
+    need_module 'nvme' 'kmod-nvme'
+    need_command 'sfdisk' 'sfdisk'
+    need_command 'mkfs.ext4' 'e2fsprogs'
+    need_command 'mkfs.f2fs' 'mkf2fs'
+    need_command 'block' 'block-mount'
+    need_package 'tcpdump'
+    no_package_missing 'apk'
+    need_disk 'serial:S4EWNF0M531930D' 8258
+    need_system 'serial:S4EWNF0M531930D' 1 'overlay'
+    need_fstab '/' '/overlay' '/srv'
+}
+
+# From the system on the boot medium to the one of the plan.
+plan_install() {
+    step 1 6 'partition table of ssd'    # nand-nvme.yaml:25
+    partition_disk 'serial:S4EWNF0M531930D' 'root' 1 8192 'data' 8193 'rest'
+    step 2 6 'file system of root'    # nand-nvme.yaml:25
+    make_filesystem 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'overlay'
+    step 3 6 'file system of data'    # nand-nvme.yaml:26
+    make_filesystem 'serial:S4EWNF0M531930D' 2 'f2fs' 'data' 'data'
+    step 4 6 'data at /srv'    # nand-nvme.yaml:26
+    mount_at_boot 'bootplan_ssd_2' '/srv' 'serial:S4EWNF0M531930D' 2 'data'
+    step 5 6 'the system on root'    # nand-nvme.yaml:29
+    copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'overlay' 8192
+    step 6 6 'root from root'    # nand-nvme.yaml:28
+    root_from_disk '/overlay' 'serial:S4EWNF0M531930D' 1 'root'
+}
+
+# Is everything where the plan wants it?
+plan_status() {
+    tell_router
+    tell_root 'extroot-overlay' 'overlay' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
+    tell_mount '/srv' 'serial:S4EWNF0M531930D' 2
+}
+
+# Is that file a saved environment of this router?
+plan_saved_env() {
+    need_saved_env '[SPI-NAND]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+

@@ -1,0 +1,75 @@
+"""A plan becomes calls with literal arguments, each with the line it comes from."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bootplan.board import load_board
+from bootplan.compiler import check
+from bootplan.steps import Program, bootargs, program
+
+
+def made_from(text: str) -> Program:
+    """The program of a plan that holds."""
+    checked = check(text.encode(), "plans/some.yaml")
+    assert checked.plan is not None, checked.diagnostics
+    return program(checked.plan, load_board(), checked.document)
+
+
+def calls(made: Program, name: str) -> list[tuple[str | int, ...]]:
+    return [step.call for action in made.actions if action.name == name for step in action.steps]
+
+
+def test_install_of_an_overlay(plan_with: Callable[[str], str]) -> None:
+    made = made_from(plan_with(""))
+
+    assert calls(made, "install") == [
+        ("partition_disk", "serial:S4EWNF0M531930D", "root", 1, 8192),
+        ("make_filesystem", "serial:S4EWNF0M531930D", 1, "ext4", "root", "overlay"),
+        ("copy_system", "serial:S4EWNF0M531930D", 1, "ext4", "root", "overlay", 8192),
+        ("root_from_disk", "/overlay", "serial:S4EWNF0M531930D", 1, "root"),
+    ]
+
+
+def test_a_step_knows_its_line(plan_with: Callable[[str], str]) -> None:
+    text = plan_with("")
+    made = made_from(text)
+
+    step = next(step for action in made.actions for step in action.steps if step.call[0] == "partition_disk")
+
+    assert "partitions:" in text.splitlines()[step.line - 1]
+    assert step.origin == ("media", "ssd", "partitions")
+
+
+def test_the_digest_is_that_of_the_steps_not_of_the_comments(plan_with: Callable[[str], str]) -> None:
+    facts = [dict(made_from(text).facts)["plan_digest"] for text in (plan_with(""), "# why\n" + plan_with(""))]
+    other = dict(made_from(plan_with("boot: {medium: sd}\n")).facts)["plan_digest"]
+
+    assert facts[0] == facts[1] != other
+
+
+@pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
+def test_bootargs_keep_what_the_medium_has(plan_with: Callable[[str], str], medium: str) -> None:
+    text = plan_with(
+        f'boot: {{medium: {medium}}}\nfirmware: {{release: "25.12", kernel: nvme-builtin}}\n'
+        "root: {method: cmdline, partition: root, arguments: [quiet], rootwait: 9}\n"
+    )
+    checked = check(text.encode(), "some.yaml")
+    assert checked.plan is not None, checked.diagnostics
+    stock = load_board().media[medium]
+
+    before, behind = bootargs(checked.plan, stock)
+
+    assert set(stock.bootargs.split()) - {"rootwait", "root=/dev/fit0"} == set(before.split())
+    assert behind == "rootfstype=ext4 rootwait=9 panic=5 fstools_overlay_name=none quiet"
+
+
+def test_a_data_only_plan_needs_no_root_steps(plan_with: Callable[[str], str]) -> None:
+    media = (
+        "media:\n  ssd: {type: nvme, pci: '0002:01:00.0', partitions: "
+        "[{name: data, size: rest, filesystem: f2fs, mount: /srv}]}\n"
+    )
+    made = made_from(plan_with(media + "root: {method: internal}\n"))
+
+    assert [call[0] for call in calls(made, "install")] == ["partition_disk", "make_filesystem", "mount_at_boot"]
+    assert calls(made, "install")[0] == ("partition_disk", "pci:0002:01:00.0", "data", 1, "rest")
