@@ -14,9 +14,10 @@ from bootplan.units import BINARY_UNITS
 def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     """After a sysupgrade, packages that are not in the image are gone.
 
-    Then kmod-nvme and block-mount are missing, and the router comes up on its internal overlay instead of NVMe until they
-    are installed again. An image with these packages baked in keeps NVMe; the firmware selector and ImageBuilder make
-    one from the PACKAGES line that `bootplan packages` prints.
+    Then kmod-nvme and block-mount are missing, and the router comes up on its internal overlay
+    instead of NVMe until they are installed again. An image with these packages baked in keeps
+    NVMe; the firmware selector and ImageBuilder make one from the PACKAGES line that `bootplan
+    packages` prints.
 
     Wrong:
         root: {method: extroot-overlay, partition: root}
@@ -29,7 +30,8 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
             partitions: [{name: data, size: rest, filesystem: f2fs, mount: /srv}]
         root: {method: internal}
 
-    Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c falls back.
+    Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c
+    falls back.
     """
     if plan.root.method.startswith("extroot") and plan.firmware.kernel == "stock":
         yield Finding(
@@ -43,8 +45,8 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
 def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding]:
     """A board with 8 GiB has a boot loader for 8 GiB on snapshot only.
 
-    24.10 and 25.12 ship a BL2 for 4 GiB. Whoever installs that one on a board with 8 GiB replaces the right one. The
-    compiled script does not touch BL2.
+    24.10 and 25.12 ship a BL2 for 4 GiB. Whoever installs that one on a board with 8 GiB
+    replaces the right one. The compiled script does not touch BL2.
 
     Wrong:
         board: {model: bpi-r4, ram: 8GiB}
@@ -68,8 +70,9 @@ def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding
 def pivot_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     """With extroot-pivot, a sysupgrade brings a new kernel and leaves the old modules on NVMe.
 
-    The kernel comes from the boot medium, /lib/modules from NVMe, and nothing compares them. Modules of another kernel
-    do not load: no Wi-Fi, perhaps no network. extroot-overlay notices a new system and starts without NVMe instead.
+    The kernel comes from the boot medium, /lib/modules from NVMe, and nothing compares them.
+    Modules of another kernel do not load: no Wi-Fi, perhaps no network. extroot-overlay notices
+    a new system and starts without NVMe instead.
 
     Wrong:
         root: {method: extroot-pivot, partition: root}
@@ -77,7 +80,8 @@ def pivot_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     Right:
         root: {method: extroot-overlay, partition: root}
 
-    Source: fstools libfstools/extroot.c: .extroot-uuid is compared for the target /overlay only.
+    Source: fstools libfstools/extroot.c: .extroot-uuid is compared for the target /overlay
+    only.
     """
     if plan.root.method == "extroot-pivot":
         yield Finding(

@@ -11,8 +11,8 @@ from bootplan.rules.rule import Finding, rule
 def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
     """The plan is for a board this program knows.
 
-    Several boards are sold as "BPI-R4 something". Some have another SoC or another layout of their
-    media, and a script for one would damage the other.
+    Several boards are sold as "BPI-R4 something". Some have another SoC or another layout of
+    their media, and a script for one would damage the other.
 
     Wrong:
         board: {model: bpi-r4-lite}
@@ -33,7 +33,9 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
         )
         return
     yield Finding(
-        ("board", "model"), f"there is no board '{plan.board.model:.40}' here", f"if it is one of these, write {' or '.join(known)}"
+        ("board", "model"),
+        f"there is no board '{plan.board.model:.40}' here",
+        f"if it is one of these, write {' or '.join(known)}",
     )
 
 
@@ -41,10 +43,10 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
 def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding]:
     """The digits of SW3 select the medium the plan boots from.
 
-    The boot ROM does not try one medium after the other: the two digits of SW3 select exactly one. They
-    are read at power-on only, so a reboot after moving the switch changes nothing. Published pictures
-    contradict each other about the lever's directions; only the digits beside A and B count, and the
-    title of U-Boot's menu confirms them.
+    The boot ROM does not try one medium after the other: the two digits of SW3 select exactly
+    one. They are read at power-on only, so a reboot after moving the switch changes nothing.
+    Published pictures contradict each other about the lever's directions; only the digits
+    beside A and B count, and the title of U-Boot's menu confirms them.
 
     Wrong:
         boot: {medium: sd, switch: "01"}
@@ -59,11 +61,10 @@ def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding
     if plan.boot.switch is None or plan.boot.switch == medium.switch:
         return
     selected = [one.title for one in board.media.values() if one.switch == plan.boot.switch]
-    a, b = medium.switch
     yield Finding(
         ("boot", "switch"),
         f"switch {plan.boot.switch} selects {selected[0] if selected else 'no medium at all'}, not {medium.title}",
-        f"set A={a} B={b}, then power-cycle: switches are read at power-on only; "
+        f"set A={medium.switch[0]} B={medium.switch[1]}, then power-cycle: switches are read at power-on only; "
         f"U-Boot's menu must say {medium.menu_title}",
     )
 
@@ -72,9 +73,9 @@ def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding
 def card_and_emmc_exclude_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
     """A system that booted from the SD card does not see the eMMC, and no other system sees the card.
 
-    Both hang on the same controller, and both are called /dev/mmcblk0. A script that wants the eMMC
-    while the card is in use would overwrite the card it runs from. Started from SPI-NAND, OpenWrt
-    connects the eMMC.
+    Both hang on the same controller, and both are called /dev/mmcblk0. A script that wants the
+    eMMC while the card is in use would overwrite the card it runs from. Started from SPI-NAND,
+    OpenWrt connects the eMMC.
 
     Wrong:
         boot: {medium: sd}
@@ -96,11 +97,12 @@ def card_and_emmc_exclude_each_other(plan: Plan, board: Board) -> Iterator[Findi
     Source: OpenWrt commit f16dc4b42fb2: "8 GiB eMMC or microSD (cannot be used both)".
     """
     unseen = "emmc" if plan.boot.medium == "sd" else "sd"
+    booted, other = board.media[plan.boot.medium].title, board.media[unseen].title
     for name, medium in plan.media.items():
         if medium.type == unseen:
             yield Finding(
                 ("media", name, "type"),
-                f"booted from {board.media[plan.boot.medium].title}, the router does not see {board.media[unseen].title}",
+                f"booted from {booted}, the router does not see {other}",
                 "SD card and eMMC share one controller; remove this medium or change boot.medium",
                 related=(("the boot medium is chosen here", ("boot", "medium")),),
             )

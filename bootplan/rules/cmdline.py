@@ -15,9 +15,10 @@ OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name", "fsto
 def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
     """`root=` on NVMe needs a kernel with NVMe built in.
 
-    OpenWrt's own kernel has NVMe as a module, which lies on the very root it is needed for. With `rootwait` such a
-    kernel waits for ever: no panic, no reboot, no fallback. Choose extroot-overlay, which works on the stock kernel, or
-    build a kernel with CONFIG_BLK_DEV_NVME=y and say so.
+    OpenWrt's own kernel has NVMe as a module, which lies on the very root it is needed for.
+    With `rootwait` such a kernel waits for ever: no panic, no reboot, no fallback. Choose
+    extroot-overlay, which works on the stock kernel, or build a kernel with
+    CONFIG_BLK_DEV_NVME=y and say so.
 
     Wrong:
         firmware: {release: "25.12", kernel: stock}
@@ -27,7 +28,8 @@ def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
         firmware: {release: "25.12", kernel: nvme-builtin}
         root: {method: cmdline, partition: root}
 
-    Source: OpenWrt target/linux/mediatek/filogic/config-6.6, config-6.12 and config-6.18; openwrt PR 22049.
+    Source: OpenWrt target/linux/mediatek/filogic/config-6.6, config-6.12 and config-6.18;
+    openwrt PR 22049.
     """
     if plan.root.method == "cmdline" and plan.firmware.kernel == "stock":
         yield Finding(
@@ -42,8 +44,9 @@ def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
 def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
     """The method `cmdline` needs an OpenWrt that can be told to leave the internal overlay alone.
 
-    Without `fstools_overlay_name` on the command line, mount_root puts the overlay of SPI-NAND, eMMC or SD card on
-    top of the new root: everything written still lands on the boot medium. fstools knows it from 25.12.5 on.
+    Without `fstools_overlay_name` on the command line, mount_root puts the overlay of SPI-NAND,
+    eMMC or SD card on top of the new root: everything written still lands on the boot medium.
+    fstools knows it from 25.12.5 on.
 
     Wrong:
         firmware: {release: "24.10", kernel: nvme-builtin}
@@ -53,7 +56,8 @@ def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
         firmware: {release: "25.12", kernel: nvme-builtin}
         root: {method: cmdline, partition: root}
 
-    Source: fstools mount_root.c at e600d842 (2026-03-17); OpenWrt 24.10 has 408c2cc4 (2024-07-14).
+    Source: fstools mount_root.c at e600d842 (2026-03-17); OpenWrt 24.10 has 408c2cc4
+    (2024-07-14).
     """
     if plan.root.method == "cmdline" and not board.releases[plan.firmware.release].overlay_switch:
         yield Finding(
@@ -68,9 +72,9 @@ def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
 def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding]:
     """Extra kernel arguments do not override what the boot medium or the script sets.
 
-    The script keeps the stock arguments of the boot medium (console, pci, ubi.block) and adds root, rootfstype,
-    rootwait, panic and fstools_overlay_name itself. A second one would win over the first. For the seconds there are the
-    keys `rootwait` and `panic`.
+    The script keeps the stock arguments of the boot medium (console, pci, ubi.block) and adds
+    root, rootfstype, rootwait, panic and fstools_overlay_name itself. A second one would win
+    over the first. For the seconds there are the keys `rootwait` and `panic`.
 
     Wrong:
         firmware: {release: "25.12", kernel: nvme-builtin}
@@ -100,9 +104,10 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
 def environment_can_be_written(plan: Plan, board: Board) -> Iterator[Finding]:
     """On this model and release, OpenWrt does not tell fw_setenv where the environment is.
 
-    The script that writes /etc/fw_env.config has no case for `bananapi,bpi-r4-2g5`, the name of the bpi-r4-poe since
-    25.12. The compiled script therefore brings a configuration of its own. That follows from OpenWrt's source code and
-    was never tried on the board: look at the output of the script's check before you apply it.
+    The script that writes /etc/fw_env.config has no case for `bananapi,bpi-r4-2g5`, the name of
+    the bpi-r4-poe since 25.12. The compiled script therefore brings a configuration of its own.
+    That follows from OpenWrt's source code and was never tried on the board: look at the output
+    of the script's check before you apply it.
 
     Wrong:
         board: {model: bpi-r4-poe}
@@ -114,7 +119,8 @@ def environment_can_be_written(plan: Plan, board: Board) -> Iterator[Finding]:
         firmware: {release: "25.12", kernel: stock}
         root: {method: extroot-overlay, partition: root}
 
-    Source: OpenWrt package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic at 58aa1b7f16ef.
+    Source: OpenWrt package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic at
+    58aa1b7f16ef.
     """
     missing_on = board.releases[plan.firmware.release].env_config_missing_on
     if plan.root.method == "cmdline" and plan.board.model in missing_on:

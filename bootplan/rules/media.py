@@ -11,8 +11,8 @@ from bootplan.rules.rule import Finding, rule
 def disk_is_named_by_what_never_changes(plan: Plan, board: Board) -> Iterator[Finding]:
     """An NVMe disk is chosen by its serial number, or by its PCI address.
 
-    The board has two M.2 slots. Which disk becomes /dev/nvme0n1 depends on the order in which they
-    answer, so that name may mean the other disk after a reboot.
+    The board has two M.2 slots. Which disk becomes /dev/nvme0n1 depends on the order in which
+    they answer, so that name may mean the other disk after a reboot.
 
     Wrong:
         media:
@@ -43,7 +43,8 @@ def disk_is_named_by_what_never_changes(plan: Plan, board: Board) -> Iterator[Fi
 def disk_is_described_once(plan: Plan, board: Board) -> Iterator[Finding]:
     """Each disk has one entry in the plan.
 
-    Two entries for one disk would each make a partition table, and the second would destroy the first.
+    Two entries for one disk would each make a partition table, and the second would destroy the
+    first.
 
     Wrong:
         media:
@@ -65,7 +66,8 @@ def disk_is_described_once(plan: Plan, board: Board) -> Iterator[Finding]:
               - {name: root, size: 8GiB, filesystem: ext4}
               - {name: data, size: rest, filesystem: f2fs, mount: /srv}
 
-    Source: a partition table describes the whole disk (UEFI specification, GUID Partition Table).
+    Source: a partition table describes the whole disk (UEFI specification, GUID Partition
+    Table).
     """
     seen: dict[tuple[str, str], tuple[str | int, ...]] = {}
     for name, medium in plan.media.items():
@@ -88,8 +90,8 @@ def disk_is_described_once(plan: Plan, board: Board) -> Iterator[Finding]:
 def only_nvme_is_partitioned(plan: Plan, board: Board) -> Iterator[Finding]:
     """Only NVMe disks get partitions; the other media belong to OpenWrt's own layout.
 
-    U-Boot, the environment, the recovery system and sysupgrade find their places on SPI-NAND, eMMC and SD card
-    by a fixed layout. Changing it stops the board from booting.
+    U-Boot, the environment, the recovery system and sysupgrade find their places on SPI-NAND,
+    eMMC and SD card by a fixed layout. Changing it stops the board from booting.
 
     Wrong:
         media:
@@ -120,7 +122,8 @@ def only_nvme_is_partitioned(plan: Plan, board: Board) -> Iterator[Finding]:
 def medium_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
     """A medium in the plan has partitions.
 
-    An entry without partitions asks for nothing. The boot medium needs no entry: `boot.medium` names it.
+    An entry without partitions asks for nothing. The boot medium needs no entry: `boot.medium`
+    names it.
 
     Wrong:
         media:

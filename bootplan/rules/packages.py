@@ -13,8 +13,8 @@ from bootplan.rules.rule import Finding, rule
 def package_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     """The list has names of packages: no commands, and no package manager.
 
-    `mkfs.ext4` is a command, its package is `e2fsprogs`. The package manager is opkg up to 24.10 and apk from 25.12
-    on; it is part of the image and cannot be chosen.
+    `mkfs.ext4` is a command, its package is `e2fsprogs`. The package manager is opkg up to
+    24.10 and apk from 25.12 on; it is part of the image and cannot be chosen.
 
     Wrong:
         packages: [mkfs.ext4]
@@ -34,7 +34,9 @@ def package_exists(plan: Plan, board: Board) -> Iterator[Finding]:
             yield Finding(("packages", index), message, "remove it")
         elif board.package_of.get(name, name) != name:
             yield Finding(
-                ("packages", index), f"'{name}' is a command, not a package", f"its package is '{board.package_of[name]}'"
+                ("packages", index),
+                f"'{name}' is a command, not a package",
+                f"its package is '{board.package_of[name]}'",
             )
 
 
@@ -42,8 +44,8 @@ def package_exists(plan: Plan, board: Board) -> Iterator[Finding]:
 def module_is_not_built_in(plan: Plan, board: Board) -> Iterator[Finding]:
     """A kernel with NVMe built in needs no kmod-nvme.
 
-    The kmod-nvme in OpenWrt's feed belongs to OpenWrt's own kernel. Modules must match the running kernel exactly, so it
-    does not even install beside a kernel you built.
+    The kmod-nvme in OpenWrt's feed belongs to OpenWrt's own kernel. Modules must match the
+    running kernel exactly, so it does not even install beside a kernel you built.
 
     Wrong:
         firmware: {release: "25.12", kernel: nvme-builtin}
@@ -73,7 +75,8 @@ def package_is_worth_listing(plan: Plan, board: Board) -> Iterator[Finding]:
     Right:
         packages: [tcpdump]
 
-    Source: DEFAULT_PACKAGES and DEVICE_PACKAGES in OpenWrt target/linux/mediatek/image/filogic.mk.
+    Source: DEFAULT_PACKAGES and DEVICE_PACKAGES in OpenWrt
+    target/linux/mediatek/image/filogic.mk.
     """
     by_itself = {one.name: one for one in needed(plan, board) if one.origin_path[0] != "packages"}
     for index, name in enumerate(plan.packages):

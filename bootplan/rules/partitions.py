@@ -23,8 +23,9 @@ def _partitions(plan: Plan) -> Iterator[tuple[Path, Partition]]:
 def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition has none of the names OpenWrt and U-Boot look for.
 
-    fstools takes a partition called `rootfs_data` on any disk for the overlay, and the environment tools
-    one called `ubootenv` for U-Boot's environment. Such a name on NVMe takes over the system's own.
+    fstools takes a partition called `rootfs_data` on any disk for the overlay, and the
+    environment tools one called `ubootenv` for U-Boot's environment. Such a name on NVMe takes
+    over the system's own.
 
     Wrong:
         media:
@@ -40,7 +41,8 @@ def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
             serial: S4EWNF0M531930D
             partitions: [{name: root, size: 8GiB, filesystem: ext4}]
 
-    Source: fstools libfstools/partname.c; OpenWrt package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic.
+    Source: fstools libfstools/partname.c; OpenWrt
+    package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic.
     """
     for path, partition in _partitions(plan):
         if partition.name.lower() in board.reserved_partition_names:
@@ -55,8 +57,8 @@ def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
 def name_is_used_once(plan: Plan, board: Board) -> Iterator[Finding]:
     """Each partition of the plan has a name of its own, whatever its case.
 
-    The script and the rest of the plan find a partition by its name. `Root` and `root` are too easily
-    confused on a console at night.
+    The script and the rest of the plan find a partition by its name. `Root` and `root` are too
+    easily confused on a console at night.
 
     Wrong:
         media:
@@ -131,8 +133,8 @@ def rest_comes_once_and_last(plan: Plan, board: Board) -> Iterator[Finding]:
 def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
     """The partitions fit on the disk, if the plan says how large that is.
 
-    The first and the last MiB belong to the partition table and its copy. `capacity` is optional; the script
-    compares with the real disk in any case, before it writes anything.
+    The first and the last MiB belong to the partition table and its copy. `capacity` is
+    optional; the script compares with the real disk in any case, before it writes anything.
 
     Wrong:
         media:
@@ -181,8 +183,9 @@ def _room_bytes(medium: Medium, board: Board) -> int | None:
 def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition is not smaller than its file system can be, and root has room to live.
 
-    mkfs.ext4 1.47 leaves out the journal below 2 MiB. mkfs.f2fs 1.15 refuses less than 52 MiB; 64 MiB leave a
-    margin for other versions. A root of less than 256 MiB is full after a few packages.
+    mkfs.ext4 1.47 leaves out the journal below 2 MiB. mkfs.f2fs 1.15 refuses less than 52 MiB;
+    64 MiB leave a margin for other versions. A root of less than 256 MiB is full after a few
+    packages.
 
     Wrong:
         media:
@@ -205,7 +208,7 @@ def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: measured with e2fsprogs 1.47.0 and f2fs-tools 1.15.0.
     """
     for path, partition in _partitions(plan):
-        smallest, what = SMALLEST_BYTES[partition.filesystem], partition.filesystem
+        smallest, what = SMALLEST_BYTES[partition.filesystem], str(partition.filesystem)
         if partition.name == plan.root.partition:
             smallest, what = SMALLEST_ROOT_BYTES, "a root partition"
         if partition.size_bytes is not None and partition.size_bytes < smallest:
@@ -220,8 +223,9 @@ def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
 def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
     """No mount point is used twice, and one inside another is mounted after it.
 
-    Partitions are mounted in the order of their disk. A later one on top hides the earlier one and its files. Which of
-    two disks comes first is not fixed, so mount points inside one another are for partitions of one disk.
+    Partitions are mounted in the order of their disk. A later one on top hides the earlier one
+    and its files. Which of two disks comes first is not fixed, so mount points inside one
+    another are for partitions of one disk.
 
     Wrong:
         media:
@@ -278,8 +282,8 @@ def _as_mounted(place: tuple[Path, Partition]) -> tuple[str, str]:
 def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
     """A mount point is no directory of the system.
 
-    A file system mounted over /etc or /usr hides the system below it. /tmp and /var are in memory, /rom and
-    /overlay belong to the root file system.
+    A file system mounted over /etc or /usr hides the system below it. /tmp and /var are in
+    memory, /rom and /overlay belong to the root file system.
 
     Wrong:
         media:
@@ -308,5 +312,7 @@ def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
         trees = [tree for tree in board.system_trees if f"{mount}/".startswith(f"{tree}/")]
         if mount in board.system_directories or trees:
             yield Finding(
-                (*path, "mount"), f"{mount} belongs to the system", "choose a directory of your own, like /srv or /mnt/data"
+                (*path, "mount"),
+                f"{mount} belongs to the system",
+                "choose a directory of your own, like /srv or /mnt/data",
             )

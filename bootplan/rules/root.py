@@ -51,7 +51,8 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
 def root_partition_is_not_mounted_elsewhere(plan: Plan, board: Board) -> Iterator[Finding]:
     """The root partition has no mount point of its own.
 
-    It is mounted as root or overlay; a second entry for it in /etc/config/fstab contradicts the first.
+    It is mounted as root or overlay; a second entry for it in /etc/config/fstab contradicts the
+    first.
 
     Wrong:
         media:

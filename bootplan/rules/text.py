@@ -7,8 +7,8 @@ from bootplan.rules.rule import explains
 def syntax() -> None:
     """The file is YAML.
 
-    The message is the YAML parser's, at the place where it gave up; the mistake is often on the line before. Blanks
-    indent, tabs never do.
+    The message is the YAML parser's, at the place where it gave up; the mistake is often on the
+    line before. Blanks indent, tabs never do.
 
     Wrong:
         boot: {medium: nand
@@ -24,7 +24,8 @@ def syntax() -> None:
 def unknown_key() -> None:
     """Every key is one this program knows.
 
-    An unknown key is nearly always a slip of the pen, and what it was meant to say would be ignored.
+    An unknown key is nearly always a slip of the pen, and what it was meant to say would be
+    ignored.
 
     Wrong:
         boot: {medium: nand, swich: "01"}
@@ -102,8 +103,9 @@ def no_choice() -> None:
 def not_plain_text() -> None:
     """A plan is UTF-8 text without anything hidden in it.
 
-    Control characters, invisible characters and characters that change the direction of the text make a reader see
-    something else than the program. YAML tags (`!!str`) change what a value is; quotes say the same in plain sight.
+    Control characters, invisible characters and characters that change the direction of the
+    text make a reader see something else than the program. YAML tags (`!!str`) change what a
+    value is; quotes say the same in plain sight.
 
     Wrong:
         name: !!str home-router
@@ -133,8 +135,9 @@ def empty() -> None:
 def too_much() -> None:
     """A plan is not absurdly large or deep.
 
-    At most 256 KiB of text, 10,000 values with all aliases unfolded, and 64 levels inside one another. A plan has some
-    dozens of lines; more is an accident, or an attack on whoever checks foreign plans.
+    At most 256 KiB of text, 10,000 values with all aliases unfolded, and 64 levels inside one
+    another. A plan has some dozens of lines; more is an accident, or an attack on whoever
+    checks foreign plans.
 
     Wrong:
         [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[
@@ -184,7 +187,8 @@ def several_documents() -> None:
 def key_is_not_text() -> None:
     """A key is text.
 
-    Unquoted, 1 is a number and `true` a truth value; a list or a mapping cannot be a key of a plan at all.
+    Unquoted, 1 is a number and `true` a truth value; a list or a mapping cannot be a key of a
+    plan at all.
 
     Wrong:
         media: {1: {type: nvme}}

@@ -7,8 +7,8 @@ from bootplan.rules.rule import explains
 def size() -> None:
     """A size is a whole number and a unit: MiB, GiB or TiB; at most 64TiB.
 
-    A bare G means 1000 megabytes to some and 1024 to others. The capacity of a disk may also be written in the units it
-    is sold in: kB, MB, GB or TB.
+    A bare G means 1000 megabytes to some and 1024 to others. The capacity of a disk may also be
+    written in the units it is sold in: kB, MB, GB or TB.
 
     Wrong:
         media:
@@ -32,7 +32,8 @@ def size() -> None:
 def partition_name() -> None:
     """A partition's name has 1 to 16 characters: letters, digits, '.', '_' and '-', the first a letter or digit.
 
-    It becomes the name in the partition table and the label of the file system. The label of ext4 has 16 bytes.
+    It becomes the name in the partition table and the label of the file system. The label of
+    ext4 has 16 bytes.
 
     Wrong:
         media:
@@ -104,7 +105,8 @@ def pci_address() -> None:
 def mount_point() -> None:
     """A mount point is an absolute path without '..', '.', '//' and a '/' at its end.
 
-    Its parts have letters, digits and '._+-' only: it goes into /etc/config/fstab and into commands.
+    Its parts have letters, digits and '._+-' only: it goes into /etc/config/fstab and into
+    commands.
 
     Wrong:
         media:
@@ -180,7 +182,8 @@ def medium_name() -> None:
 def kernel_argument() -> None:
     """A kernel argument has letters, digits and '_.,:=/@+-'; each has its own list entry.
 
-    Quotes and blanks would have to survive U-Boot's shell and the kernel's own rules; nothing known needs them.
+    Quotes and blanks would have to survive U-Boot's shell and the kernel's own rules; nothing
+    known needs them.
 
     Wrong:
         root: {method: cmdline, partition: root, arguments: ["quiet loglevel=3"]}
@@ -196,7 +199,8 @@ def kernel_argument() -> None:
 def seconds() -> None:
     """`rootwait` is 1 to 300 seconds, `panic` 1 to 60.
 
-    Zero seconds of rootwait find no disk; panic=0 means to wait for ever, and then nothing falls back.
+    Zero seconds of rootwait find no disk; panic=0 means to wait for ever, and then nothing
+    falls back.
 
     Wrong:
         root: {method: cmdline, partition: root, panic: 0}
@@ -204,7 +208,8 @@ def seconds() -> None:
     Right:
         root: {method: cmdline, partition: root, panic: 5}
 
-    Source: Linux commit 45071e1c2897 (rootwait with a limit); Documentation/admin-guide/kernel-parameters.txt (panic).
+    Source: Linux commit 45071e1c2897 (rootwait with a limit);
+    Documentation/admin-guide/kernel-parameters.txt (panic).
     """
 
 
@@ -212,7 +217,8 @@ def seconds() -> None:
 def switch_digits() -> None:
     """The position of SW3 is written as the digits printed at A and B.
 
-    Guides contradict each other about which direction of the lever is 1, so words for directions are refused.
+    Guides contradict each other about which direction of the lever is 1, so words for
+    directions are refused.
 
     Wrong:
         boot: {medium: nand, switch: "off-on"}
@@ -220,6 +226,6 @@ def switch_digits() -> None:
     Right:
         boot: {medium: nand, switch: "01"}
 
-    Source: https://7ji.github.io/booting/2024/07/04/booting-debian-from-emmc-on-bpi-r4.html and OpenWrt commit
-    f16dc4b42fb2 name opposite directions.
+    Source: https://7ji.github.io/booting/2024/07/04/booting-debian-from-emmc-on-bpi-r4.html and
+    OpenWrt commit f16dc4b42fb2 name opposite directions.
     """
