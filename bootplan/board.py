@@ -14,7 +14,9 @@ from bootplan.assets import SCHEMAS
 from bootplan.units import parse_capacity
 
 _Bytes = Annotated[int, BeforeValidator(lambda value: parse_capacity(value) if isinstance(value, str) else value)]
-_Words = Annotated[tuple[str, ...], BeforeValidator(lambda text: tuple(text.split()) if isinstance(text, str) else text)]
+_Words = Annotated[
+    tuple[str, ...], BeforeValidator(lambda text: tuple(text.split()) if isinstance(text, str) else text)
+]
 
 
 class _Facts(BaseModel):

@@ -1,9 +1,11 @@
 """The command line: arguments, files and exit codes; the only module that reads, prints and exits."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
@@ -18,11 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # a plan means the same on every computer
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever a terminal can show, a message gets through
     try:
         options = _parser().parse_args(arguments)
-        code = options.run(options)
+        code: int = options.run(options)
         _flush()
         return code
     except Unusable as error:
@@ -30,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
     except OSError as error:
+        if error.filename is not None:
+            raise  # a file of our own is missing, which is our mistake
         _drop_output()
         _complain(f"standard output: {error.strerror}")
     except KeyboardInterrupt:
@@ -199,9 +203,9 @@ def _tell(checked: Checked) -> None:
     print(text, end="", file=sys.stderr)
 
 
-def _coloured(stream: object) -> bool:
+def _coloured(stream: TextIO | None) -> bool:
     """Colour is for terminals, and for people who did not refuse it (no-color.org)."""
-    return bool(getattr(stream, "isatty", bool)()) and not os.environ.get("NO_COLOR")
+    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _print(text: str) -> None:

@@ -176,7 +176,7 @@ def _syntax_error(error: MarkedYAMLError) -> _Refused:
     problem = error.problem or error.context or "this is not YAML"
     for theirs, ours in _PROBLEMS.items():
         problem = problem.replace(theirs, ours)
-    related = ()
+    related: tuple[Related, ...] = ()
     if error.context and begun and begun.line + 1 != span.line:
         related = (Related(_CONTEXTS.get(error.context, error.context), _point(begun)),)
     return _Refused("BP001", problem, span, _REMEDIES.get(problem), *related)
@@ -191,13 +191,17 @@ def _node(event: Any, anchors: dict[str, _Node]) -> _Node:
     if isinstance(event, AliasEvent):
         node = anchors.get(event.anchor)
         if node is None:
-            raise _Refused("BP001", f"'*{event.anchor}' repeats '&{event.anchor}', which is not written before it", span)
+            raise _Refused(
+                "BP001", f"'*{event.anchor}' repeats '&{event.anchor}', which is not written before it", span
+            )
         if not node.closed:
             raise _Refused("BP010", f"'*{event.anchor}' stands inside the very thing it repeats", span)
         return node
     if event.tag is not None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-        raise _Refused("BP007", f"'{tag}' is a YAML tag; a plan has none", span, "write plain values, and text in quotes")
+        raise _Refused(
+            "BP007", f"'{tag}' is a YAML tag; a plan has none", span, "write plain values, and text in quotes"
+        )
     if isinstance(event, ScalarEvent):
         if any("\ud800" <= character <= "\udfff" for character in event.value):
             raise _Refused("BP007", "an escape here is half a character", span)

@@ -96,9 +96,7 @@ _PARTITION_SIZE_SCHEMA = {"type": "string", "pattern": "^(rest|[0-9]+ ?(MiB|GiB|
 Size = Annotated[int, _measured(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 Ram = Annotated[Size, AfterValidator(_check_ram)]
 Capacity = Annotated[int, _measured(parse_capacity), WithJsonSchema(_CAPACITY_SCHEMA)]
-PartitionSize = Annotated[
-    int | None, _measured(parse_size, rest=True), WithJsonSchema(_PARTITION_SIZE_SCHEMA)
-]
+PartitionSize = Annotated[int | None, _measured(parse_size, rest=True), WithJsonSchema(_PARTITION_SIZE_SCHEMA)]
 Version = Annotated[int, AfterValidator(_check_version), WithJsonSchema({"const": 1})]
 PlanName = Annotated[str, AfterValidator(_check_plan_name)]
 MediumName = Annotated[
@@ -211,9 +209,7 @@ class Partition(_Strict):
     """One partition of an NVMe disk."""
 
     name: PartitionName = Field(description="Name in the partition table, and label of the file system.")
-    size_bytes: PartitionSize = Field(
-        alias="size", description="Size like 8GiB, or `rest` for what the others leave."
-    )
+    size_bytes: PartitionSize = Field(alias="size", description="Size like 8GiB, or `rest` for what the others leave.")
     filesystem: Literal["ext4", "f2fs"] = Field(description="The file system: ext4 or f2fs.")
     mount: MountPoint | None = Field(
         None, description="Where the router mounts it; leave it out for the root partition."

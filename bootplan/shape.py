@@ -71,7 +71,7 @@ def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagn
     return Diagnostic(code, Severity.ERROR, message, hint, path, document.span(path, of_key))
 
 
-def _path(loc: tuple[str | int, ...], data: Any) -> tuple[Path, bool]:
+def _path(loc: Any, data: Any) -> tuple[Path, bool]:
     """*loc* without the union tags pydantic puts in, and whether it means a key."""
     of_key = loc[-1:] == ("[key]",)
     parts = loc[:-1] if of_key else loc
@@ -139,17 +139,18 @@ def _description(model: type[BaseModel], data: Any, path: Path) -> str | None:
     return None
 
 
-def _model_at(model: Any, data: Any, path: Path) -> type[BaseModel]:
+def _model_at(model: type[BaseModel], data: Any, path: Path) -> type[BaseModel]:
     """The model that describes what is written at *path*, found along the annotations."""
+    place: Any = model
     for part in path:
         data = data[part]
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            fields = {field.alias or name: field for name, field in model.model_fields.items()}
-            model = fields[part].annotation
+        if isinstance(place, type) and issubclass(place, BaseModel):
+            place = next(field.annotation for name, field in place.model_fields.items() if part in (name, field.alias))
         else:
-            model = get_args(model)[-1 if get_origin(model) is dict else 0]
-        model = _choose(model, data)
-    return model
+            place = get_args(place)[-1 if get_origin(place) is dict else 0]
+        place = _choose(place, data)
+    found: type[BaseModel] = place
+    return found
 
 
 def _choose(annotation: Any, data: Any) -> Any:
