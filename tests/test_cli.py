@@ -108,7 +108,9 @@ def test_compile_gives_the_same_bytes_every_time(good: Path, tmp_path: Path) -> 
     outs = [tmp_path / "1.sh", tmp_path / "2.sh"]
 
     for seed, out in enumerate(outs):
-        assert run("compile", str(good), "-o", str(out), env={**os.environ, "PYTHONHASHSEED": str(seed)}).returncode == 0
+        assert (
+            run("compile", str(good), "-o", str(out), env={**os.environ, "PYTHONHASHSEED": str(seed)}).returncode == 0
+        )
 
     assert outs[0].read_bytes() == outs[1].read_bytes()
 
@@ -174,7 +176,9 @@ def test_an_output_that_cannot_be_written_is_named(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("arguments", [["compile", "{good}", "-o", "-"], ["compile", "{good}", "-o", "/dev/full"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["compile", "{good}", "-o", "-"], ["compile", "{good}", "-o", "/dev/full"], ["schema"]]
+)
 def test_a_full_disk_is_no_traceback(good: Path, arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         words = [word.format(good=good) for word in arguments]
@@ -193,14 +197,18 @@ def test_a_reader_that_goes_away_is_no_traceback(good: Path, command: list[str])
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run([sys.executable, "-m", "bootplan", *words], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "bootplan", *words], stdout=writer, stderr=subprocess.PIPE, timeout=60
+        )
     finally:
         os.close(writer)
 
     assert (done.returncode, done.stderr) == (2, b"")
 
 
-@pytest.mark.parametrize("command", [["explain"], ["check", "{good}"], ["check", "-"], ["compile", "{good}", "-o", "-"]])
+@pytest.mark.parametrize(
+    "command", [["explain"], ["check", "{good}"], ["check", "-"], ["compile", "{good}", "-o", "-"]]
+)
 def test_closed_streams_are_no_traceback(good: Path, command: list[str]) -> None:
     words = " ".join(word.format(good=good) for word in command)
 
@@ -214,7 +222,8 @@ def test_closed_streams_are_no_traceback(good: Path, command: list[str]) -> None
 
 @pytest.mark.parametrize("command", ["check", "packages", "steps"])
 @pytest.mark.parametrize(
-    ("name", "reason"), [("", "Is a directory"), ("missing.yaml", "No such file or directory"), ("x" * 300, "File name too long")]
+    ("name", "reason"),
+    [("", "Is a directory"), ("missing.yaml", "No such file or directory"), ("x" * 300, "File name too long")],
 )
 def test_an_unreadable_plan_is_named(tmp_path: Path, command: str, name: str, reason: str, capsys: Capture) -> None:
     path = f"{tmp_path}/{name}"
@@ -269,15 +278,16 @@ def test_messages_get_through_to_any_terminal(tmp_path: Path, plan_with: PlanWit
     assert rb"key: K\xfcche" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)]
-)
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
 def test_colour_is_for_terminals(bad: Path, variables: dict[str, str], coloured: bool) -> None:
     clean = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     leader, follower = os.openpty()
     try:
         subprocess.run(
-            [sys.executable, "-m", "bootplan", "check", str(bad)], stdout=follower, env={**clean, **variables}, timeout=60
+            [sys.executable, "-m", "bootplan", "check", str(bad)],
+            stdout=follower,
+            env={**clean, **variables},
+            timeout=60,
         )
         shown = os.read(leader, 10_000)
     finally:
@@ -362,7 +372,8 @@ def test_schema_is_json(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["no-such-command"], ["check"], ["compile", "a.yaml"], ["check", "--format", "xml", "a"], ["schema", "x"]]
+    "arguments",
+    [[], ["no-such-command"], ["check"], ["compile", "a.yaml"], ["check", "--format", "xml", "a"], ["schema", "x"]],
 )
 def test_wrong_usage_is_two(arguments: list[str], capsys: Capture) -> None:
     assert refused(*arguments) == 2

@@ -85,6 +85,4 @@ def test_an_error_we_have_no_words_for_keeps_those_of_pydantic() -> None:
     class Odd(BaseModel):
         number: int
 
-    assert said("number: x\n", Odd) == [
-        ("input should be a valid integer, unable to parse string as an integer", None)
-    ]
+    assert said("number: x\n", Odd) == [("input should be a valid integer, unable to parse string as an integer", None)]

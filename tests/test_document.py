@@ -47,11 +47,12 @@ def test_text_is_returned_as_it_was_typed() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("25.12", 25.12), ("12", 12), ("-3", -3), ("0x1f", 31), ("0o17", 15), ("1e3", 1000.0), ("true", True), ("FALSE", False),
-        ("null", None), ("~", None), ("", None), ("yes", "yes"), ("no", "no"), ("12:30", "12:30"), ("2026-01-01", "2026-01-01"),
-        ("1_000", "1_000"), (".inf", ".inf"), ("'12'", "12"), ("S4EW", "S4EW"), ("9" * 30, float("9" * 30)), ("25.12.5", "25.12.5"),
+        ("25.12", 25.12), ("12", 12), ("-3", -3), ("0x1f", 31), ("0o17", 15), ("1e3", 1000.0), ("true", True),
+        ("FALSE", False), ("null", None), ("~", None), ("", None), ("yes", "yes"), ("no", "no"),
+        ("12:30", "12:30"), ("2026-01-01", "2026-01-01"), ("1_000", "1_000"), (".inf", ".inf"), ("'12'", "12"),
+        ("S4EW", "S4EW"), ("9" * 30, float("9" * 30)), ("25.12.5", "25.12.5"),
     ],
-)  # fmt: skip
+)
 def test_unquoted_values_are_yaml_1_2(text: str, value: object) -> None:
     document = parse(f"a: {text}\n", "plan.yaml")
 

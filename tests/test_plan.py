@@ -94,7 +94,9 @@ def test_a_pci_address_is_accepted(plan_with: PlanWith, pci: str) -> None:
     assert codes_of(plan_with(with_disk(pci=f'"{pci}"'))) == []
 
 
-@pytest.mark.parametrize("pci", ["01:00.0", "0002:01:00.8", "0002:01:20.0", "0002:01:00", "0002:0A:00.0", "0002:01:00.0\\n"])
+@pytest.mark.parametrize(
+    "pci", ["01:00.0", "0002:01:00.8", "0002:01:20.0", "0002:01:00", "0002:0A:00.0", "0002:01:00.0\\n"]
+)
 def test_a_wrong_pci_address_is_refused(plan_with: PlanWith, pci: str) -> None:
     assert codes_of(plan_with(with_disk(pci=f'"{pci}"'))) == ["BP104"]
 
@@ -116,7 +118,23 @@ def test_a_mount_point_is_accepted(plan_with: PlanWith, mount: str) -> None:
 
 @pytest.mark.parametrize(
     "mount",
-    ["srv", "", "/", "//srv", "/srv/", "/srv//a", "/..", "/a/../b", "/a/..", "/.", "/a/./b", "/a b", "/$(x)", "/a\\n", "/" + "x" * 128],
+    [
+        "srv",
+        "",
+        "/",
+        "//srv",
+        "/srv/",
+        "/srv//a",
+        "/..",
+        "/a/../b",
+        "/a/..",
+        "/.",
+        "/a/./b",
+        "/a b",
+        "/$(x)",
+        "/a\\n",
+        "/" + "x" * 128,
+    ],
 )
 def test_a_wrong_mount_point_is_refused(plan_with: PlanWith, mount: str) -> None:
     assert codes_of(plan_with(with_partition(mount=f'"{mount}"'))) == ["BP105"]
@@ -173,6 +191,7 @@ def test_each_wrong_value_has_its_code(plan_with: PlanWith, fragment: str, code:
 
 
 def test_everything_wrong_is_told_at_once() -> None:
-    text = "version: 2\nname: ''\nboard: {}\nfirmware: {release: 25.12}\nboot: {medium: x}\nmedia: {A: {type: y}}\nroot: {}\n"
+    text = "version: 2\nname: ''\nboard: {}\nfirmware: {release: 25.12}\nboot: {medium: x}\n"
+    text += "media: {A: {type: y}}\nroot: {}\n"
 
     assert codes_of(text) == ["BP006", "BP107", "BP003", "BP005", "BP006", "BP108", "BP006", "BP003"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bootplan.board import Board, load_board
+from bootplan.board import Board, WrongBoard, load_board
 from bootplan.document import parse
 
 PACKAGE = Path(__file__).parent.parent / "bootplan"
@@ -90,7 +90,9 @@ def test_everything_public_is_documented(name: str) -> None:
 
 def test_only_the_command_line_prints_and_exits() -> None:
     for name, tree in modules().items():
-        calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        calls = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
         assert name == "cli" or not calls & {"print", "input", "exit"}, name
 
 
@@ -119,8 +121,26 @@ def test_the_board_agrees_with_itself() -> None:
         assert set(release.env_config_missing_on) <= set(board.models)
 
 
+def test_a_wrong_board_file_is_told_with_its_places(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = (root / "schemas/boards/bpi-r4.yaml").read_text(encoding="utf-8")
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards/wrong.yaml").write_text(facts.replace("  soc:", "  sok:", 1), encoding="utf-8")
+    monkeypatch.setattr("bootplan.board.SCHEMAS", tmp_path)
+
+    with pytest.raises(WrongBoard) as caught:
+        load_board("wrong")
+
+    line = facts[: facts.index("  soc:")].count("\n") + 1
+    assert f"wrong.yaml:{line}:3: unknown key 'sok' [BP002]" in str(caught.value)
+    assert "'soc' is missing [BP003]" in str(caught.value)
+
+
 def test_switches_are_told_by_digits_only(root: Path) -> None:
-    texts = [path for folder in ("bootplan", "plans", "schemas") for path in (root / folder).rglob("*") if path.is_file()]
+    texts = [
+        path for folder in ("bootplan", "plans", "schemas") for path in (root / folder).rglob("*") if path.is_file()
+    ]
     for path in texts:
         if path.suffix in (".py", ".yaml", ".json"):
             for line in path.read_text(encoding="utf-8").splitlines():

@@ -71,7 +71,11 @@ def test_nothing_can_move_the_cursor_of_a_terminal() -> None:
     text = as_text((diagnostic(Span(1, 4, 1, 5), "\x1b[31m", "\x07"),), document)
 
     assert text == (
-        "\\x1b[2Jplan.yaml:1:4: error: \\x1b[31m [BP101]\n   |\n 1 | a: \N{REPLACEMENT CHARACTER}[2J\n   |    ^ \\x07\n\n"
+        "\\x1b[2Jplan.yaml:1:4: error: \\x1b[31m [BP101]\n"
+        "   |\n"
+        " 1 | a: \N{REPLACEMENT CHARACTER}[2J\n"
+        "   |    ^ \\x07\n"
+        "\n"
     )
 
 

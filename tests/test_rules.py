@@ -86,7 +86,7 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
 
     assert codes_of(text) == {
         "BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401"
-    }  # fmt: skip
+    }
 
 
 def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> None:
@@ -102,7 +102,9 @@ def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> N
     assert "BP212" in codes_of(text)
 
 
-@pytest.mark.parametrize(("size", "fits"), [("238GiB", True), ("239GiB", False), ("244138MiB", True), ("244139MiB", False)])
+@pytest.mark.parametrize(
+    ("size", "fits"), [("238GiB", True), ("239GiB", False), ("244138MiB", True), ("244139MiB", False)]
+)
 def test_the_tables_at_both_ends_count(plan_with: PlanWith, size: str, fits: bool) -> None:
     text = plan_with(
         "media: {ssd: {type: nvme, serial: A1, capacity: 256GB, "

@@ -13,7 +13,9 @@ def test_a_size_is_held_in_bytes(text: str, size_bytes: int) -> None:
     assert parse_size(text) == size_bytes
 
 
-@pytest.mark.parametrize(("text", "size_bytes"), [("256GB", 256 * 10**9), ("1TB", 10**12), ("500kB", 500_000), ("1GiB", 2**30)])
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("256GB", 256 * 10**9), ("1TB", 10**12), ("500kB", 500_000), ("1GiB", 2**30)]
+)
 def test_a_capacity_may_be_decimal(text: str, size_bytes: int) -> None:
     assert parse_capacity(text) == size_bytes
 
@@ -43,12 +45,15 @@ def test_a_refused_size_names_the_remedy(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "shown"), [(2**33, "8GiB"), (2**20, "1MiB"), (256 * 10**9, "256GB"), (1000, "1kB"), (0, "0 bytes"), (1, "1 bytes")]
+    ("size_bytes", "shown"),
+    [(2**33, "8GiB"), (2**20, "1MiB"), (256 * 10**9, "256GB"), (1000, "1kB"), (0, "0 bytes"), (1, "1 bytes")],
 )
 def test_a_size_is_shown_exactly(size_bytes: int, shown: str) -> None:
     assert show_size(size_bytes) == shown
 
 
-@pytest.mark.parametrize(("size_bytes", "shown"), [(256 * 10**9, "238.4GiB"), (2**30, "1.0GiB"), (2**30 - 1, "1023MiB"), (0, "0MiB")])
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"), [(256 * 10**9, "238.4GiB"), (2**30, "1.0GiB"), (2**30 - 1, "1023MiB"), (0, "0MiB")]
+)
 def test_a_rough_size_is_rounded_down(size_bytes: int, shown: str) -> None:
     assert show_roughly(size_bytes) == shown
