@@ -1,22 +1,16 @@
-"""Rules about partitions: their names, their sizes, and where they are mounted."""
+"""Rules about partitions: their names and their sizes."""
 
 from collections.abc import Iterator
 
 from bootplan.board import Board
 from bootplan.diagnostics import Path
 from bootplan.layout import FIRST_MIB, LAST_MIB, SMALLEST_REST_MIB, lay_out
-from bootplan.plan import Medium, Nvme, Partition, Plan
+from bootplan.plan import Medium, Nvme, Plan
 from bootplan.rules.rule import Finding, rule
 from bootplan.units import MIB, show_roughly, show_size
 
 SMALLEST_BYTES = {"ext4": 2 * MIB, "f2fs": 64 * MIB}
 SMALLEST_ROOT_BYTES = 256 * MIB
-
-
-def _partitions(plan: Plan) -> Iterator[tuple[Path, Partition]]:
-    for name, medium in plan.media.items():
-        for index, partition in enumerate(medium.partitions):
-            yield ("media", name, "partitions", index), partition
 
 
 @rule("BP207")
@@ -44,7 +38,7 @@ def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: fstools libfstools/partname.c; OpenWrt
     package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic.
     """
-    for path, partition in _partitions(plan):
+    for path, partition in plan.partitions():
         if partition.name.lower() in board.reserved_partition_names:
             yield Finding(
                 (*path, "name"),
@@ -81,7 +75,7 @@ def name_is_used_once(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: the plan language itself.
     """
     seen: dict[str, Path] = {}
-    for path, partition in _partitions(plan):
+    for path, partition in plan.partitions():
         here = (*path, "name")
         first = seen.setdefault(partition.name.lower(), here)
         if first != here:
@@ -207,7 +201,7 @@ def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: measured with e2fsprogs 1.47.0 and f2fs-tools 1.15.0.
     """
-    for path, partition in _partitions(plan):
+    for path, partition in plan.partitions():
         smallest, what = SMALLEST_BYTES[partition.filesystem], str(partition.filesystem)
         if partition.name == plan.root.partition:
             smallest, what = SMALLEST_ROOT_BYTES, "a root partition"
@@ -216,103 +210,4 @@ def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
                 (*path, "size"),
                 f"{show_size(partition.size_bytes)} is too small for {what}",
                 f"write at least {show_size(smallest)}",
-            )
-
-
-@rule("BP212")
-def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
-    """No mount point is used twice, and one inside another is mounted after it.
-
-    Partitions are mounted in the order of their disk. A later one on top hides the earlier one
-    and its files. Which of two disks comes first is not fixed, so mount points inside one
-    another are for partitions of one disk.
-
-    Wrong:
-        media:
-          ssd:
-            type: nvme
-            serial: S4EWNF0M531930D
-            partitions:
-              - {name: root, size: 8GiB, filesystem: ext4}
-              - {name: films, size: 64GiB, filesystem: f2fs, mount: /srv/films}
-              - {name: data, size: rest, filesystem: f2fs, mount: /srv}
-
-    Right:
-        media:
-          ssd:
-            type: nvme
-            serial: S4EWNF0M531930D
-            partitions:
-              - {name: root, size: 8GiB, filesystem: ext4}
-              - {name: data, size: 64GiB, filesystem: f2fs, mount: /srv}
-              - {name: films, size: rest, filesystem: f2fs, mount: /srv/films}
-
-    Source: fstools block.c, main_mount and cache_load: devices in the order of their names.
-    """
-    earlier: list[tuple[Path, str]] = []
-    for path, partition in sorted(_partitions(plan), key=_as_mounted):
-        mount = partition.mount
-        if mount is None:
-            continue
-        here = (*path, "mount")
-        for other, before in earlier:
-            related = (("the other mount point is here", other),)
-            if mount == before:
-                yield Finding(here, f"{mount} is used twice", "choose another mount point", related=related)
-                break
-            elif here[1] != other[1] and (mount.startswith(f"{before}/") or before.startswith(f"{mount}/")):
-                yield Finding(
-                    here,
-                    f"{mount} and {before} lie inside one another, on two disks",
-                    "which disk comes first is not fixed; choose separate mount points",
-                    related=related,
-                )
-            elif before.startswith(f"{mount}/"):
-                yield Finding(here, f"{mount} would hide {before}", "write this partition first", related=related)
-        earlier.append((here, mount))
-
-
-def _as_mounted(place: tuple[Path, Partition]) -> tuple[str, str]:
-    """Order of mounting: by the name of the device, in which partition 10 comes before partition 2."""
-    _, medium_name, _, index = place[0]
-    return str(medium_name), str(int(index) + 1)
-
-
-@rule("BP213")
-def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
-    """A mount point is no directory of the system.
-
-    A file system mounted over /etc or /usr hides the system below it. /tmp and /var are in
-    memory, /rom and /overlay belong to the root file system.
-
-    Wrong:
-        media:
-          ssd:
-            type: nvme
-            serial: S4EWNF0M531930D
-            partitions:
-              - {name: root, size: 8GiB, filesystem: ext4}
-              - {name: data, size: rest, filesystem: f2fs, mount: /var/lib}
-
-    Right:
-        media:
-          ssd:
-            type: nvme
-            serial: S4EWNF0M531930D
-            partitions:
-              - {name: root, size: 8GiB, filesystem: ext4}
-              - {name: data, size: rest, filesystem: f2fs, mount: /srv}
-
-    Source: OpenWrt package/base-files/Makefile.
-    """
-    for path, partition in _partitions(plan):
-        mount = partition.mount
-        if mount is None:
-            continue
-        trees = [tree for tree in board.system_trees if f"{mount}/".startswith(f"{tree}/")]
-        if mount in board.system_directories or trees:
-            yield Finding(
-                (*path, "mount"),
-                f"{mount} belongs to the system",
-                "choose a directory of your own, like /srv or /mnt/data",
             )

@@ -1,0 +1,163 @@
+"""What one value of a plan may look like: text that matches a form, sizes in bytes, seconds in a range.
+
+Each type refuses with its own code and names the remedy; the schema for editors gets the same forms.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bootplan.units import BINARY_UNITS, parse_capacity, parse_size, show_size
+
+_RAM_BYTES = (4 * BINARY_UNITS["GiB"], 8 * BINARY_UNITS["GiB"])
+
+
+def wrong(code: str, message: str, hint: str = "") -> PydanticCustomError:
+    """An error of pydantic that carries our code, sentence and hint unchanged."""
+    return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
+
+
+def _matches(code: str, pattern: str, message: str, hint: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """Accept text that *pattern* matches as a whole, and say so in the schema; `{}` in *message* is the text."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise wrong(code, message.format(text[:80]), hint)
+        return text
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
+
+
+def _measured(parse: Callable[[str], int], rest: bool = False) -> BeforeValidator:
+    """Turn a written size into bytes; with *rest*, the word `rest` into None."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise wrong("BP005", f"a size is text with a unit, not {value!r:.40}", "write it like 8GiB")
+        if rest and value == "rest":
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise wrong("BP101", str(error)) from None
+
+    return BeforeValidator(check)
+
+
+def _seconds(smallest: int, largest: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if not smallest <= value <= largest:
+            raise wrong("BP110", f"{value} seconds is out of range; write {smallest} to {largest}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_version(value: int) -> int:
+    if value != 1:
+        raise wrong("BP006", f"plans of version {value} are unknown here", "write `version: 1`")
+    return value
+
+
+def _check_ram(value: int) -> int:
+    if value not in _RAM_BYTES:
+        raise wrong("BP006", f"no BPI-R4 has {show_size(value)} of memory", "write 4GiB or 8GiB")
+    return value
+
+
+def _check_plan_name(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > 64:
+        raise wrong("BP107", "the plan's name must be 1 to 64 printable characters and not blank")
+    return text
+
+
+def _check_serial(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and 1 <= len(text) <= 20 and text == text.strip()):
+        raise wrong(
+            "BP103",
+            f"'{text[:40]}' is not a disk's serial number",
+            "1 to 20 printable ASCII characters, no blank at either end; "
+            "on the router: cat /sys/class/nvme/nvme*/serial",
+        )
+    return text
+
+
+_SIZE_SCHEMA = {"type": "string", "pattern": "^[0-9]+ ?(MiB|GiB|TiB)$"}
+_CAPACITY_SCHEMA = {"type": "string", "pattern": "^[0-9]+ ?(kB|MB|GB|TB|MiB|GiB|TiB)$"}
+_PARTITION_SIZE_SCHEMA = {"type": "string", "pattern": "^(rest|[0-9]+ ?(MiB|GiB|TiB))$"}
+
+Size = Annotated[int, _measured(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+Ram = Annotated[Size, AfterValidator(_check_ram)]
+Capacity = Annotated[int, _measured(parse_capacity), WithJsonSchema(_CAPACITY_SCHEMA)]
+PartitionSize = Annotated[int | None, _measured(parse_size, rest=True), WithJsonSchema(_PARTITION_SIZE_SCHEMA)]
+Version = Annotated[int, AfterValidator(_check_version), WithJsonSchema({"const": 1})]
+PlanName = Annotated[str, AfterValidator(_check_plan_name)]
+MediumName = Annotated[
+    str,
+    *_matches(
+        "BP108",
+        "[a-z][a-z0-9-]{0,15}",
+        "'{}' cannot name a medium",
+        "1 to 16 characters: a lower-case letter, then lower-case letters, digits and '-'",
+    ),
+]
+PartitionName = Annotated[
+    str,
+    *_matches(
+        "BP102",
+        "[A-Za-z0-9][A-Za-z0-9._-]{0,15}",
+        "'{}' cannot name a partition",
+        "1 to 16 characters: letters, digits, '.', '_' and '-', the first one a letter or digit",
+    ),
+]
+Serial = Annotated[str, AfterValidator(_check_serial)]
+PciAddress = Annotated[
+    str,
+    *_matches(
+        "BP104",
+        "[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f][.][0-7]",
+        "'{}' is not a PCI address",
+        "write domain:bus:device.function in lower-case hex, like 0002:01:00.0",
+    ),
+]
+MountPoint = Annotated[
+    str,
+    *_matches(
+        "BP105",
+        r"(?=.{2,128}$)(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
+        "'{}' is not a mount point",
+        "write an absolute path like /srv/data: at most 128 letters, digits and '._+-', no '..', no '/' at the end",
+    ),
+]
+PackageName = Annotated[
+    str,
+    *_matches(
+        "BP106",
+        "[a-z0-9][a-z0-9+._-]{0,63}",
+        "'{}' cannot be a package",
+        "a package name has lower-case letters, digits and '+._-'; one name per list entry",
+    ),
+]
+KernelArgument = Annotated[
+    str,
+    *_matches(
+        "BP109",
+        "[A-Za-z0-9_.,:=/@+-]{1,200}",
+        "'{}' cannot be one kernel argument",
+        "letters, digits and '_.,:=/@+-', no blanks or quotes; one argument per list entry",
+    ),
+]
+Switch = Annotated[
+    str,
+    *_matches(
+        "BP111",
+        "[01]{2}",
+        "'{}' is not a position of SW3",
+        'write the digits printed at A and B, like "01"; pictures of the lever directions contradict each other',
+    ),
+]
+RootwaitSeconds = Annotated[int, _seconds(1, 300)]
+PanicSeconds = Annotated[int, _seconds(1, 60)]
