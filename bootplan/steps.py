@@ -246,7 +246,7 @@ class _Steps:
             call = ("root_from_cmdline", *root.on_disk, self._medium.bootargs, before, behind)
             yield f"root on {label}, by the kernel's command line", call, path
         else:
-            yield f"root from {label}", ("root_from_disk", _TARGET[method], *root.on_disk, label), path
+            yield f"root on {label}, from the next start on", ("root_from_disk", _TARGET[method], *root.on_disk, label), path
 
     def status(self) -> Iterator[tuple[str, Call, Path]]:
         yield "the router", ("tell_router",), ("board",)

@@ -14,6 +14,7 @@ json=no                   # yes with --json
 phase=look                # look | change
 refusals=0                # how many reasons not to begin were told
 changes=0                 # how many changes were made, or shown in a rehearsal
+restart=no                # yes when the plan holds but for a restart
 at=''                     # the step under way
 ended=no                  # yes when an action came to its end, whatever it had to say
 boots='as before'         # what a power-on would start if we stopped here

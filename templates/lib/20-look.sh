@@ -151,8 +151,10 @@ need_overlay_switch() { # - fstools that can be told to put no overlay on the ro
         refuse "this router's mount_root does not know fstools_overlay_name: it would put the internal overlay on top of the new root"
 }
 
-crash_record_noted() { # - a record of a crash makes U-Boot start the recovery system next time
-    local record
+recovery_noted() { # - a crash record or the flag flag_recover makes U-Boot start the recovery system next time
+    local record flag
+    flag=$(fw_printenv -n flag_recover 2>/dev/null) || flag=''
+    [ -z "$flag" ] || note "flag_recover is set: the next boot starts the recovery system; to clear it: fw_setenv flag_recover"
     for record in /sys/fs/pstore/*; do
         [ -e "$record" ] || continue
         note "there is a crash record (${record##*/}): the next boot starts the recovery system; read it, then: rm /sys/fs/pstore/*"

@@ -65,7 +65,15 @@ need_disk() { # DISK MIB - exactly one disk here is DISK, and it holds MIB mebib
         refuse "disk $names is read-only"
     else
         say "  disk $1 is $names, $size MiB"
+        tell_link "$names"
     fi
+}
+
+tell_link() { # DISK - how its PCIe link came up, for the log: a flaky link often comes up narrow or slow
+    local width='' speed='' pci="/sys/class/block/$1/device/device"
+    [ ! -e "$pci/current_link_width" ] || read -r width <"$pci/current_link_width"
+    [ ! -e "$pci/current_link_speed" ] || read -r speed <"$pci/current_link_speed"
+    [ -z "$width" ] || say "  its PCIe link is x$width${speed:+ at $speed}"
 }
 
 need_pci() { # DISK ADDRESS - that disk sits at that PCI address

@@ -75,6 +75,7 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
         "keep/complete $5")
             [ "$phase" = look ] || so "a complete copy of the system on $node"
             [ "$phase" = look ] || changed_since
+            restart=yes
             return 0
             ;;
         'keep/in use') refuse "$node is mounted somewhere; unmount it first" ;;

@@ -38,7 +38,7 @@ look_at_plan() { # - the first walk: everything is looked at, all reasons not to
 
 action_check() { # - all looks of install
     look_at_plan
-    crash_record_noted
+    recovery_noted
     say "nothing stands in the way of: sh ${0##*/} install"
 }
 
@@ -49,11 +49,12 @@ action_install() { # - both walks
     at='the last words'
     if [ "$changes" -eq 0 ]; then
         say "everything is already as the plan says; nothing was changed"
+        [ "$restart" = no ] || say "the router does not run from it yet: restart it, then: sh ${0##*/} status"
     elif [ "$apply" = no ]; then
         say "rehearsal: $changes changes shown, none made; to make them add --apply"
     else
         printf '%s\n' "$plan_digest" >"$just_installed"
-        crash_record_noted
+        recovery_noted
         say "done. Restart the router, then: sh ${0##*/} status"
     fi
 }

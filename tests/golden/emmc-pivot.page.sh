@@ -60,7 +60,7 @@ plan_install() {
     mount_at_boot 'bootplan_ssd_3' '/srv/docker' 'pci:0002:01:00.0' 3 'docker'
     step 7 8 'the system on root'    # emmc-pivot.yaml:28
     copy_system 'pci:0002:01:00.0' 1 'ext4' 'root' 'root' 16384
-    step 8 8 'root from root'    # emmc-pivot.yaml:27
+    step 8 8 'root on root, from the next start on'    # emmc-pivot.yaml:27
     root_from_disk '/' 'pci:0002:01:00.0' 1 'root'
 }
 

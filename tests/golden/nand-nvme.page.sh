@@ -59,7 +59,7 @@ plan_install() {
     mount_at_boot 'bootplan_ssd_2' '/srv' 'serial:S4EWNF0M531930D' 2 'data'
     step 5 6 'the system on root'    # nand-nvme.yaml:29
     copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'overlay' 8192
-    step 6 6 'root from root'    # nand-nvme.yaml:28
+    step 6 6 'root on root, from the next start on'    # nand-nvme.yaml:28
     root_from_disk '/overlay' 'serial:S4EWNF0M531930D' 1 'root'
 }
 
