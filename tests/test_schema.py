@@ -7,8 +7,26 @@ from bootplan.plan import Plan
 from bootplan.schema import plan_schema
 
 
+def meaning(schema: object) -> object:
+    """A schema without what the versions of pydantic write differently: one choice, a reference, a title."""
+    if isinstance(schema, list):
+        return [meaning(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: meaning(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
+    if "const" in plain:
+        plain["enum"] = [plain.pop("const")]
+    for referred in plain.pop("allOf", []):
+        plain |= referred
+    if "enum" in plain:
+        plain.pop("type", None)
+    return plain
+
+
 def test_the_schema_in_the_checkout_is_current(root: Path) -> None:
-    assert (root / "schemas" / "plan.schema.json").read_text(encoding="utf-8") == plan_schema()
+    written = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+
+    assert meaning(written) == meaning(json.loads(plan_schema()))
 
 
 def test_every_field_is_described() -> None:
