@@ -36,7 +36,8 @@ def _measured(parse: Callable[[str], int], rest: bool = False) -> BeforeValidato
 
     def check(value: Any) -> Any:
         if not isinstance(value, str):
-            raise wrong("BP005", f"a size is text with a unit, not {value!r:.40}", "write it like 8GiB")
+            written = "nothing" if value is None else repr(value)[:40]
+            raise wrong("BP005", f"a size is text with a unit, not {written}", "write it like 8GiB")
         if rest and value == "rest":
             return None
         try:

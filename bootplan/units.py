@@ -37,16 +37,17 @@ def show_roughly(size_bytes: int) -> str:
 
 def _parse(text: str, units: dict[str, int], remedy: str) -> int:
     match = _SIZE.fullmatch(text)
+    shown = text[:40]
     if match is None:
-        raise ValueError(f"size '{text}' is not a whole number and a unit; write it like 8GiB")
+        raise ValueError(f"size '{shown}' is not a whole number and a unit; write it like 8GiB")
     number, unit = match.groups()
     if not unit:
-        raise ValueError(f"size '{text}' has no unit; write {remedy}")
+        raise ValueError(f"size '{shown}' has no unit; write {remedy}")
     if unit not in units:
-        raise ValueError(f"size '{text}' has no unit we know; write {remedy}")
+        raise ValueError(f"size '{shown}' has no unit we know; write {remedy}")
     size_bytes = int(number) * units[unit]
     if size_bytes == 0:
-        raise ValueError(f"size '{text}' is nothing at all; write at least 1MiB")
+        raise ValueError(f"size '{shown}' is nothing at all; write at least 1MiB")
     if size_bytes > LARGEST_BYTES:
-        raise ValueError(f"size '{text}' is more than 64TiB; no disk for this board is that large")
+        raise ValueError(f"size '{shown}' is more than 64TiB; no disk for this board is that large")
     return size_bytes

@@ -102,6 +102,15 @@ def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> N
     assert "BP212" in codes_of(text)
 
 
+def test_a_partition_table_has_128_entries(plan_with: PlanWith) -> None:
+    def plan(count: int) -> str:
+        disk = "".join(f"      - {{name: p{number}, size: 1GiB, filesystem: ext4}}\n" for number in range(count))
+        return plan_with(f"media:\n  ssd:\n    type: nvme\n    serial: A1\n    partitions:\n{disk}")
+
+    assert "BP210" not in codes_of(plan(128))
+    assert "BP210" in codes_of(plan(129))
+
+
 @pytest.mark.parametrize(
     ("size", "fits"), [("238GiB", True), ("239GiB", False), ("244138MiB", True), ("244139MiB", False)]
 )

@@ -11,6 +11,7 @@ from bootplan.units import MIB, show_roughly, show_size
 
 SMALLEST_BYTES = {"ext4": 2 * MIB, "f2fs": 64 * MIB}
 SMALLEST_ROOT_BYTES = 256 * MIB
+MOST_PARTITIONS = 128  # the entries a GPT has room for, as sfdisk makes it
 
 
 @rule("BP207")
@@ -127,8 +128,9 @@ def rest_comes_once_and_last(plan: Plan, board: Board) -> Iterator[Finding]:
 def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
     """The partitions fit on the disk, if the plan says how large that is.
 
-    The first and the last MiB belong to the partition table and its copy. `capacity` is
-    optional; the script compares with the real disk in any case, before it writes anything.
+    The first and the last MiB belong to the partition table and its copy, and the table has 128
+    entries. `capacity` is optional; the script compares with the real disk in any case, before
+    it writes anything.
 
     Wrong:
         media:
@@ -149,6 +151,9 @@ def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: UEFI specification, GUID Partition Table; a disk's GB are 1000 x 1000 x 1000 bytes.
     """
     for name, medium in plan.media.items():
+        if len(medium.partitions) > MOST_PARTITIONS:
+            path = ("media", name, "partitions", MOST_PARTITIONS)
+            yield Finding(path, f"a partition table has {MOST_PARTITIONS} entries", "make fewer partitions")
         room = _room_bytes(medium, board)
         if room is None:
             continue
