@@ -191,8 +191,8 @@ class Machine:
         return None
 
     def mount_files(self, device, found, target):
-        """Mount an ext4 file system; raise :class:`OSError` for one this kernel cannot mount."""
-        if found.type != "ext4":
+        """Mount a file system; raise :class:`OSError` for one this kernel cannot mount."""
+        if f"\t{found.type}\n" not in Path("/proc/filesystems").read_text():
             raise OSError(f"filesystem {found.type} not supported by kernel")
         mount(device, target, found.type, MS_NOATIME)
 
@@ -297,13 +297,13 @@ class Machine:
             self.say("Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)")
             raise Stopped("panic")
         found = fstools.probe(device)
-        if found is None or found.type != "ext4":
+        if found is None or f"\t{found.type}\n" not in Path("/proc/filesystems").read_text():
             self.say(f"Kernel panic - not syncing: VFS: Unable to mount root fs on {device}")
             raise Stopped("panic")
         names = [word.partition("=")[2] for word in words if word.startswith("fstools_overlay_name=")]
         os.unlink("/dev/root")
         os.mknod("/dev/root", 0o600 | stat.S_IFBLK, os.stat(device).st_rdev)
-        mount("/dev/root", "/rom", "ext4", MS_NOATIME)
+        mount("/dev/root", "/rom", found.type, MS_NOATIME)
         known = b"fstools_overlay_name" in Path("/rom/sbin/mount_root").read_bytes()
         if names and known and names[-1] not in self.overlay_names():
             mount("/rom", "/new", None, MS_MOVE)
