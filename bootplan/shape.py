@@ -1,5 +1,6 @@
 """Data into models, and pydantic's errors into our words and places."""
 
+from copy import deepcopy
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -33,15 +34,33 @@ _INSTEAD = {
 
 
 def read(model: type[_Shape], document: Document) -> tuple[_Shape | None, list[Diagnostic]]:
-    """The *document* as *model*, or None; and everything that is wrong with the text or its shape."""
+    """The *document* as *model*, or None; and everything that is wrong with the text or its shape.
+
+    Unknown keys alone do not keep the rest from being read, so that the rules can say what else is wrong.
+    """
     found = list(document.diagnostics)
     if not document.readable:
         return None, found
     try:
         return model.model_validate(document.data), found
     except ValidationError as error:
-        found += (_diagnostic(one, document, model) for one in error.errors(include_url=False))
-        return None, found
+        problems = error.errors(include_url=False)
+        found += (_diagnostic(one, document, model) for one in problems)
+        if any(one["type"] != "extra_forbidden" for one in problems):
+            return None, found
+        return model.model_validate(_without(document.data, problems)), found
+
+
+def _without(data: Any, problems: Any) -> Any:
+    """A copy of *data* without the keys that the *problems* are about."""
+    data = deepcopy(data)
+    for problem in problems:
+        path, _ = _path(problem["loc"], data)
+        place = data
+        for part in path[:-1]:
+            place = place[part]
+        del place[path[-1]]
+    return data
 
 
 def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagnostic:

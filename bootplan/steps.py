@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bootplan.board import Board, BootMedium
-from bootplan.document import Document, Path
+from bootplan.diagnostics import Path
+from bootplan.document import Document
 from bootplan.layout import MIB, Place, lay_out, smallest_disk_mib
 from bootplan.packages import needed
 from bootplan.plan import DEFAULT_PANIC_SECONDS, DEFAULT_ROOTWAIT_SECONDS, Nvme, Partition, Plan
@@ -150,7 +151,7 @@ class _Steps:
         self._medium = board.media[plan.boot.medium]
         self._release = board.releases[plan.firmware.release]
         self._root = next((part for part in parts if part.partition.name == plan.root.partition), None)
-        self._mounts = tuple(part for part in parts if part.partition.mount)
+        self._mounts = tuple((part, part.partition.mount) for part in parts if part.partition.mount)
 
     def action(self, name: str, summary: str, steps: Iterator[tuple[str, Call, Path]], numbered: bool = False) -> Action:
         """An action whose steps know the line of the plan they come from."""
@@ -183,7 +184,7 @@ class _Steps:
         else:
             place = ("none", 0, "internal")
         yield "the running system", ("need_system", *place), ("root",)
-        targets = [part.partition.mount for part in self._mounts]
+        targets = [target for _, target in self._mounts]
         if self._root:
             targets = ["/", "/overlay", *targets]
         yield "the mounts at boot", ("need_fstab", *targets), ("root", "method")
@@ -227,10 +228,10 @@ class _Steps:
             kind, label = part.partition.filesystem, part.partition.name
             call = ("make_filesystem", *part.on_disk, kind, label, role)
             yield f"file system of {label}", call, (*part.path, "filesystem")
-        for part in self._mounts:
+        for part, target in self._mounts:
             section = f"bootplan_{part.medium.replace('-', '_')}_{part.place.number}"
-            call = ("mount_at_boot", section, part.partition.mount, *part.on_disk, part.partition.name)
-            yield f"{part.partition.name} at {part.partition.mount}", call, (*part.path, "mount")
+            call = ("mount_at_boot", section, target, *part.on_disk, part.partition.name)
+            yield f"{part.partition.name} at {target}", call, (*part.path, "mount")
         if self._root:
             yield from self._install_root(self._root)
 
@@ -257,8 +258,8 @@ class _Steps:
             yield "root", call, ("root",)
         else:
             yield "root", ("tell_root_internal",), ("root",)
-        for part in self._mounts:
-            yield part.partition.name, ("tell_mount", part.partition.mount, *part.on_disk), (*part.path, "mount")
+        for part, target in self._mounts:
+            yield part.partition.name, ("tell_mount", target, *part.on_disk), (*part.path, "mount")
 
     def saved_env(self) -> Iterator[tuple[str, Call, Path]]:
         medium = self._medium

@@ -87,7 +87,7 @@ def pivot_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(
             ("root", "method"),
             "after a sysupgrade, the new kernel finds the old modules on NVMe",
-            "run the script's install again after each sysupgrade, or choose extroot-overlay",
+            "copy the system again after each sysupgrade (install --recopy --wipe SERIAL), or choose extroot-overlay",
         )
 
 
