@@ -102,6 +102,11 @@ partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and
     wanted=$(cat "$work/$disk.wanted")
     if [ "$had" = "$wanted" ]; then
         [ "$phase" = look ] || so "partition table of $disk"
+        numbers=$(marked "$disk")
+        case "$phase: $numbers " in
+            'change:'*' table '*) run unmark "$disk" table ;; # a run ended just behind the writing
+            *) ;;
+        esac
         return 0
     fi
     if [ "$phase" = look ]; then
@@ -189,6 +194,8 @@ write_table() { # DISK - writes $work/DISK.wanted as a GPT and reads it back
     [ "$have" = "$want" ] || fail "the partition table of $1 does not read back as it was written"
     while read -r number start size name; do
         wait_for_node "/dev/$1p$number"
+        have=$(part_at "$1" "$number")
+        [ "$have" = "$1p$number" ] || fail "the kernel does not see partition $number of $1 where it was written"
     done <"$work/$1.wanted"
 }
 
@@ -315,7 +322,7 @@ marked() { # DISK - what the mark of this very plan names, blank-separated; noth
     sed -n "1s/^bootplan-unfinished $plan_digest //p" "$work/mark"
 }
 
-unmark() { # DISK NUMBER - that partition is made
+unmark() { # DISK WORD - that partition (its number) is made, or the table is written
     local number rest=''
     for number in $(marked "$1"); do
         [ "$number" = "$2" ] || rest="$rest $number"

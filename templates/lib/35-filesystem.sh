@@ -173,6 +173,8 @@ part_at() { # DISK NUMBER - the kernel's name of what stands there now: a table 
 look_inside() { # DISK NUMBER KIND - sets inside: in use, empty, unfinished, complete METHOD, or what it holds instead
     local part users file options=noload
     part=$(part_at "$1" "$2")
+    inside='a file system without a device'
+    [ -n "$part" ] || return 0
     users=$(users_of "$part")
     inside='in use'
     [ -z "$users" ] || return 0

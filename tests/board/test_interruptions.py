@@ -103,3 +103,23 @@ def test_a_power_cut_at_some_time(router, delay):
     box.boot()
     box.put(bench.name, bench.script)
     assert finishes(bench)
+
+
+def test_a_cut_just_behind_the_table(router):
+    """The mark that allows to go on must not outlive the work: later the table is somebody's again."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "+ write_table")
+    wait_for(run, "+ write_mark nvme0n1 '1 2'")
+    box.power_cut()
+    box.boot()
+    box.put(bench.name, bench.script)
+    box.run("printf 'bootplan-unfinished %s table 1 2\\n' "
+            f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+
+    bench.sh("install --apply").ok()
+
+    assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
+    box.run("printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc").ok()
+    assert bench.sh("install --apply").code == 3
