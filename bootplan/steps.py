@@ -88,6 +88,7 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
     steps = _Steps(plan, board, document, parts)
     actions = (
         steps.action("who", "Is this the router the plan was written for?", steps.who()),
+        steps.action("env", "Where this medium keeps the U-Boot environment.", steps.env()),
         steps.action("look", "What must be true before anything is changed.", steps.look()),
         steps.action("install", "From the system on the boot medium to the one of the plan.", steps.install(), True),
         steps.action("status", "Is everything where the plan wants it?", steps.status()),
@@ -143,6 +144,11 @@ def _parts(plan: Plan) -> Iterator[_Part]:
                 yield _Part(name, disk_id(medium), place, partition, ("media", name, "partitions", index))
 
 
+def _section(part: _Part) -> str:
+    """The section of /etc/config/fstab that mounts *part*; a medium's name has no `_`, so no two are the same."""
+    return f"bootplan_{part.medium.replace('-', '_')}_{part.place.number}"
+
+
 class _Steps:
     """The steps of one plan; each method yields those of one action as (title, call, origin)."""
 
@@ -168,12 +174,17 @@ class _Steps:
         switch = ("need_medium", plan.boot.medium, medium.rootdisk, medium.switch, medium.menu_title)
         yield "the boot medium", switch, ("boot", "medium")
 
+    def env(self) -> Iterator[tuple[str, Call, Path]]:
+        environment = self._medium.environment
+        where = environment.volumes if environment.kind == "ubi" else (environment.partition, *environment.offsets)
+        call = ("locate_env", environment.kind, environment.size_bytes, *where)
+        yield "the environment's place", call, ("boot", "medium")
+
     def look(self) -> Iterator[tuple[str, Call, Path]]:
         plan = self._plan
         yield "the router", ("plan_who",), ("board",)
         if plan.board.ram:
             yield "the memory", ("need_memory", plan.board.ram // MIB), ("board", "ram")
-        yield "stock commands", ("need_stock_commands",), ("firmware",)
         for package in needed(plan, self._board):
             proof = _PROOF.get(package.name, ("need_package",))
             yield f"package {package.name}", (*proof, package.name), package.origin_path
@@ -184,10 +195,10 @@ class _Steps:
         else:
             place = ("none", 0, "internal")
         yield "the running system", ("need_system", *place), ("root",)
-        targets = [target for _, target in self._mounts]
-        if self._root:
-            targets = ["/", "/overlay", *targets]
-        yield "the mounts at boot", ("need_fstab", *targets), ("root", "method")
+        target = _TARGET.get(plan.root.method)
+        owners = [("/", "bootplan_root" if target else "none"), ("/overlay", "bootplan_root" if target else "none")]
+        owners += [(target, _section(part)) for part, target in self._mounts]
+        yield "the mounts at boot", ("need_fstab", *(word for owner in owners for word in owner)), ("root", "method")
         if plan.root.method == "cmdline":
             yield from self._look_at_cmdline()
 
@@ -206,14 +217,12 @@ class _Steps:
         yield "the kernel's age", ("need_kernel", 6, 6, reason), ("root", "rootwait")
         yield "fstools", ("need_overlay_switch",), ("root", "method")
         configured = "no" if plan.board.model in self._release.env_config_missing_on else "yes"
-        wanted = medium.environment.required
-        yield (
-            "the environment",
-            ("need_env", plan.boot.medium, medium.menu_title, configured, *wanted),
-            ("boot", "medium"),
-        )
+        call = ("need_env", medium.menu_title, configured, *medium.environment.required)
+        yield "the environment", call, ("boot", "medium")
 
     def install(self) -> Iterator[tuple[str, Call, Path]]:
+        if self._root and self._plan.root.method == "cmdline":
+            yield from self._leave_root(self._root)
         for name, medium in self._plan.media.items():
             if isinstance(medium, Nvme):
                 table = [
@@ -229,11 +238,16 @@ class _Steps:
             call = ("make_filesystem", *part.on_disk, kind, label, role)
             yield f"file system of {label}", call, (*part.path, "filesystem")
         for part, target in self._mounts:
-            section = f"bootplan_{part.medium.replace('-', '_')}_{part.place.number}"
-            call = ("mount_at_boot", section, target, *part.on_disk, part.partition.name)
+            call = ("mount_at_boot", _section(part), target, *part.on_disk, part.partition.name)
             yield f"{part.partition.name} at {target}", call, (*part.path, "mount")
         if self._root:
             yield from self._install_root(self._root)
+
+    def _leave_root(self, root: _Part) -> Iterator[tuple[str, Call, Path]]:
+        before, _ = bootargs(self._plan, self._medium)
+        kind, label = root.partition.filesystem, root.partition.name
+        call = ("root_not_from", *root.on_disk, kind, label, self._medium.bootargs, before)
+        yield f"the stock root while {label} is made anew", call, ("root", "method")
 
     def _install_root(self, root: _Part) -> Iterator[tuple[str, Call, Path]]:
         method, path = self._plan.root.method, ("root", "method")

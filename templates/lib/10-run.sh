@@ -93,8 +93,9 @@ write_file() { # FILE TEXT - the file holds TEXT and a newline, wholly or not at
     sync
 }
 
-begin() { # - log, lock and our folder in RAM
+begin() { # ACTION - log, lock and our folder in RAM
     local free=0
+    need_stock_commands
     free=$(room_in /tmp)
     if [ "$free" -lt 8192 ]; then
         printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2
@@ -111,7 +112,14 @@ begin() { # - log, lock and our folder in RAM
         printf 'refused: another run of this script is under way; its log is %s\n' "$log" >&2
         exit 3
     fi
-    work=$(mktemp -d /tmp/bootplan.XXXXXX)
+    # What a run that was killed left mounted goes before anything else. A status beside us has another name.
+    if [ "$1" = status ]; then
+        work=$(mktemp -d /tmp/bootplan-status.XXXXXX)
+    else
+        tidy_up /tmp/bootplan.??????
+        work=$(mktemp -d /tmp/bootplan.XXXXXX)
+    fi
+    mkdir "$work/uci"
     printf '%s\n' "---- $plan_name: $*" >>"$log"
     trap at_exit EXIT
     trap 'exit 130' INT
@@ -128,12 +136,14 @@ room_in() { # FOLDER - KiB free in the file system that holds it
 at_exit() { # - the last words
     local code=$?
     trap - EXIT
+    trap '' INT TERM # a second one must not stop the tidying
     set +e
-    if_mounted_unmount "$work/look" "$work/target" "$work/root" "$work/merged"
-    rm -rf "$work"
+    tidy_up "$work"
     case $code/$ended in
         0/* | 3/* | */yes) ;;
         *)
+            # What the last command had to say is in the log only.
+            awk '/^  [+] / { n = 0; next } { line[n++] = $0 } END { for (i = n > 20 ? n - 20 : 0; i < n; i++) print line[i] }' "$log"
             say "stopped in step '$at' (status $code); the next power-on starts the router $boots"
             say "the log is $log; the same command again goes on from here"
             case $code in
@@ -145,10 +155,17 @@ at_exit() { # - the last words
     exit "$code"
 }
 
-if_mounted_unmount() { # FOLDER... - only our own folders under $work are ever named here
-    local folder
+tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours in /tmp, and removes them when nothing is
+    local folder place
     for folder; do
-        grep -q " $folder " /proc/mounts || continue
-        umount "$folder" || umount -l "$folder" # a reader in it may not have ended yet
+        case $folder in
+            /tmp/bootplan.?????? | /tmp/bootplan-status.??????) ;;
+            *) continue ;;
+        esac
+        for place in target root merged look; do
+            grep -q " $folder/$place " /proc/mounts || continue
+            umount "$folder/$place" || umount -l "$folder/$place" # a reader in it may not have ended yet
+        done
+        grep -q " $folder/" /proc/mounts || rm -rf "$folder"
     done
 }

@@ -107,14 +107,17 @@ need_package() { # PACKAGE - installed, says the package manager
         missing_packages="$missing_packages $1"
 }
 
-need_stock_commands() { # - what this library calls and every stock image has
+need_stock_commands() { # - what this library calls and every stock image has; looked at before anything else
     local name missing=''
-    for name in awk cat chmod chown cmp cp cut date dd df du find flock fsync fw_printenv fw_setenv grep \
-        head hexdump ls mkdir mktemp mount mv printf readlink rm rmdir sed seq sha256sum sleep sort sync tar \
-        touch tr uci umount uname wc xargs; do
+    for name in awk cat chmod chown cmp cp cut date dd df du find flock fsync fw_printenv fw_setenv grep head \
+        hexdump ls mkdir mknod mktemp mount mv rm sed sha256sum sleep sort sync sysupgrade tail touch tr uci umount \
+        uname wc xargs; do
         command -v "$name" >/dev/null || missing="$missing $name"
     done
-    [ -z "$missing" ] || refuse "commands of a stock image are missing:$missing"
+    [ -z "$missing" ] || {
+        printf 'refused: commands of a stock image are missing:%s\n' "$missing" >&2
+        exit 3
+    }
 }
 
 no_package_missing() { # MANAGER - one line that installs all that was found missing

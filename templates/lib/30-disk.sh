@@ -12,6 +12,7 @@
 # /dev/nvme0n1p1 apart, and one would show what was there before the other was written.
 
 blank=no      # what blank_disk() and blank_at() found
+planned_disks='' # the kernel names of the disks that need_disk() found
 wipe_named=no # yes when --wipe names a disk of this plan
 
 disk_named() { # DISK - the kernel's names of the disks that are DISK, one a line
@@ -64,7 +65,11 @@ need_disk() { # DISK MIB - exactly one disk here is DISK, and it holds MIB mebib
     elif [ "$read_only" != 0 ]; then
         refuse "disk $names is read-only"
     else
-        say "  disk $1 is $names, $size MiB"
+        case " $planned_disks " in
+            *" $names "*) refuse "disk $names is in the plan twice: it is also '$1'" ;;
+            *) say "  disk $1 is $names, $size MiB" ;;
+        esac
+        planned_disks="$planned_disks $names"
         tell_link "$names"
     fi
 }
@@ -102,17 +107,13 @@ partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and
     wanted=$(cat "$work/$disk.wanted")
     if [ "$had" = "$wanted" ]; then
         [ "$phase" = look ] || so "partition table of $disk"
-        numbers=$(marked "$disk")
-        case "$phase: $numbers " in
-            'change:'*' table '*) run unmark "$disk" table ;; # a run ended just behind the writing
-            *) ;;
-        esac
+        unmark_what_is_done "$disk" table # a run ended just behind the writing
         return 0
     fi
     if [ "$phase" = look ]; then
         refuse_if_used "$disk"
         refuse_if_openwrts "$disk"
-        refuse_unless_disposable "$disk" "$id" table
+        refuse_unless_blank "$disk" "$id"
         return 0
     fi
     show_wanted "$disk"
@@ -162,7 +163,7 @@ partitions_of() { # DISK - what its table says; nothing when it has none, one li
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\).*/\1 \2 \3 - /p' "$dump"
 }
 
-kept_uuid() { # DISK START SIZE - the PARTUUID that a partition at this very place had before, or nothing
+kept_uuid() { # DISK START SIZE - the PARTUUID of what was at this very place before; - if it had none; nothing if nothing was there
     sed -n "s/^[0-9]* $2 $3 \\([0-9A-Fa-f-][0-9A-Fa-f-]*\\) .*/\\1/p" "$work/$1.had"
 }
 
@@ -193,19 +194,8 @@ write_table() { # DISK - writes $work/DISK.wanted as a GPT and reads it back
     want=$(cat "$work/$1.wanted")
     [ "$have" = "$want" ] || fail "the partition table of $1 does not read back as it was written"
     while read -r number start size name; do
-        wait_for_node "/dev/$1p$number"
-        have=$(part_at "$1" "$number")
-        [ "$have" = "$1p$number" ] || fail "the kernel does not see partition $number of $1 where it was written"
+        wait_for_part "$1" "$number"
     done <"$work/$1.wanted"
-}
-
-wait_for_node() { # DEVICE - until the kernel shows it, ten seconds at most
-    local second
-    for second in 1 2 3 4 5 6 7 8 9 10; do
-        [ ! -b "$1" ] || return 0
-        sleep 1
-    done
-    fail "$1 does not appear (waited $second s)"
 }
 
 users_of() { # BLOCK... - what uses these block devices (kernel names), for a message; nothing when nothing does
@@ -242,18 +232,20 @@ refuse_if_openwrts() { # DISK - it must not carry what the router boots from, no
     [ -z "$names" ] || refuse "disk $1 has partitions of a boot layout ($names); this script does not touch them"
 }
 
-refuse_unless_disposable() { # DISK ID WHAT - may what the disk holds be lost? WHAT is `table` or a partition's number
-    local mark word
-    [ "$wipe" != "${2#*:}" ] || return 0
+refuse_unless_blank() { # DISK ID - a new table needs a blank disk, or one on which this plan's first table was cut off, or --wipe
+    local mark
     mark=$(marked "$1")
     case " $mark " in
-        *" $3 "*) return 0 ;;
+        *' table '*) [ -s "$work/$1.had" ] || return 0 ;;
         *) ;;
     esac
-    if [ "$3" = table ]; then
-        blank_disk "$1"
-        [ "$blank" = no ] || return 0
-    fi
+    blank_disk "$1"
+    [ "$blank" = yes ] || refuse_unless_disposable "$1" "$2"
+}
+
+refuse_unless_disposable() { # DISK ID - what the disk holds may be lost only with --wipe ID; lists it
+    local word
+    [ "$wipe" != "${2#*:}" ] || return 0
     list_disk "$1"
     word=$(as_typed "${2#*:}")
     refuse "disk $1 is not blank and is not as the plan wants it; look at the list above, and if nothing of it is needed add: --wipe $word"
@@ -277,26 +269,28 @@ list_disk() { # DISK - what it holds, as far as we can tell
     fi
 }
 
-blank_disk() { # DISK - sets blank=yes when it has no table and holds zeros wherever the plan or a boot sector would be
+blank_disk() { # DISK - sets blank=yes when it has no table and holds zeros wherever a table, the plan or RAID data would be
     local disk=$1 total start bytes number rest
     blank=no
     [ ! -s "$work/$disk.had" ] || return 0
     bytes=$(sector_bytes "$disk")
     read -r total <"/sys/class/block/$disk/size"
-    blank_at "/dev/$disk" 0
-    [ "$blank" = yes ] || return 0
-    blank_at "/dev/$disk" $((total / 2048 - 1))
+    total=$((total * 512 / bytes))
+    blank_at "/dev/$disk" 0 1048576
+    # The last MiB counted from the very end: disks are no whole number of MiB, and RAID data stand there.
+    [ "$blank" = no ] || blank_at "/dev/$disk" $((total - 1048576 / bytes)) "$bytes"
     while [ "$blank" = yes ] && read -r number start rest; do
-        blank_at "/dev/$disk" $((start * bytes / 1048576))
+        blank_at "/dev/$disk" $((start * bytes / 1048576)) 1048576
     done <"$work/$disk.wanted"
 }
 
-blank_at() { # DEVICE MIB - sets blank=yes when the one MiB there holds nothing but zeros
-    local left
-    dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 iflag=direct 2>/dev/null
+blank_at() { # DEVICE BLOCK BYTES - sets blank=yes when the MiB that begins at that block (of so many bytes) is all zeros
+    local left got
+    dd if="$1" of="$work/head" bs="$3" skip="$2" count=$((1048576 / $3)) iflag=direct 2>/dev/null
+    got=$(wc -c <"$work/head")
     left=$(bytes_not_zero "$work/head")
     blank=no
-    [ "$left" -ne 0 ] || blank=yes
+    [ "$got/$left" != 1048576/0 ] || blank=yes
 }
 
 bytes_not_zero() { # FILE - how many
@@ -320,6 +314,15 @@ write_mark() { # DISK WHAT - WHAT: blank-separated `table` and numbers; empty ta
 marked() { # DISK - what the mark of this very plan names, blank-separated; nothing when there is none
     dd if="/dev/$1" of="$work/mark" bs=4096 skip=128 count=1 iflag=direct 2>/dev/null
     sed -n "1s/^bootplan-unfinished $plan_digest //p" "$work/mark"
+}
+
+unmark_what_is_done() { # DISK WORD - takes the word off the mark if it is on it and the second walk is under way
+    local words
+    words=$(marked "$1")
+    case "$phase: $words " in
+        'change:'*" $2 "*) run unmark "$1" "$2" ;;
+        *) ;;
+    esac
 }
 
 unmark() { # DISK WORD - that partition (its number) is made, or the table is written

@@ -9,12 +9,14 @@ label='' # its label
 uuid=''  # its UUID
 verdict='' # what judge() decided: keep, make, or what is in the way
 inside=''  # what look_inside() found there
+stale=''   # why a finished copy there does not fit this system
 
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
     local magic extents
     kind='' label='' uuid=''
     dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 iflag=direct 2>/dev/null || true
-    [ -s "$work/head" ] || {
+    magic=$(wc -c <"$work/head") || magic=0
+    [ "$magic" -eq 1048576 ] || {
         kind='nothing readable'
         return 0
     }
@@ -53,7 +55,7 @@ other_kind() { # - sets kind for what is neither ext4 nor f2fs, from $work/head
         eb??904e54465320) kind=NTFS ;;
         eb??904558464154) kind=exFAT ;;
         *)
-            kind='data of a kind we do not know'
+            kind='unknown data'
             known_at 65600 5f42485266535f4d btrfs
             known_at 4086 53574150535041434532 'swap space'
             known_at 512 4c4142454c4f4e45 'an LVM volume'
@@ -94,18 +96,21 @@ make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that 
     case $verdict in
         keep)
             [ "$phase" = look ] || so "$3 '$4' on $node"
+            unmark_what_is_done "$disk" "$2"
             return 0
             ;;
         make) ;;
+        stale*) refuse "partition $2 of $disk holds ${verdict#stale: }; save what you need of it, then add: --recopy --wipe SERIAL" ;;
         *)
             [ "$phase" = change ] || say "  partition $2 of $disk holds $verdict"
-            refuse_unless_disposable "$disk" "$id" "$2"
+            refuse_unless_disposable "$disk" "$id"
             ;;
     esac
     if [ "$phase" = look ]; then
         refuse_if_part_used "$disk" "$2"
         return 0
     fi
+    run wait_for_part "$disk" "$2"
     case $3 in
         ext4) run mkfs.ext4 -q -F -L "$4" "$node" ;;
         f2fs) run mkfs.f2fs -q -f -l "$4" "$node" ;;
@@ -114,36 +119,45 @@ make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that 
     run check_filesystem "$disk" "$2" "$3" "$4"
 }
 
-judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, or what is in the way
-    local numbers place
-    verdict='make'
+judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, or what is in the way
+    local numbers place part
+    verdict='make' inside=''
     # New places in the table hold nothing to keep; the table's own check asked whether that may be.
     numbers=$(numbers_to_make "$1")
     case "$numbers " in *" $2 "*) return 0 ;; *) ;; esac
-    # An unfinished run of this plan was making it.
-    numbers=$(marked "$1")
-    case " $numbers " in *" $2 "*) return 0 ;; *) ;; esac
     place=$(place_of "$1" "$2")
+    part=$(part_at "$1" "$2")
     probe "/dev/$1" "${place% *}"
+    numbers=$(marked "$1")
+    case "$kind/ $numbers " in
+        # An unfinished run of this plan was making it: what it left may go, but nothing that holds files.
+        blank/*" $2 "* | unknown*/*" $2 "*) return 0 ;;
+        ext4/*" $2 "* | f2fs/*" $2 "*)
+            look_inside "$part" "$kind"
+            case $inside in empty | unfinished | 'a '*) return 0 ;; *) ;; esac
+            ;;
+        *) ;;
+    esac
     if [ "$kind" = blank ]; then
-        blank_at "/dev/$1" $((${place#* } - 1))
-        [ "$blank" = yes ] || verdict='data of a kind we do not know at its end'
+        blank_at "/dev/$1" $((${place#* } - 1)) 1048576
+        [ "$blank" = yes ] || verdict='unknown data at its end'
     elif [ "$kind/$label" != "$3/$4" ]; then
         verdict="$kind '$label'"
     elif [ "$5" = data ]; then
         verdict=keep
     else
-        judge_root "$1" "$2" "$3" "$5"
+        judge_root "$part" "$3" "$5"
     fi
 }
 
-judge_root() { # DISK NUMBER KIND METHOD - the file system is ours by kind and label; is what it holds a root that we made?
-    look_inside "$1" "$2" "$3"
+judge_root() { # PART KIND METHOD - the file system is ours by kind and label; is what it holds a root that we made?
+    look_inside "$1" "$2"
     case $inside in
         'in use' | empty) verdict=keep ;;
         unfinished) verdict='make' ;;
-        "complete $4")
+        "complete $3")
             verdict=keep
+            [ -z "$stale" ] || verdict="stale: $stale"
             [ "$recopy" = no ] || verdict='a finished copy of the system'
             ;;
         complete*) verdict='a system copied by another root method' ;;
@@ -160,41 +174,75 @@ place_of() { # DISK NUMBER - where the plan puts that partition: first MiB, and 
     done <"$work/$1.wanted"
 }
 
-part_at() { # DISK NUMBER - the kernel's name of what stands there now: a table about to change may number it otherwise
-    local place entry start bytes
+part_at() { # DISK NUMBER - the kernel's name of what stands at that place now: a table about to change may number it otherwise
+    local place entry start size
     place=$(place_of "$1" "$2")
     for entry in /sys/class/block/"$1"p*; do
         [ -e "$entry/start" ] || continue
-        read -r start <"$entry/start" # in 512-byte sectors
-        [ "$start" -ne $((${place% *} * 2048)) ] || printf '%s' "${entry##*/}"
+        read -r start <"$entry/start" # both in 512-byte sectors
+        read -r size <"$entry/size"
+        [ "$start $((start + size))" != "$((${place% *} * 2048)) $((${place#* } * 2048))" ] || printf '%s' "${entry##*/}"
     done
 }
 
-look_inside() { # DISK NUMBER KIND - sets inside: in use, empty, unfinished, complete METHOD, or what it holds instead
-    local part users file options=noload
-    part=$(part_at "$1" "$2")
-    inside='a file system without a device'
-    [ -n "$part" ] || return 0
-    users=$(users_of "$part")
+wait_for_part() { # DISK NUMBER - until the kernel sees it at its place and its node is that device; ten seconds at most
+    local second part='' node='' number=''
+    for second in 1 2 3 4 5 6 7 8 9 10; do
+        part=$(part_at "$1" "$2")
+        if [ "$part" = "$1p$2" ] && [ -b "/dev/$part" ]; then
+            node=$(ls -dln "/dev/$part")
+            node=$(printf '%s' "$node" | awk '{ print $5 $6 }') # "259," "1"
+            read -r number <"/sys/class/block/$part/dev"
+            [ "$node" != "${number%:*},${number#*:}" ] || return 0
+        fi
+        sleep 1
+    done
+    fail "partition $2 of $1 does not appear where the table has it (waited $second s)"
+}
+
+look_inside() { # PART KIND - sets inside: in use, empty, unfinished, complete METHOD, or what it holds; and stale: why such a copy is old
+    local users options=noload
+    inside='a file system without a device' stale=''
+    [ -b "/dev/${1:-none}" ] || return 0
+    users=$(users_of "$1")
     inside='in use'
     [ -z "$users" ] || return 0
-    [ "$3" = ext4 ] || options=norecovery # neither may write to the disk, not even to replay a journal
+    [ "$2" = ext4 ] || options=norecovery # neither may write to the disk, not even to replay a journal
     mkdir -p "$work/look"
-    inside="a $3 file system that cannot be mounted"
-    mount -t "$3" -o "ro,$options" "/dev/$part" "$work/look" 2>>"$log" || return 0
-    inside=empty
-    if [ -e "$work/look/.bootplan/state" ]; then
-        read -r inside <"$work/look/.bootplan/state" || true
-        touch -r "$work/look/.bootplan/state" "$work/copied"
-    else
-        for file in "$work/look"/* "$work/look"/.[!.]*; do
-            case $file in
-                */lost+found | */\* | */.\[!.\]\*) ;;
-                *) inside="files that this script did not put there (${file##*/})" ;;
-            esac
-        done
-    fi
+    inside="a $2 file system that cannot be mounted"
+    mount -t "$2" -o "ro,$options" "/dev/$1" "$work/look" 2>>"$log" || return 0
+    read_state "$work/look"
+    see_stale
     umount "$work/look"
+}
+
+read_state() { # FOLDER - sets inside from the mounted file system there
+    inside=$(find "$1" -mindepth 1 -maxdepth 2 ! -path "$1/.bootplan*" ! -name lost+found)
+    inside=$(printf '%s' "$inside" | sed -n 1p)
+    if [ -e "$1/.bootplan/state" ]; then
+        read -r inside <"$1/.bootplan/state" || true
+        touch -r "$1/.bootplan/state" "$work/copied"
+    elif [ -n "$inside" ]; then
+        inside="files that this script did not put there (${inside##*/})"
+    elif [ -e "$1/.bootplan" ]; then
+        inside=unfinished
+    else
+        inside=empty
+    fi
+}
+
+see_stale() { # - sets stale when the copy at $work/look was made for another kernel or firmware than this one
+    local kernel have now
+    kernel=$(uname -r)
+    if [ "$inside" = 'complete root' ] && [ ! -d "$work/look/lib/modules/$kernel" ]; then
+        stale="a copy of the system without modules for the running kernel $kernel"
+    elif [ "$inside" = 'complete overlay' ] && [ -e "$work/look/etc/.extroot-uuid" ]; then
+        # fstools wrote it when it first used this overlay; it leaves alone an overlay of another firmware.
+        read -r have <"$work/look/etc/.extroot-uuid" || true
+        now=$(block info 2>/dev/null) || now=''
+        now=$(printf '%s\n' "$now" | sed -n 's/.*UUID="\([^"]*\)".*MOUNT="\/rom".*/\1/p')
+        [ -z "$now" ] || [ "$have" = "$now" ] || stale="an overlay that was used with another firmware ($have, this is $now)"
+    fi
 }
 
 refuse_if_part_used() { # DISK NUMBER - what becomes a new file system must not be in use
@@ -205,9 +253,11 @@ refuse_if_part_used() { # DISK NUMBER - what becomes a new file system must not 
     [ -z "$users" ] || refuse "$part must get a new file system, but it is in use:$users"
 }
 
-check_filesystem() { # DISK NUMBER KIND LABEL - reads back what mkfs wrote, then takes the number off the mark
-    probe "/dev/$1p$2" 0
-    [ "$kind/$label" = "$3/$4" ] || fail "/dev/$1p$2 reads back as '$kind' '$label', not as '$3' '$4'"
+check_filesystem() { # DISK NUMBER KIND LABEL - reads back from the disk what mkfs wrote, then takes the number off the mark
+    local place
+    place=$(place_of "$1" "$2")
+    probe "/dev/$1" "${place% *}"
+    [ "$kind/$label" = "$3/$4" ] || fail "partition $2 of $1 reads back as '$kind' '$label', not as '$3' '$4'"
     unmark "$1" "$2"
 }
 

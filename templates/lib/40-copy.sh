@@ -42,6 +42,13 @@ mounted_at() { # FOLDER - device number and kind of the file system mounted ther
     ' /proc/self/mountinfo
 }
 
+see_running_state() { # METHOD - sets inside to the state of the copy that the system runs from
+    case $1 in
+        overlay) read_state /overlay ;;
+        *) read_state / ;;
+    esac
+}
+
 need_system() { # DISK NUMBER METHOD - started from the internal system, or already from where the plan wants it
     local disk
     see_system
@@ -66,7 +73,12 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
     node=/dev/${disk}p$2
     see_system
     if [ "$system/$system_block" = "$5/${disk}p$2" ]; then
-        [ "$phase" = look ] || so "the system runs from $node"
+        see_running_state "$5"
+        if [ "$inside" = "complete $5" ]; then
+            [ "$phase" = look ] || so "the system runs from $node"
+        else
+            refuse "the system runs from a copy that was never finished ($inside); start the one on the boot medium, then run this again"
+        fi
         return 0
     fi
     [ "$system" = internal ] || return 0 # need_system told it
@@ -88,6 +100,7 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
     fi
     run mkdir -p "$work/root" "$work/target" "$work/merged"
     run mount -o bind / "$work/root"
+    run mount -o remount,bind,ro "$work/root"
     run mount -t "$3" "$node" "$work/target"
     run mkdir -p "$work/target/.bootplan"
     run write_file "$work/target/.bootplan/state" unfinished
@@ -155,9 +168,9 @@ need_modules() { # - the system that is copied whole has the modules of the kern
 }
 
 changed_since() { # - tells what changed in the running system since the finished copy was made
-    local from=/ changed
-    [ "$system" != internal ] || from=/overlay/upper
-    changed=$(find "$from" -xdev -type f -newer "$work/copied")
+    local changed
+    # fstab and the copies of the environment are this script's own doing.
+    changed=$(find /overlay/upper -type f -newer "$work/copied" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*')
     changed=$(printf '%s\n' "$changed" | sed -n 1,3p)
     [ -z "$changed" ] || note "changed here since that copy was made (a new copy: --recopy --wipe SERIAL): $changed"
 }

@@ -1,23 +1,24 @@
 # shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: mounts at boot --------------------------------------------------------------------
 #
-# /etc/config/fstab, by UCI. All options of a step are staged in RAM and come into force with one commit,
-# which replaces the file by a rename: a power cut leaves the old file or the new one. For a root on
+# /etc/config/fstab, by UCI. All options of a step are staged in our own folder in RAM (uci -t), so that a run
+# that was cut leaves nothing half staged, and come into force with one commit, which replaces the file by a rename: a power cut leaves the old file or the new one. For a root on
 # the disk fstools reads the fstab of the internal overlay, so this is written while running from there.
 
-need_fstab() { # TARGET... - nothing else is staged, and no other entry claims one of these mount points
-    local staged target section enabled
+need_fstab() { # [TARGET SECTION]... - nothing else is staged, and only SECTION (none: nothing) may be mounted at TARGET
+    local staged section enabled
     [ -w /etc/config ] || refuse "/etc/config cannot be written"
     staged=$(uci -q changes fstab) || true
     [ -z "$staged" ] || refuse "uncommitted changes in fstab; commit or revert them first (uci changes fstab)"
-    for target; do
-        for section in $(sections_for "$target"); do
+    while [ "$#" -ge 2 ]; do
+        for section in $(sections_for "$1"); do
             enabled=$(uci -q get "fstab.$section.enabled") || enabled=1
             case $section/$enabled in
-                bootplan_* | */0) ;;
-                *) refuse "fstab already mounts something at $target; disable it first: uci set fstab.$section.enabled=0; uci commit fstab" ;;
+                "$2"/* | */0) ;;
+                *) refuse "fstab already mounts something at $1; disable it first: uci set fstab.$section.enabled=0; uci commit fstab" ;;
             esac
         done
+        shift 2
     done
 }
 
@@ -47,12 +48,12 @@ make_fstab() { # - uci changes a file only if it is there
 stage() { # SECTION TYPE [OPTION VALUE]... - stages what is not so yet
     local section=$1 have
     have=$(uci -q get "fstab.$1") || have=''
-    [ "$have" = "$2" ] || run uci set "fstab.$1=$2"
+    [ "$have" = "$2" ] || run uci -t "$work/uci" set "fstab.$1=$2"
     shift 2
     while [ "$#" -ge 2 ]; do
         have=$(uci -q get "fstab.$section.$1") || have=''
         if [ "$have" != "$2" ]; then
-            run uci set "fstab.$section.$1=$2"
+            run uci -t "$work/uci" set "fstab.$section.$1=$2"
             staged=yes
         fi
         shift 2
@@ -66,7 +67,7 @@ commit_fstab() { # - brings what was staged into force, all of it at once, and r
         so "fstab"
         return 0
     fi
-    run uci commit fstab
+    run uci -t "$work/uci" commit fstab
     run fsync /etc/config/fstab
     run sync
     staged=no

@@ -9,15 +9,15 @@
 env_state=''  # what read_env() found: good, or what is wrong with it
 env_copies=/etc/bootplan # where copies of the environment are kept
 
-need_env() { # MEDIUM TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
-    local title=$2 configured=$3 want='' have=''
+need_env() { # TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
+    local title=$1 configured=$2 want='' have=''
     [ "$console" = no ] || return 0 # it is neither read nor written then
-    locate_env "$1"
+    plan_env
     if [ ! -s "$work/fw_env.config" ]; then
-        refuse "no U-Boot environment found on $1"
+        refuse "no U-Boot environment found on $plan_medium"
         return 0
     fi
-    shift 3
+    shift 2
     want=$(env_places "$work/fw_env.config")
     [ ! -e /etc/fw_env.config ] || have=$(env_places /etc/fw_env.config)
     if [ -z "$have" ] && [ "$configured" = no ]; then
@@ -35,24 +35,28 @@ need_env() { # MEDIUM TITLE CONFIGURED [VARIABLE]... - readable, valid, of this 
     env_is_stock "$title" "$@"
 }
 
-locate_env() { # MEDIUM - writes $work/fw_env.config from what is on the live medium; empty when there is none
-    local entry name device='' second=''
+locate_env() { # KIND BYTES NAME MORE... - writes $work/fw_env.config from what is on the live medium; empty when it is not there
+    # ubi: the volumes NAME and MORE, a copy in each; mmc: the partition NAME, a copy at each of the offsets MORE.
+    local kind=$1 bytes=$2 name=$3 entry have device='' second=''
     : >"$work/fw_env.config"
-    if [ "$1" = nand ]; then
+    shift 3
+    if [ "$kind" = ubi ]; then
         for entry in /sys/class/ubi/ubi*_*; do
             [ -e "$entry/name" ] || continue
-            read -r name <"$entry/name"
-            [ "$name" != ubootenv ] || device=/dev/${entry##*/}
-            [ "$name" != ubootenv2 ] || second=/dev/${entry##*/}
+            read -r have <"$entry/name"
+            [ "$have" != "$name" ] || device=/dev/${entry##*/}
+            [ "$have" != "$1" ] || second=/dev/${entry##*/}
         done
         [ -n "$device" ] && [ -n "$second" ] || return 0
-        printf '%s 0x0 0x1f000 0x1f000 1\n' "$device" "$second" >"$work/fw_env.config"
+        printf '%s 0x0 0x%x 0x%x 1\n' "$device" "$bytes" "$bytes" "$second" "$bytes" "$bytes" >"$work/fw_env.config"
     else
         for entry in /sys/class/block/mmcblk0p*; do
-            ! grep -qs '^PARTNAME=ubootenv$' "$entry/uevent" || device=/dev/${entry##*/}
+            ! grep -qsx "PARTNAME=$name" "$entry/uevent" || device=/dev/${entry##*/}
         done
         [ -n "$device" ] || return 0
-        printf '%s %s 0x40000 0x40000 1\n' "$device" 0x0 "$device" 0x40000 >"$work/fw_env.config"
+        for second; do
+            printf '%s 0x%x 0x%x 0x%x 1\n' "$device" "$second" "$bytes" "$bytes" >>"$work/fw_env.config"
+        done
     fi
 }
 
@@ -71,8 +75,7 @@ read_env() { # - the environment into $work/env, sorted as stored; sets env_stat
     if grep -qi 'bad crc\|default environment' "$work/env.err"; then
         env_state='not valid (bad CRC)'
     fi
-    # fw_setenv -s takes one line a variable and drops blanks before the value.
-    lines=$(grep -cv '^[^ =][^ =]*=[^ ]' "$work/env") || true
+    lines=$(grep -cv '^[^ =][^ =]*=.' "$work/env") || true
     [ "$env_state" != good ] || [ "${lines:-0}" -eq 0 ] || env_state='of a form this script cannot save (a value with a line break)'
 }
 
@@ -109,13 +112,16 @@ save_env() { # BEFORE - a copy of the whole environment in /etc/bootplan, unless
     have=$(env_value bootargs)
     case $have in
         "$1 root=PARTUUID="*)
-            so "the environment was saved before it was changed"
+            for copy in "$env_copies"/env-*.txt; do
+                [ ! -e "$copy.sha256" ] || env_copy=$copy
+            done
+            so "the environment was saved before it was changed${env_copy:+, in $env_copy}"
             return 0
             ;;
         *) ;;
     esac
     for copy in "$env_copies"/env-*.txt; do
-        if [ -e "$copy" ] && cmp -s "$copy" "$work/env"; then
+        if [ -e "$copy.sha256" ] && cmp -s "$copy" "$work/env"; then
             so "the environment is saved in $copy"
             env_copy=$copy
             return 0
@@ -124,17 +130,53 @@ save_env() { # BEFORE - a copy of the whole environment in /etc/bootplan, unless
     now=$(date +%Y%m%d-%H%M%S)
     env_copy=$env_copies/env-$now.txt
     run mkdir -p "$env_copies"
-    run save_file "$work/env" "$env_copy"
+    run save_with_sum "$work/env" "$env_copy"
 }
 
+at_console=no # yes when the last change is left to the owner, at the U-Boot console
 env_copy='' # the copy that undoes what this run does
 
-save_file() { # FROM TO - a copy only root may read, wholly or not at all
+save_with_sum() { # FROM TO - a copy only root may read, wholly or not at all; TO.sha256, written last, is its proof
     (umask 077 && cat "$1" >"$2.new")
     cmp "$1" "$2.new"
     fsync "$2.new"
     mv "$2.new" "$2"
+    (cd "${2%/*}" && sha256sum "${2##*/}") >"$2.sha256.new"
+    fsync "$2.sha256.new"
+    mv "$2.sha256.new" "$2.sha256"
     sync
+}
+
+root_not_from() { # DISK NUMBER KIND LABEL STOCK BEFORE - while that root is made anew, the kernel must not be told to use it
+    local disk have
+    disk=$(disk_named "$1")
+    [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
+    [ "$phase" = change ] && [ "$console" = no ] || return 0
+    have=$(env_value bootargs)
+    case $have in
+        "$6 root=PARTUUID="*) ;;
+        *) return 0 ;;
+    esac
+    judge "$disk" "$2" "$3" "$4" root
+    case $verdict/$inside in
+        'keep/complete root' | 'keep/in use') return 0 ;;
+        *) ;;
+    esac
+    set_bootargs "$5"
+    [ "$apply" = no ] || boots='with the root on the boot medium'
+}
+
+set_bootargs() { # TEXT - one write, read back
+    printf 'bootargs %s\n' "$1" >"$work/env.new"
+    run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
+    if [ "$apply" = yes ]; then
+        env_reads_back bootargs "$1"
+    else
+        # The rehearsal goes on as if it were so.
+        grep -v '^bootargs=' "$work/env" >"$work/env.rehearsed" || true
+        printf 'bootargs=%s\n' "$1" >>"$work/env.rehearsed"
+        mv "$work/env.rehearsed" "$work/env"
+    fi
 }
 
 root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PARTUUID=... between BEFORE and AFTER
@@ -161,11 +203,9 @@ root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PA
             ;;
     esac
     [ "$phase" = change ] || return 0
-    printf 'bootargs %s\n' "$want" >"$work/env.new"
-    run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
-    run env_reads_back bootargs "$want"
+    set_bootargs "$want"
     [ "$apply" = no ] || boots="with root on ${disk}p$2"
-    say "  to undo it: sh ${0##*/} restore-env $env_copy --apply"
+    [ -z "$env_copy" ] || say "  to undo it: sh ${0##*/} restore-env $env_copy --apply"
 }
 
 part_uuid() { # DISK NUMBER - the PARTUUID, in small letters; a word in its place while a rehearsal has none
@@ -188,6 +228,11 @@ env_reads_back() { # NAME VALUE - the stored environment is valid and says so
 }
 
 print_console_lines() { # NAME VALUE - what to type at the U-Boot console instead of fw_setenv
+    at_console=yes
+    if [ "$apply" = no ]; then
+        say "  the lines for the U-Boot console come with --apply: only then the partition has its PARTUUID"
+        return 0
+    fi
     say "  type this at the U-Boot console (serial, 115200 baud, 3.3 V; choose 'U-Boot console' in its menu):"
     say "    setenv $1 '$2'"
     say "    saveenv"

@@ -6,7 +6,6 @@
 
 as_planned=yes # no as soon as one thing is not
 advice=''      # what to do about the first of them
-extroot_for=none # the firmware an overlay was made for, when it is not the running one
 just_installed=/tmp/bootplan.installed # RAM: gone after a restart
 
 tell() { # KEY TEXT - one line of the report
@@ -61,7 +60,7 @@ tell_root_internal() { # - is root on the boot medium?
 }
 
 tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: overlay or root
-    local disk kernel
+    local disk
     tell_system
     tell wanted "$1, partition $4 '$6' of $3"
     [ "$system" != unknown ] || return 0
@@ -72,9 +71,20 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
     elif [ "$system/$system_block" != "$2/${disk}p$4" ]; then
         why_not "$1" "$disk" "$4" "$5" "$6"
     else
-        kernel=$(uname -r)
-        [ -d "/lib/modules/$kernel" ] || not_as_planned "this root has no modules for the running kernel $kernel" \
-            "a sysupgrade brought a new kernel: start the system of the boot medium alone, then: sh ${0##*/} install --recopy --wipe SERIAL"
+        is_whole "$2"
+    fi
+}
+
+is_whole() { # METHOD - the system that runs from the disk is a finished copy, and fits the running kernel
+    local kernel
+    kernel=$(uname -r)
+    see_running_state "$1"
+    if [ "$inside" != "complete $1" ]; then
+        not_as_planned "this root is a copy that was never finished ($inside)" \
+            "start the system of the boot medium alone, then: sh ${0##*/} install --apply"
+    elif [ ! -d "/lib/modules/$kernel" ]; then
+        not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
+            "start the system of the boot medium alone, then: sh ${0##*/} install --apply --recopy --wipe SERIAL"
     fi
 }
 
@@ -93,9 +103,15 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         not_as_planned "partition $3 of $2 is no $4 file system '$5'" "sh ${0##*/} install, and read what it would do"
         return 0
     fi
-    number_inside "$2" "$3" "$4"
-    case $inside in
-        complete*) ;;
+    have=$uuid
+    look_inside "$2p$3" "$4"
+    case $inside/$stale in
+        complete*/) ;;
+        complete*)
+            not_as_planned "partition $3 of $2 holds $stale" \
+                "save what you need of it, then: sh ${0##*/} install --apply --recopy --wipe SERIAL"
+            return 0
+            ;;
         *)
             not_as_planned "partition $3 of $2 holds no finished copy of the system ($inside)" \
                 "sh ${0##*/} install, and read what it would do"
@@ -108,34 +124,13 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
             "sh ${0##*/} install sets bootargs; if it says they are set, the environment that U-Boot reads is another one"
         return 0
     fi
-    have=$(uci -q get fstab.bootplan_root.uuid) || have=''
-    if [ "$have" != "$uuid" ]; then
-        not_as_planned "fstab has no root entry for the file system $uuid" "sh ${0##*/} install --apply"
-    elif [ "$extroot_for" != none ]; then
-        not_as_planned "the overlay on $2p$3 was made for the firmware $extroot_for; a sysupgrade changes the firmware, and fstools then leaves the overlay alone" \
-            "keep what you need from it, then: sh ${0##*/} install --recopy --wipe SERIAL"
+    command=$(uci -q get fstab.bootplan_root.uuid) || command=''
+    if [ "$command" != "$have" ]; then
+        not_as_planned "fstab has no root entry for the file system $have" "sh ${0##*/} install --apply"
     else
         not_as_planned "fstools did not take the root from $2p$3 although fstab says so" \
             "look at: dmesg | grep -e extroot -e nvme; is kmod-nvme of this very kernel installed?"
     fi
-}
-
-number_inside() { # DISK NUMBER KIND - as look_inside(), by number; also sets extroot_for to a firmware that is not this one
-    local options=noload have now
-    extroot_for=none
-    inside='not readable'
-    [ "$3" = ext4 ] || options=norecovery
-    mkdir -p "$work/look"
-    mount -t "$3" -o "ro,$options" "/dev/$1p$2" "$work/look" 2>>"$log" || return 0
-    inside='files that this script did not put there'
-    [ ! -e "$work/look/.bootplan/state" ] || read -r inside <"$work/look/.bootplan/state" || true
-    if [ -e "$work/look/etc/.extroot-uuid" ]; then
-        have=$(cat "$work/look/etc/.extroot-uuid")
-        now=$(block info 2>/dev/null) || now=''
-        now=$(printf '%s\n' "$now" | sed -n 's/.*UUID="\([^"]*\)".*MOUNT="\/rom".*/\1/p')
-        [ -z "$now" ] || [ "$have" = "$now" ] || extroot_for=$have
-    fi
-    umount "$work/look"
 }
 
 tell_mount() { # TARGET DISK NUMBER - is that partition mounted there?

@@ -11,6 +11,7 @@ need_lasting_folder() { # FOLDER - it exists, can be written, and is not in RAM
     place=$(df -k "$1")
     place=$(printf '%s\n' "$place" | awk 'END { print $NF }')
     kind=$(mounted_at "$place")
+    [ "${kind#* }" != overlay ] || kind=$(mounted_at /overlay)
     case ${kind#* } in
         tmpfs | ramfs | rootfs) refuse "'$1' is in RAM: it is gone after the restart that a backup is for; name a folder on a disk" ;;
         *) ;;
@@ -23,8 +24,9 @@ write_backup() { # FOLDER - a new folder in it, with a name only when it is comp
     to=$1/bootplan-$to
     [ ! -e "$to" ] || fail "$to is there already"
     part=$to.part
+    umask 077
     mkdir "$part"
-    [ "$env_state" != good ] || cp "$work/env" "$part/uboot-env.txt"
+    [ "$env_state" != good ] || save_with_sum "$work/env" "$part/uboot-env.txt"
     for entry in /etc/fw_env.config /etc/config/fstab /etc/openwrt_release /proc/cmdline /proc/mounts; do
         [ ! -e "$entry" ] || cat "$entry" >"$part/${entry##*/}"
     done
@@ -59,8 +61,13 @@ need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's 
         return 0
     }
     mac_here=$(env_value ethaddr)
-    lines=$(grep -cv '^[^ =][^ =]*=[^ ]' "$file") || true
+    lines=$(grep -cv '^[^ =][^ =]*=.' "$file") || true
     [ "${lines:-0}" -eq 0 ] || refuse "'$file' is no saved environment: $lines of its lines are no NAME=VALUE"
+    if [ ! -e "$file.sha256" ]; then
+        refuse "there is no $file.sha256 to prove that '$file' is whole; if you know that it is: sha256sum $file >$file.sha256"
+    elif ! (cd "${file%/*}" && sha256sum -c "${file##*/}.sha256" >>"$log" 2>&1); then
+        refuse "'$file' is not what its .sha256 says: it was cut or changed"
+    fi
     cp "$work/env" "$work/env.live"
     cat "$file" >"$work/env" # env_is_stock looks there
     env_is_stock "$@"
@@ -71,8 +78,8 @@ need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's 
     fi
 }
 
-write_env() { # FILE - the environment becomes what FILE says, in one write, and reads back so
-    local differences
+write_env() { # FILE - the environment becomes what FILE says, and reads back so
+    local name line
     sort "$work/env" >"$work/env.have"
     sort "$1" >"$work/env.want"
     if [ "$env_state" = good ] && cmp -s "$work/env.have" "$work/env.want"; then
@@ -81,9 +88,15 @@ write_env() { # FILE - the environment becomes what FILE says, in one write, and
     fi
     # Lines for fw_setenv -s: `name value` sets, `name` alone deletes what FILE does not have.
     awk -F = 'NR == FNR { want[$1]; next } !($1 in want) { print $1 }' "$1" "$work/env" >"$work/env.new"
-    sed 's/=/ /' "$1" >>"$work/env.new"
+    awk 'NR == FNR { have[$0]; next } !($0 in have) { sub("=", " "); print }' "$work/env" "$1" >>"$work/env.new"
     awk '{ print "    " $0 }' "$work/env.new" >>"$log"
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
+    # It drops the blanks a value begins with (a menu title does): those follow by themselves.
+    sed -n 's/^\([^=]*\)= .*/\1/p' "$1" >"$work/blanks"
+    while read -r name; do
+        line=$(grep "^$name= " "$1")
+        grep -qxF "$line" "$work/env" || run fw_setenv -c "$work/fw_env.config" "$name" "${line#*=}"
+    done <"$work/blanks"
     run env_equals "$1"
 }
 

@@ -47,7 +47,9 @@ action_install() { # - both walks
     phase=change
     plan_install
     at='the last words'
-    if [ "$changes" -eq 0 ]; then
+    if [ "$at_console" = yes ] && [ "$apply" = yes ]; then
+        say "done, but for the lines above: type them, then: sh ${0##*/} status"
+    elif [ "$changes" -eq 0 ] && [ "$at_console" = no ]; then
         say "everything is already as the plan says; nothing was changed"
         [ "$restart" = no ] || say "the router does not run from it yet: restart it, then: sh ${0##*/} status"
     elif [ "$apply" = no ]; then
@@ -69,17 +71,20 @@ action_backup() { # FOLDER - saves what a repair would need
     need_lasting_folder "$1"
     stop_if_refused
     phase=change
-    locate_env "$plan_medium"
+    plan_env
     env_state='not found'
     [ ! -s "$work/fw_env.config" ] || read_env
-    [ "$env_state" = good ] || note "the U-Boot environment is $env_state; it is not in this backup"
     at='writing the backup'
     write_backup "$1"
+    if [ "$env_state" != good ]; then
+        say "the U-Boot environment is $env_state: it is not in this backup"
+        exit_code=1
+    fi
 }
 
 action_restore_env() { # FILE - one write, read back
     plan_who
-    locate_env "$plan_medium"
+    plan_env
     if [ -s "$work/fw_env.config" ]; then
         read_env
         saved_env=$1

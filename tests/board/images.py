@@ -131,6 +131,9 @@ class EnvTool:
         done = self.run(self.set_program, "-s", "-", text=lines)
         if done.returncode != 0:
             raise EnvError(f"fw_setenv: {done.stderr}")
+        for name, value in values.items():
+            if value and value.startswith(" ") and self.run(self.set_program, name, value).returncode != 0:
+                raise EnvError(f"fw_setenv: {name}")
 
     def all(self):
         """Return the environment as a dictionary, or None when both copies are bad, as U-Boot then takes its own."""

@@ -614,7 +614,7 @@ int main(int count, char **words)
 {
 	int letter;
 
-	while ((letter = getopt(count, words, "+qc:P:")) != -1)
+	while ((letter = getopt(count, words, "+qc:P:t:")) != -1)
 		switch (letter) {
 		case 'q':
 			quiet = true;
@@ -623,6 +623,7 @@ int main(int count, char **words)
 			config_folder = optarg;
 			break;
 		case 'P':
+		case 't':
 			save_folder = optarg;
 			break;
 		default:
