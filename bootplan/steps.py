@@ -273,7 +273,7 @@ class _Steps:
         else:
             yield "root", ("tell_root_internal",), ("root",)
         for part, target in self._mounts:
-            yield part.partition.name, ("tell_mount", target, *part.on_disk), (*part.path, "mount")
+            yield part.partition.name, ("tell_mount", target, _section(part), *part.on_disk), (*part.path, "mount")
 
     def saved_env(self) -> Iterator[tuple[str, Call, Path]]:
         medium = self._medium

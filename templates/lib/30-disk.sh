@@ -66,7 +66,10 @@ need_disk() { # DISK MIB - exactly one disk here is DISK, and it holds MIB mebib
         refuse "disk $names is read-only"
     else
         case " $planned_disks " in
-            *" $names "*) refuse "disk $names is in the plan twice: it is also '$1'" ;;
+            *" $names "*)
+                refuse "disk $names is in the plan twice: it is also '$1'"
+                stop_if_refused # the plan's partitions cannot be looked at one disk at a time any more
+                ;;
             *) say "  disk $1 is $names, $size MiB" ;;
         esac
         planned_disks="$planned_disks $names"

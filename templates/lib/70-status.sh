@@ -133,8 +133,9 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
     fi
 }
 
-tell_mount() { # TARGET DISK NUMBER - is that partition mounted there?
-    local disk number='' there
+tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
+    local section=$2 disk number='' there have
+    set -- "$1" "$3" "$4"
     disk=$(disk_named "$2")
     [ ! -e "/sys/class/block/${disk}p$3/dev" ] || read -r number <"/sys/class/block/${disk}p$3/dev"
     there=$(awk -v target="$1" '$5 == target { d = $3 } END { print d }' /proc/self/mountinfo)
@@ -143,7 +144,13 @@ tell_mount() { # TARGET DISK NUMBER - is that partition mounted there?
     elif [ -e "$just_installed" ]; then
         not_as_planned "$1 is not mounted yet" "reboot"
     else
-        not_as_planned "$1 is not partition $3 of $2" "block mount; then look at: logread | grep block"
+        [ -z "$number" ] || probe "/dev/${disk}p$3" 0
+        have=$(uci -q get "fstab.$section.uuid") || have=none
+        if [ -n "$number" ] && [ "$have" != "$uuid" ]; then
+            not_as_planned "fstab mounts another file system at $1" "sh ${0##*/} install --apply, then reboot"
+        else
+            not_as_planned "$1 is not partition $3 of $2" "block mount; then look at: logread | grep block"
+        fi
     fi
 }
 

@@ -11,10 +11,15 @@ PARTITIONS = (
 
 
 def plan(method="extroot-overlay", medium="nand", *, release="25.12", model="bpi-r4", disk=f"serial: {SERIAL}",
-         partitions=None, more=""):
-    """Return the text of a plan; ``disk`` is the line that chooses the disk, ``more`` is put at the end."""
+         partitions=None, other=None, more=""):
+    """Return the text of a plan; ``disk`` is the line that chooses the disk, ``more`` is put at the end.
+
+    ``other`` chooses a second disk, with one partition of its own.
+    """
     chosen = partitions or (PARTITIONS[1:] if method == "internal" else PARTITIONS)
     lines = "".join(f"      - {partition}\n" for partition in chosen)
+    if other:
+        lines += f"  second:\n    type: nvme\n    {other}\n    partitions:\n      - {{name: more, size: rest, filesystem: ext4, mount: /opt}}\n"
     kernel = "nvme-builtin" if method == "cmdline" else "stock"
     root = f"{{method: {method}}}" if method == "internal" else f"{{method: {method}, partition: root}}"
     return (

@@ -144,3 +144,28 @@ def test_a_backup_is_whole_and_not_in_ram(router):
     box.run(f"cd {folder} && sha256sum -c SHA256SUMS").ok()
     names = set(box.run(f"ls {folder}").out.split())
     assert {"uboot-env.txt", "nvme0n1.sfdisk", "config.tar.gz", "ubi-volumes.txt", "SHA256SUMS", "r4.sh"} <= names
+
+
+def test_a_saved_environment_that_was_cut_is_not_restored(router):
+    """Its sum says so; without a sum it is not believed either."""
+    box, bench = bench_for(router)
+    told = bench.sh("install --apply").ok().out
+    saved = re.search("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
+    box.run(f"sed -i '/^ubi_/d' {saved}").ok()
+    untouched = box.digests()
+
+    assert "it was cut or changed" in bench.sh(f"restore-env {saved} --apply").out
+    box.run(f"rm {saved}.sha256").ok()
+    assert "to prove that" in bench.sh(f"restore-env {saved} --apply").out
+
+    assert box.digests() == untouched | {"overlay": box.digests()["overlay"]}
+
+
+def test_a_backup_without_the_environment_is_not_a_success(router):
+    """The rest is saved all the same."""
+    box, bench = bench_for(router)
+    box.run("mkdir /root/b; for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
+
+    result = bench.sh("backup /root/b")
+
+    assert (result.code, "it is not in this backup" in result.out, "saved in" in result.out) == (1, True, True)

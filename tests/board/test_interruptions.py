@@ -9,7 +9,7 @@ import pytest
 from .router import Disk, GiB
 from .scripts import Bench, kind_of_router, plan
 
-STEPS = {"extroot-overlay": 6, "extroot-pivot": 6, "cmdline": 7, "internal": 3}
+STEPS = {"extroot-overlay": 6, "extroot-pivot": 6, "cmdline": 8, "internal": 3}
 
 
 def wait_for(run, text, seconds=30):
@@ -122,4 +122,82 @@ def test_a_cut_just_behind_the_table(router):
 
     assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
     box.run("printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc").ok()
+    assert bench.sh("install --apply").code == 3
+
+
+def test_a_kill_leaves_nothing_that_stops_the_next_run(router):
+    """SIGKILL in the copy: its mounts stay; the next run clears them away, and / cannot be written through them."""
+    box = router().boot()
+    bench = Bench(box, plan("extroot-pivot"))
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "+ copy_tree")
+    run.kill()
+    left = [target for _, target, *_ in box.mounts() if target.startswith("/tmp/bootplan.")]
+    assert left
+    assert box.run("touch /tmp/bootplan.*/root/etc/x").code != 0
+
+    bench.sh("install --apply").ok()
+
+    assert not [target for _, target, *_ in box.mounts() if target.startswith("/tmp/bootplan")]
+    assert box.run("ls -d /tmp/bootplan.??????").out == ""
+
+
+def test_a_signal_between_two_settings_stages_nothing(router):
+    """What was set but not committed is gone with the run."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "fstab.bootplan_ssd_2=mount")
+    run.send(signal.SIGTERM)
+    assert run.wait(30).code == 143
+
+    assert box.run("uci changes fstab").out == ""
+    assert finishes(bench)
+
+
+def test_a_failed_step_says_why(router):
+    """What the failed command printed is shown, and which step it was."""
+    box = router().boot()
+    bench = Bench(box, plan("internal"))
+    box.run("mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4;"
+            " chmod 755 /usr/sbin/mkfs.ext4").ok()
+
+    result = bench.sh("install --apply")
+
+    assert result.code == 1
+    assert "no such luck" in result.out
+    assert "stopped in step 'file system of data' (status 5); the next power-on starts the router as before" in result.out
+    box.run("mv /usr/sbin/mkfs.real /usr/sbin/mkfs.ext4").ok()
+    assert finishes(bench)
+
+
+def test_a_cut_while_a_root_in_use_is_copied_again(router):
+    """bootargs must not name a root that is being made: it names the stock one first."""
+    box = router(disks=(Disk(size=GiB),), **kind_of_router("cmdline")).boot()
+    bench = Bench(box, plan("cmdline"))
+    bench.sh("install --apply").ok()
+    assert "root=PARTUUID=" in box.fw_printenv()["bootargs"]
+    run = box.start(f"exec sh {bench.name} install --apply --recopy --wipe S4EWNF0M531930D", terminal=True)
+    wait_for(run, "+ copy_tree")
+
+    box.power_cut()
+
+    box.boot()
+    assert any("internal overlay" in line for line in box.console)
+    box.put(bench.name, bench.script)
+    assert finishes(bench)
+
+
+@pytest.mark.parametrize("method", ["extroot-overlay", "cmdline"])
+def test_a_half_copy_does_not_pass_for_a_root(router, method):
+    """Wherever it came from: status says so, and install does not call it done."""
+    box = router(**kind_of_router(method)).boot()
+    bench = Bench(box, plan(method))
+    bench.sh("install --apply").ok()
+    box.run("mount /dev/nvme0n1p1 /mnt; echo unfinished >/mnt/.bootplan/state; umount /mnt").ok()
+
+    bench.restart()
+
+    status = bench.sh("status")
+    assert (status.code, "a copy that was never finished" in status.out) == (1, True)
     assert bench.sh("install --apply").code == 3

@@ -32,6 +32,16 @@ CASES = {
         {}, {}, "echo old | dd of=/dev/nvme0n1 bs=1M seek=2047 conv=notrunc", "is not blank"),
     "data where a partition would be": (
         {}, {}, "echo old | dd of=/dev/nvme0n1 bs=1M seek=257 conv=notrunc", "is not blank"),
+    "data behind the last whole MiB": (
+        {"disks": (Disk(size=2 * GiB + 688 * 512),)}, {},
+        "printf raid | dd of=/dev/nvme0n1 bs=512 seek=4194991 conv=notrunc", "is not blank"),
+    "one disk by serial number and by address": (
+        {}, {"more": 'packages: []\n', "disk": 'serial: S4EWNF0M531930D', "other": 'pci: "0002:01:00.0"'}, "",
+        "disk nvme0n1 is in the plan twice"),
+    "an entry of another plan in fstab": (
+        {}, {"method": "internal"},
+        "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; uci commit fstab",
+        "fstab already mounts something at /overlay; disable it first: uci set fstab.bootplan_root.enabled=0"),
     "LUKS": ({}, {}, "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1", "at its beginning: LUKS"),
     "another file system in a partition": (
         {}, {}, f"{AS_PLANNED}; mkfs.ext4 -q -F -L other /dev/nvme0n1p1", "partition 1 of nvme0n1 holds ext4 'other'"),
@@ -61,6 +71,9 @@ CASES = {
 }
 
 ENVIRONMENT = {
+    "an overlay in fstab": (
+        {}, {}, "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; uci commit fstab",
+        "fstab already mounts something at /overlay"),
     "NVMe as a module": ({"kernel_nvme": "module", "packages": ("kmod-nvme", "block-mount", "sfdisk")}, {}, "", "here it is a module"),
     "old fstools": ({"fstools_overlay_name": False}, {}, "", "does not know fstools_overlay_name"),
     "both copies broken": ({}, {}, "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "not valid (bad CRC)"),
@@ -121,6 +134,17 @@ def test_wipe_must_name_a_disk_of_the_plan(router):
 
     assert (result.code, "which is no disk of this plan" in result.out) == (3, True)
     assert box.digests() == untouched
+
+
+def test_a_missing_command(router):
+    """Told as what it is, before anything else: not as a second run, not in the middle."""
+    box = router(shell="dash").boot()
+    bench = Bench(box, plan())
+    box.run("rm /usr/bin/flock /bin/flock; true")
+
+    result = bench.sh("install --apply")
+
+    assert (result.code, result.err) == (3, "refused: commands of a stock image are missing: flock\n")
 
 
 def test_a_full_tmp(router):

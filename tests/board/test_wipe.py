@@ -1,5 +1,7 @@
 """What --wipe takes, and what it leaves."""
 
+import pytest
+
 from .scripts import SERIAL, Bench, plan
 
 FOREIGN = "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
@@ -81,3 +83,77 @@ def test_a_hand_made_partition_of_that_name_is_not_taken(router):
     result = bench.sh("install --apply")
 
     assert (result.code, "files that this script did not put there" in result.out) == (3, True)
+
+
+def test_a_mark_does_not_give_away_what_was_made_since(router):
+    """An unfinished run may go on where it was; not over a file system that somebody made and filled meanwhile."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    digest = box.run(f"sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name}").out.strip()
+    bench.sh("install --apply").ok()
+    box.run("mkfs.ext4 -q -F -L data /dev/nvme0n1p2").ok()
+    box.run(KEEP).ok()
+    box.run(f"printf 'bootplan-unfinished {digest} table 2\\n' | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+
+    bench.sh("install --apply").ok()
+
+    assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
+    bench.restart()
+    assert "fstab mounts another file system at /srv" in bench.sh("status").out  # the copy knows the former one
+    bench.sh("install --apply").ok()
+    bench.restart()
+    assert box.read("/srv/mine") == "mine\n"
+
+
+@pytest.mark.parametrize("name", ["..photos", "lost+found/photos", ".hidden"])
+def test_a_file_system_is_not_empty_when_it_holds_anything(router, name):
+    """Whatever its name, and wherever fsck put it."""
+    box = router().boot()
+    bench = Bench(box, plan("extroot-pivot"))
+    bench.sh("install --apply").ok()
+    box.run("mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mount /dev/nvme0n1p1 /mnt").ok()
+    box.run(f"echo mine >/mnt/{name}; umount /mnt").ok()
+    untouched = box.digests()
+
+    result = bench.sh("install --apply")
+
+    assert (result.code, "files that this script did not put there" in result.out) == (3, True)
+    assert box.digests() == untouched
+
+
+def test_a_state_folder_alone_is_an_unfinished_copy(router):
+    """A cut can leave it without the state."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    box.run("mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mount /dev/nvme0n1p1 /mnt && mkdir /mnt/.bootplan && umount /mnt").ok()
+
+    bench.sh("install --apply").ok()
+
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
+def test_a_copy_for_another_firmware_is_not_used_again(router, method):
+    """After a sysupgrade the copy on the disk is old; it is neither activated nor overwritten by --wipe alone."""
+    box = router().boot()
+    bench = Bench(box, plan(method))
+    bench.sh("install --apply").ok()
+    box.run("uci set fstab.bootplan_root.enabled=0; uci commit fstab; mount /dev/nvme0n1p1 /mnt").ok()
+    if method == "extroot-pivot":
+        box.run("mv /mnt/lib/modules/* /mnt/lib/modules/6.6.1; umount /mnt").ok()
+    else:
+        box.run("mkdir -p /mnt/etc; echo 11111111-22222222-33333333-44444444 >/mnt/etc/.extroot-uuid; umount /mnt").ok()
+    bench.restart()
+    untouched = box.digests()
+
+    for words in ("install --apply", f"install --apply --wipe {SERIAL}"):
+        result = bench.sh(words)
+        assert (result.code, "--recopy --wipe" in result.out) == (3, True), result.out
+        assert box.digests() == untouched
+    assert "--recopy --wipe" in bench.sh("status").out
+
+    bench.sh(f"install --apply --recopy --wipe {SERIAL}").ok()
+    bench.restart()
+    assert bench.sh("status").code == 0

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='storage router'
-plan_digest='304e269e8246eca1'
+plan_digest='29aacb4dcc0b189b'
 plan_medium='sd'
 plan_version='0.1.0'
 
@@ -30,10 +30,14 @@ plan_who() {
     need_medium 'sd' 'sd' '11' '[SD card]'
 }
 
+# Where this medium keeps the U-Boot environment.
+plan_env() {
+    locate_env 'mmc' 262144 'ubootenv' 0 262144
+}
+
 # What must be true before anything is changed.
 plan_look() {
     plan_who
-    need_stock_commands
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
@@ -42,7 +46,7 @@ plan_look() {
     no_package_missing 'apk'
     need_disk 'serial:S4EWNF0M531930D' 204866
     need_system 'none' 0 'internal'
-    need_fstab '/srv/shares' '/srv/video'
+    need_fstab '/' 'none' '/overlay' 'none' '/srv/shares' 'bootplan_store_1' '/srv/video' 'bootplan_store_2'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -63,8 +67,8 @@ plan_install() {
 plan_status() {
     tell_router
     tell_root_internal
-    tell_mount '/srv/shares' 'serial:S4EWNF0M531930D' 1
-    tell_mount '/srv/video' 'serial:S4EWNF0M531930D' 2
+    tell_mount '/srv/shares' 'bootplan_store_1' 'serial:S4EWNF0M531930D' 1
+    tell_mount '/srv/video' 'bootplan_store_2' 'serial:S4EWNF0M531930D' 2
 }
 
 # Is that file a saved environment of this router?

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='lab router, root on NVMe'
-plan_digest='0aa4fd3adcff57e6'
+plan_digest='3ff480f74ba86cac'
 plan_medium='emmc'
 plan_version='0.1.0'
 
@@ -30,10 +30,14 @@ plan_who() {
     need_medium 'emmc' 'emmc' '10' '[eMMC]'
 }
 
+# Where this medium keeps the U-Boot environment.
+plan_env() {
+    locate_env 'mmc' 262144 'ubootenv' 0 262144
+}
+
 # What must be true before anything is changed.
 plan_look() {
     plan_who
-    need_stock_commands
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
@@ -41,7 +45,7 @@ plan_look() {
     no_package_missing 'opkg'
     need_disk 'pci:0002:01:00.0' 81986
     need_system 'pci:0002:01:00.0' 1 'root'
-    need_fstab '/' '/overlay' '/srv' '/srv/docker'
+    need_fstab '/' 'bootplan_root' '/overlay' 'bootplan_root' '/srv' 'bootplan_ssd_2' '/srv/docker' 'bootplan_ssd_3'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -68,8 +72,8 @@ plan_install() {
 plan_status() {
     tell_router
     tell_root 'extroot-pivot' 'root' 'pci:0002:01:00.0' 1 'ext4' 'root'
-    tell_mount '/srv' 'pci:0002:01:00.0' 2
-    tell_mount '/srv/docker' 'pci:0002:01:00.0' 3
+    tell_mount '/srv' 'bootplan_ssd_2' 'pci:0002:01:00.0' 2
+    tell_mount '/srv/docker' 'bootplan_ssd_3' 'pci:0002:01:00.0' 3
 }
 
 # Is that file a saved environment of this router?

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, own kernel'
-plan_digest='6ffcbc4c4703758d'
+plan_digest='40fe67eafa182086'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -30,10 +30,14 @@ plan_who() {
     need_medium 'nand' 'spim-nand' '01' '[SPI-NAND]'
 }
 
+# Where this medium keeps the U-Boot environment.
+plan_env() {
+    locate_env 'ubi' 126976 'ubootenv' 'ubootenv2'
+}
+
 # What must be true before anything is changed.
 plan_look() {
     plan_who
-    need_stock_commands
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
     need_command 'block' 'block-mount'
@@ -41,28 +45,30 @@ plan_look() {
     no_package_missing 'apk'
     need_disk 'serial:S4EWNF0M531930D' 8258
     need_system 'serial:S4EWNF0M531930D' 1 'root'
-    need_fstab '/' '/overlay' '/srv'
+    need_fstab '/' 'none' '/overlay' 'none' '/srv' 'bootplan_ssd_2'
     need_nvme_builtin
     need_kernel 6 6 'rootwait=SECONDS is unknown to it, so a missing disk would hang the router for ever'
     need_overlay_switch
-    need_env 'nand' '[SPI-NAND]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+    need_env '[SPI-NAND]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
 }
 
 # From the system on the boot medium to the one of the plan.
 plan_install() {
-    step 1 7 'partition table of ssd'    # guide-cmdline.yaml:24
+    step 1 8 'the stock root while root is made anew'    # guide-cmdline.yaml:27
+    root_not_from 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit' 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit'
+    step 2 8 'partition table of ssd'    # guide-cmdline.yaml:24
     partition_disk 'serial:S4EWNF0M531930D' 'root' 1 8192 'data' 8193 'rest'
-    step 2 7 'file system of root'    # guide-cmdline.yaml:24
+    step 3 8 'file system of root'    # guide-cmdline.yaml:24
     make_filesystem 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'root'
-    step 3 7 'file system of data'    # guide-cmdline.yaml:25
+    step 4 8 'file system of data'    # guide-cmdline.yaml:25
     make_filesystem 'serial:S4EWNF0M531930D' 2 'ext4' 'data' 'data'
-    step 4 7 'data at /srv'    # guide-cmdline.yaml:25
+    step 5 8 'data at /srv'    # guide-cmdline.yaml:25
     mount_at_boot 'bootplan_ssd_2' '/srv' 'serial:S4EWNF0M531930D' 2 'data'
-    step 5 7 'a copy of the environment'    # guide-cmdline.yaml:27
+    step 6 8 'a copy of the environment'    # guide-cmdline.yaml:27
     save_env 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit'
-    step 6 7 'the system on root'    # guide-cmdline.yaml:28
+    step 7 8 'the system on root'    # guide-cmdline.yaml:28
     copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'root' 8192
-    step 7 7 'root on root, by the kernel'\''s command line'    # guide-cmdline.yaml:27
+    step 8 8 'root on root, by the kernel'\''s command line'    # guide-cmdline.yaml:27
     root_from_cmdline 'serial:S4EWNF0M531930D' 1 'console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit' 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit' 'rootfstype=ext4 rootwait=20 panic=5 fstools_overlay_name=none quiet'
 }
 
@@ -70,7 +76,7 @@ plan_install() {
 plan_status() {
     tell_router
     tell_root 'cmdline' 'root' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
-    tell_mount '/srv' 'serial:S4EWNF0M531930D' 2
+    tell_mount '/srv' 'bootplan_ssd_2' 'serial:S4EWNF0M531930D' 2
 }
 
 # Is that file a saved environment of this router?

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='home router, overlay on NVMe'
-plan_digest='31ff3213bff594af'
+plan_digest='2f684f77df9866fc'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -30,11 +30,15 @@ plan_who() {
     need_medium 'nand' 'spim-nand' '01' '[SPI-NAND]'
 }
 
+# Where this medium keeps the U-Boot environment.
+plan_env() {
+    locate_env 'ubi' 126976 'ubootenv' 'ubootenv2'
+}
+
 # What must be true before anything is changed.
 plan_look() {
     plan_who
     need_memory 4096
-    need_stock_commands
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
@@ -44,7 +48,7 @@ plan_look() {
     no_package_missing 'apk'
     need_disk 'serial:S4EWNF0M531930D' 8258
     need_system 'serial:S4EWNF0M531930D' 1 'overlay'
-    need_fstab '/' '/overlay' '/srv'
+    need_fstab '/' 'bootplan_root' '/overlay' 'bootplan_root' '/srv' 'bootplan_ssd_2'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -67,7 +71,7 @@ plan_install() {
 plan_status() {
     tell_router
     tell_root 'extroot-overlay' 'overlay' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
-    tell_mount '/srv' 'serial:S4EWNF0M531930D' 2
+    tell_mount '/srv' 'bootplan_ssd_2' 'serial:S4EWNF0M531930D' 2
 }
 
 # Is that file a saved environment of this router?
