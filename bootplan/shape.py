@@ -55,7 +55,7 @@ def _without(data: Any, problems: Any) -> Any:
     """A copy of *data* without the keys that the *problems* are about."""
     data = deepcopy(data)
     for problem in problems:
-        path, _ = _path(problem["loc"], data)
+        path, _ = _path(problem, data)
         place = data
         for part in path[:-1]:
             place = place[part]
@@ -65,7 +65,7 @@ def _without(data: Any, problems: Any) -> Any:
 
 def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagnostic:
     kind, context = error["type"], error.get("ctx", {})
-    path, of_key = _path(error["loc"], document.data)
+    path, of_key = _path(error, document.data)
     if kind == "missing":
         code, message, hint = "BP003", f"'{path[-1]}' is missing", _description(model, document.data, path)
     elif kind == "extra_forbidden":
@@ -90,18 +90,20 @@ def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagn
     return Diagnostic(code, Severity.ERROR, message, hint, path, document.span(path, of_key))
 
 
-def _path(loc: Any, data: Any) -> tuple[Path, bool]:
-    """*loc* without the union tags pydantic puts in, and whether it means a key."""
-    of_key = loc[-1:] == ("[key]",)
-    parts = loc[:-1] if of_key else loc
-    path: list[str | int] = []
-    for number, part in enumerate(parts, start=1):
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int)):
-            data = data[part]
-            path.append(part)
-        elif number == len(parts):
-            path.append(part)
-    return tuple(path), of_key
+def _path(error: Any, data: Any) -> tuple[Path, bool]:
+    """The place of *error*, and whether it means a key.
+
+    Behind the name of a medium, and nowhere else, pydantic puts in the medium's type, or a word of its own
+    when the name itself is wrong. A plan may have keys of the same names.
+    """
+    loc: Path = error["loc"]
+    if len(loc) < 3 or loc[0] != "media":
+        return loc, False
+    if loc[2] == "[key]" and error["type"] != "extra_forbidden":
+        return loc[:2], True
+    medium = data["media"][loc[1]]
+    tagged = isinstance(medium, dict) and medium.get("type") == loc[2]
+    return (loc[:2] + loc[3:]) if tagged else loc, False
 
 
 def _no_choice(word: str, expected: str) -> tuple[str, str]:

@@ -81,6 +81,25 @@ def test_the_union_tag_is_not_part_of_a_path(plan_with: PlanWith) -> None:
     assert only.path == ("media", "ssd", "partitions", 0, "size")
 
 
+@pytest.mark.parametrize(
+    ("media", "key"),
+    [
+        ("{ssd: {type: nvme, nvme: 1}}", ("media", "ssd", "nvme")),
+        ("{nvme: {type: nvme, x: 1}}", ("media", "nvme", "x")),
+        ("{ssd: {type: nvme, '[key]': 1}}", ("media", "ssd", "[key]")),
+    ],
+)
+def test_a_key_called_like_a_word_of_pydantic_is_unknown(plan_with: PlanWith, media: str, key: tuple[str, ...]) -> None:
+    _, (only,) = read(Plan, parse(plan_with(f"media: {media}\n"), "plan.yaml"))
+
+    assert (only.code, only.path) == ("BP002", key)
+
+
+def test_such_a_key_may_stand_anywhere(plan_with: PlanWith) -> None:
+    assert said(plan_with("'[key]': 2\n"))[0][0] == "unknown key '[key]'"
+    assert said(plan_with("media: {'[key]': {type: sd}}\n"))[0][0] == "'[key]' cannot name a medium"
+
+
 def test_an_error_we_have_no_words_for_keeps_those_of_pydantic() -> None:
     class Odd(BaseModel):
         number: int

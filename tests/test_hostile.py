@@ -1,5 +1,7 @@
 """Whatever is in a file, the answer is a script or diagnostics: never a traceback, never a long wait."""
 
+import json
+import re
 import time
 from pathlib import Path as File
 
@@ -116,6 +118,19 @@ def test_hostile_text_in_every_field(name: str, path: Path) -> None:
         quoted = '"' + "".join(f"\\U{ord(one):08x}" if one != "\udcff" else "\\udcff" for one in text) + '"'
         for written in (quoted, text):
             answer("\n".join([*lines[: span.line - 1], before + written + behind, *lines[span.end_line :]]) + "\n")
+
+
+ODD_KEYS = ["[key]", "nvme", "emmc", "sd", "nand", "type", "size_bytes", "media", "model_fields", "<<", "0", "?", ""]
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("value", ["1", "x", "{a: 1}", "[b]", "nvme", "{type: nvme}"])
+def test_odd_keys_in_every_mapping(name: str, value: str) -> None:
+    plan = json.dumps(check(PLANS[name], name).document.data)
+
+    for beginning in re.finditer("{", plan):
+        for key in ODD_KEYS:
+            answer(f"{plan[: beginning.end()]}{json.dumps(key)}: {value}, {plan[beginning.end() :]}")
 
 
 @pytest.mark.parametrize("name", PLANS)
