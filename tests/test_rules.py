@@ -13,6 +13,11 @@ from bootplan.rules import explained
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 WHOLE_TEXT = {"BP001", "BP004", "BP007", "BP008", "BP009", "BP010", "BP011", "BP012"}
+MOUNTED = (
+    "media: {{ssd: {{type: nvme, serial: A1, "
+    "partitions: [{{name: data, size: rest, filesystem: f2fs, mount: {mount}}}]}}}}\n"
+    "root: {{method: internal}}\n"
+)
 
 Golden = Callable[[Path, str], None]
 PlanWith = Callable[[str], str]
@@ -121,3 +126,16 @@ def test_the_tables_at_both_ends_count(plan_with: PlanWith, size: str, fits: boo
     )
 
     assert ("BP210" not in codes_of(text)) is fits
+
+
+@pytest.mark.parametrize(
+    "mount",
+    ["/etc/config", "/etc/dropbear", "/lib/modules", "/lib64", "/usr/share", "/usr/local", "/init", "/www/x", "/mnt"],
+)
+def test_no_part_of_the_system_is_a_mount_point(plan_with: PlanWith, mount: str) -> None:
+    assert "BP213" in codes_of(plan_with(MOUNTED.format(mount=mount)))
+
+
+@pytest.mark.parametrize("mount", ["/mnt/data", "/root/films", "/srv", "/opt/docker", "/home", "/etcetera"])
+def test_a_directory_of_your_own_is_a_mount_point(plan_with: PlanWith, mount: str) -> None:
+    assert "BP213" not in codes_of(plan_with(MOUNTED.format(mount=mount)))

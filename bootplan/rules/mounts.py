@@ -71,8 +71,10 @@ def _as_mounted(place: tuple[Path, Partition]) -> tuple[str, str]:
 def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
     """A mount point is no directory of the system.
 
-    A file system mounted over /etc or /usr hides the system below it. /tmp and /var are in
-    memory, /rom and /overlay belong to the root file system.
+    A file system mounted over /etc/config, or anywhere else in /etc, /lib, /usr or /www, hides
+    the system below it: its settings, its modules, its programs. /tmp and /var are in memory,
+    /rom and /overlay belong to the root file system. Directories of your own in /mnt and /root
+    are free.
 
     Wrong:
         media:
@@ -81,7 +83,7 @@ def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
             serial: S4EWNF0M531930D
             partitions:
               - {name: root, size: 8GiB, filesystem: ext4}
-              - {name: data, size: rest, filesystem: f2fs, mount: /var/lib}
+              - {name: data, size: rest, filesystem: f2fs, mount: /etc/config}
 
     Right:
         media:
