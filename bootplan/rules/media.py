@@ -44,7 +44,9 @@ def disk_is_described_once(plan: Plan, board: Board) -> Iterator[Finding]:
     """Each disk has one entry in the plan.
 
     Two entries for one disk would each make a partition table, and the second would destroy the
-    first.
+    first. A disk named by its serial number in one entry and by its PCI address in another is
+    seen here only if an entry has both; else the script refuses it on the router, before it
+    changes anything.
 
     Wrong:
         media:
