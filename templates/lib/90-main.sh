@@ -87,7 +87,10 @@ action_restore_env() { # FILE - one write, read back
     plan_env
     if [ -s "$work/fw_env.config" ]; then
         read_env
-        saved_env=$1
+        case $1 in
+            */*) saved_env=$1 ;;
+            *) saved_env=./$1 ;;
+        esac
         plan_saved_env
     else
         refuse "no U-Boot environment found on $plan_medium"
