@@ -90,7 +90,7 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
     )
 
     assert codes_of(text) == {
-        "BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401"
+        "BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401", "BP903"
     }
 
 

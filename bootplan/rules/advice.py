@@ -10,35 +10,49 @@ from bootplan.rules.rule import Finding, rule
 from bootplan.units import BINARY_UNITS
 
 
+AGAIN = "install --apply --recopy --wipe SERIAL"
+_WITHOUT_PACKAGES = {
+    "extroot-overlay": "the overlay on NVMe is left alone until it is made anew",
+    "extroot-pivot": "the root on NVMe is used again only if the image has the packages for it",
+    "internal": "the partitions are mounted again only if the image has the packages for it",
+}
+
+
 @rule("BP901", Severity.NOTE)
 def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     """After a sysupgrade, packages that are not in the image are gone.
 
-    Then kmod-nvme and block-mount are missing, and the router comes up on its internal overlay
-    instead of NVMe until they are installed again. An image with these packages baked in keeps
-    NVMe; the firmware selector and ImageBuilder make one from the PACKAGES line that `bootplan
-    packages` prints.
+    Sysupgrade writes a new system to the boot medium and keeps settings only. kmod-nvme,
+    block-mount, sfdisk and what else the plan needs are missing until they are installed again:
+    with both extroot methods the router then comes up on its internal overlay, and with
+    `internal` the mount points are empty directories of the boot medium. An image with the
+    packages baked in has them at once; the firmware selector and ImageBuilder make one from the
+    PACKAGES line that `bootplan packages` prints.
+
+    extroot-overlay needs more than packages. An overlay belongs to one squashfs, whose UUID is
+    noted in it, and the new squashfs has another: fstools leaves the overlay alone. Make it
+    anew, from the system on the boot medium: install --apply --recopy --wipe SERIAL.
+
+    With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903.
 
     Wrong:
+        firmware: {release: "25.12", kernel: stock}
         root: {method: extroot-overlay, partition: root}
 
     Right:
-        media:
-          ssd:
-            type: nvme
-            serial: S4EWNF0M531930D
-            partitions: [{name: data, size: rest, filesystem: f2fs, mount: /srv}]
-        root: {method: internal}
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root}
 
     Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c
-    falls back.
+    compares .extroot-uuid and falls back.
     """
-    if plan.root.method.startswith("extroot") and plan.firmware.kernel == "stock":
-        yield Finding(
-            ("root", "method"),
-            "after a sysupgrade, NVMe is used again only if the image has the packages for it",
-            f"bake them in: {image_variable(missing(needed(plan, board)))}",
-        )
+    names = missing(needed(plan, board))
+    if plan.root.method == "cmdline" or not names:
+        return
+    hint = f"bake them in: {image_variable(names)}"
+    if plan.root.method == "extroot-overlay":
+        hint = f"from the system on the boot medium: {AGAIN}; the image needs {image_variable(names)}"
+    yield Finding(("root", "method"), f"after a sysupgrade, {_WITHOUT_PACKAGES[plan.root.method]}", hint)
 
 
 @rule("BP902", Severity.NOTE)
@@ -67,12 +81,17 @@ def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding
 
 
 @rule("BP903", Severity.NOTE)
-def pivot_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
-    """With extroot-pivot, a sysupgrade brings a new kernel and leaves the old modules on NVMe.
+def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
+    """With the whole root on NVMe, a sysupgrade brings a new kernel and leaves the old modules there.
 
     The kernel comes from the boot medium, /lib/modules from NVMe, and nothing compares them.
-    Modules of another kernel do not load: no Wi-Fi, perhaps no network. extroot-overlay notices
-    a new system and starts without NVMe instead.
+    Modules of another kernel do not load: no Wi-Fi, perhaps no network. Copy the system again
+    after each sysupgrade, from the system on the boot medium: install --apply --recopy --wipe
+    SERIAL. extroot-overlay notices a new system and starts without NVMe instead.
+
+    With `cmdline` there is more: root=PARTUUID stays in U-Boot's environment, and OpenWrt's own
+    image brings a kernel without NVMe, which never finds that root. Put the saved environment
+    back first (restore-env FILE --apply), restart, and upgrade the system on the boot medium.
 
     Wrong:
         root: {method: extroot-pivot, partition: root}
@@ -81,13 +100,20 @@ def pivot_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: extroot-overlay, partition: root}
 
     Source: fstools libfstools/extroot.c: .extroot-uuid is compared for the target /overlay
-    only.
+    only. sysupgrade writes the FIT image and leaves the environment alone (OpenWrt
+    package/utils/fitblk/files/fit.sh).
     """
     if plan.root.method == "extroot-pivot":
         yield Finding(
             ("root", "method"),
             "after a sysupgrade, the new kernel finds the old modules on NVMe",
-            "copy the system again after each sysupgrade (install --recopy --wipe SERIAL), or choose extroot-overlay",
+            f"then, from the system on the boot medium: {AGAIN}; or choose extroot-overlay",
+        )
+    elif plan.root.method == "cmdline":
+        yield Finding(
+            ("root", "method"),
+            "after a sysupgrade, the new kernel finds the old modules on NVMe, or no root at all without NVMe built in",
+            f"before it: restore-env FILE --apply, and restart; after it: {AGAIN}",
         )
 
 
