@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from bootplan import __version__, report
@@ -19,6 +20,8 @@ _EPILOG = "exit codes: 0 done, 1 the plan is wrong, 2 wrong usage or a file that
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # a plan means the same on every computer
+    if sys.stderr is None:  # it was closed, and print would take standard output instead
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever a terminal can show, a message gets through
@@ -38,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(f"standard output: {error.strerror}")
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        _drop_unheard()
     return UNUSABLE
 
 
@@ -200,7 +205,7 @@ def _schema(options: argparse.Namespace) -> int:
 def _tell(checked: Checked) -> None:
     """Say on standard error what is wrong; standard output is for the result."""
     text = report.as_text(checked.diagnostics, checked.document, _coloured(sys.stderr))
-    print(text, end="", file=sys.stderr)
+    _say(text)
 
 
 def _coloured(stream: TextIO | None) -> bool:
@@ -219,12 +224,25 @@ def _print_json(value: object) -> None:
 
 
 def _complain(message: str) -> None:
-    print(f"bootplan: {message}", file=sys.stderr)
+    _say(f"bootplan: {message}\n")
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody listens, and the exit code says enough
+        print(text, end="", file=sys.stderr)
 
 
 def _flush() -> None:
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def _drop_unheard() -> None:
+    """Forget what standard error did not take: left in its buffer, it would change the exit code."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = io.StringIO()
 
 
 def _drop_output() -> None:

@@ -234,6 +234,25 @@ def test_closed_streams_are_no_traceback(good: Path, command: list[str]) -> None
     assert done.returncode in (0, 2)
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "2>/dev/full"])
+def test_diagnostics_never_land_in_the_product(good: Path, doubtful: Path, closed: str) -> None:
+    command = f"{sys.executable} -m bootplan compile {doubtful} -o - {closed}"
+
+    done = subprocess.run(["/bin/sh", "-c", command], stdout=subprocess.PIPE, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, run("compile", str(doubtful), "-o", "-").stdout)
+
+
+@pytest.mark.parametrize("words", ["check missing.yaml", "frobnicate", "compile missing.yaml -o -"])
+def test_a_complaint_that_cannot_be_heard_still_has_its_exit_code(words: str) -> None:
+    for silent in ("2>&-", "2>/dev/full"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{sys.executable} -m bootplan {words} {silent}"], stdout=subprocess.PIPE, timeout=60
+        )
+
+        assert (done.returncode, done.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize("command", ["check", "packages", "steps"])
 @pytest.mark.parametrize(
     ("name", "reason"),
