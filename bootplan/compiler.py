@@ -8,7 +8,7 @@ from bootplan.board import load_board
 from bootplan.diagnostics import Diagnostic, Severity, in_order
 from bootplan.document import Document, parse
 from bootplan.plan import Plan
-from bootplan.shape import read
+from bootplan.shape import read, read_sections
 
 if TYPE_CHECKING:
     from bootplan.steps import Program
@@ -42,6 +42,9 @@ def check(text: str | bytes, name: str) -> Checked:
     plan, found = read(Plan, document)
     if plan is not None:
         found += rules.check(plan, load_board(), document)
+    elif document.readable:
+        part, sections = read_sections(Plan, document)
+        found += rules.check(part, load_board(), document, sections)
     return Checked(document, plan, in_order(found))
 
 

@@ -1,10 +1,11 @@
 """Data into models, and pydantic's errors into our words and places."""
 
 from copy import deepcopy
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from bootplan.diagnostics import Diagnostic, Path, Severity, nearest
 from bootplan.document import Document
@@ -49,6 +50,34 @@ def read(model: type[_Shape], document: Document) -> tuple[_Shape | None, list[D
         if any(one["type"] != "extra_forbidden" for one in problems):
             return None, found
         return model.model_validate(_without(document.data, problems)), found
+
+
+def read_sections(model: type[_Shape], document: Document) -> tuple[_Shape, frozenset[str]]:
+    """A *model* that has only those sections of the *document* whose shape is right, and their names.
+
+    A section is what stands under a top-level key. What the others mean is not guessed: they are not there.
+    """
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    else:
+        problems = []
+    wrong = {one["loc"][:1] for one in problems if one["type"] != "extra_forbidden"}
+    if () in wrong:
+        return model.model_construct(), frozenset()
+    data = _without(document.data, [one for one in problems if one["type"] == "extra_forbidden"])
+    right = frozenset(name for name in model.model_fields if (name,) not in wrong)
+    part = _part_of(model, right).model_validate({name: data[name] for name in right if name in data})
+    return model.model_construct(**{name: getattr(part, name) for name in right}), right
+
+
+@cache
+def _part_of(model: type[BaseModel], names: frozenset[str]) -> type[BaseModel]:
+    """A model with those fields of *model* that have these *names*."""
+    fields: Any = {name: (field.annotation, field) for name, field in model.model_fields.items() if name in names}
+    part: type[BaseModel] = create_model(model.__name__, __config__=model.model_config, **fields)
+    return part
 
 
 def _without(data: Any, problems: Any) -> Any:

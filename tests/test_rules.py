@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from bootplan.board import load_board
 from bootplan.compiler import check
 from bootplan.diagnostics import Severity
+from bootplan.plan import Plan
 from bootplan.report import as_text
 from bootplan.rules import explained
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
+EXAMPLES = sorted(Path(__file__).parent.parent.glob("plans/*.yaml"))
 WHOLE_TEXT = {"BP001", "BP004", "BP007", "BP008", "BP009", "BP010", "BP011", "BP012"}
 MOUNTED = (
     "media: {{ssd: {{type: nvme, serial: A1, "
@@ -26,6 +30,13 @@ PlanWith = Callable[[str], str]
 def codes_of(text: str | bytes) -> set[str]:
     """The codes of everything there is to say about a plan."""
     return {one.code for one in check(text, "plan.yaml").diagnostics}
+
+
+@cache
+def whole_plans() -> list[Plan]:
+    """All plans of the tests and the examples whose shape is right."""
+    checked = [check(path.read_bytes(), path.name) for path in [*BAD, *EXAMPLES]]
+    return [one.plan for one in checked if one.plan is not None]
 
 
 def example(explanation: str, heading: str) -> str:
@@ -77,7 +88,7 @@ def test_warnings_and_notes_let_a_plan_pass(plan_with: PlanWith) -> None:
     assert not checked.holds(strict=True)
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parent.parent.glob("plans/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_plans_hold(path: Path) -> None:
     assert check(path.read_bytes(), path.name).holds(strict=True)
 
@@ -92,6 +103,18 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
     assert codes_of(text) == {
         "BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401", "BP903"
     }
+
+
+@pytest.mark.parametrize("code", [code for code, rule in explained().items() if rule.check])
+def test_a_rule_reads_only_what_it_says(code: str) -> None:
+    rule = explained()[code]
+    assert rule.check is not None
+
+    for plan in whole_plans():
+        part = Plan.model_construct(**{name: getattr(plan, name) for name in rule.reads})
+        for name in set(Plan.model_fields) - rule.reads:
+            part.__dict__.pop(name, None)
+        assert list(rule.check(part, load_board())) == list(rule.check(plan, load_board()))
 
 
 def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> None:

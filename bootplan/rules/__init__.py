@@ -1,5 +1,6 @@
 """What a plan means on the board: all rules, in the order of their codes."""
 
+from collections.abc import Set
 from importlib import import_module
 
 from bootplan.board import Board
@@ -15,12 +16,17 @@ for _group in _GROUPS:  # importing a group registers its rules
     import_module(f"{__name__}.{_group}")
 
 
-def check(plan: Plan, board: Board, document: Document) -> list[Diagnostic]:
-    """Everything the rules find in *plan*, with the places in its *document*."""
+def check(
+    plan: Plan, board: Board, document: Document, sections: Set[str] = frozenset(Plan.model_fields)
+) -> list[Diagnostic]:
+    """Everything the rules find in *plan*, with the places in its *document*.
+
+    Of a plan that has some *sections* only, the rules that read no others.
+    """
     return [
         _diagnostic(rule, finding, document)
         for _, rule in sorted(RULES.items())
-        if rule.check is not None
+        if rule.check is not None and rule.reads <= sections
         for finding in rule.check(plan, board)
     ]
 

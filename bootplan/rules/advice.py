@@ -18,7 +18,7 @@ _WITHOUT_PACKAGES = {
 }
 
 
-@rule("BP901", Severity.NOTE)
+@rule("BP901", Severity.NOTE, reads="media firmware root packages")
 def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     """After a sysupgrade, packages that are not in the image are gone.
 
@@ -55,7 +55,7 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     yield Finding(("root", "method"), f"after a sysupgrade, {_WITHOUT_PACKAGES[plan.root.method]}", hint)
 
 
-@rule("BP902", Severity.NOTE)
+@rule("BP902", Severity.NOTE, reads="board firmware")
 def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding]:
     """A board with 8 GiB has a boot loader for 8 GiB on snapshot only.
 
@@ -80,7 +80,7 @@ def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding
         )
 
 
-@rule("BP903", Severity.NOTE)
+@rule("BP903", Severity.NOTE, reads="root")
 def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the whole root on NVMe, a sysupgrade brings a new kernel and leaves the old modules there.
 
@@ -117,7 +117,7 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP904", Severity.NOTE)
+@rule("BP904", Severity.NOTE, reads="media root")
 def partition_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition that is neither root nor mounted is made and then left alone.
 

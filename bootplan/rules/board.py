@@ -7,7 +7,7 @@ from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP201")
+@rule("BP201", reads="board")
 def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
     """The plan is for a board this program knows.
 
@@ -39,7 +39,7 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
     )
 
 
-@rule("BP202")
+@rule("BP202", reads="boot")
 def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding]:
     """The digits of SW3 select the medium the plan boots from.
 
@@ -69,7 +69,7 @@ def switch_selects_the_boot_medium(plan: Plan, board: Board) -> Iterator[Finding
     )
 
 
-@rule("BP203")
+@rule("BP203", reads="boot media")
 def card_and_emmc_exclude_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
     """A system that booted from the SD card does not see the eMMC, and no other system sees the card.
 

@@ -11,7 +11,7 @@ OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name", "fsto
 """The arguments that the script sets itself, or that would undo them."""
 
 
-@rule("BP301")
+@rule("BP301", reads="firmware root")
 def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
     """`root=` on NVMe needs a kernel with NVMe built in.
 
@@ -40,7 +40,7 @@ def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP307")
+@rule("BP307", reads="firmware root")
 def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
     """The method `cmdline` needs an OpenWrt that can be told to leave the internal overlay alone.
 
@@ -68,7 +68,7 @@ def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP308")
+@rule("BP308", reads="boot root")
 def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding]:
     """Extra kernel arguments do not override what the boot medium or the script sets.
 
@@ -100,7 +100,7 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
             )
 
 
-@rule("BP309", Severity.WARNING)
+@rule("BP309", Severity.WARNING, reads="board firmware root")
 def environment_can_be_written(plan: Plan, board: Board) -> Iterator[Finding]:
     """On this model and release, OpenWrt does not tell fw_setenv where the environment is.
 

@@ -7,7 +7,7 @@ from bootplan.plan import Nvme, Plan
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP204")
+@rule("BP204", reads="media")
 def disk_is_named_by_what_never_changes(plan: Plan, board: Board) -> Iterator[Finding]:
     """An NVMe disk is chosen by its serial number, or by its PCI address.
 
@@ -39,7 +39,7 @@ def disk_is_named_by_what_never_changes(plan: Plan, board: Board) -> Iterator[Fi
             )
 
 
-@rule("BP205")
+@rule("BP205", reads="media")
 def disk_is_described_once(plan: Plan, board: Board) -> Iterator[Finding]:
     """Each disk has one entry in the plan.
 
@@ -88,7 +88,7 @@ def disk_is_described_once(plan: Plan, board: Board) -> Iterator[Finding]:
                 )
 
 
-@rule("BP206")
+@rule("BP206", reads="media")
 def only_nvme_is_partitioned(plan: Plan, board: Board) -> Iterator[Finding]:
     """Only NVMe disks get partitions; the other media belong to OpenWrt's own layout.
 
@@ -120,7 +120,7 @@ def only_nvme_is_partitioned(plan: Plan, board: Board) -> Iterator[Finding]:
             )
 
 
-@rule("BP214")
+@rule("BP214", reads="media")
 def medium_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
     """A medium in the plan has partitions.
 

@@ -8,7 +8,7 @@ from bootplan.plan import Partition, Plan
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP212")
+@rule("BP212", reads="media")
 def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
     """No mount point is used twice, and one inside another is mounted after it.
 
@@ -67,7 +67,7 @@ def _as_mounted(place: tuple[Path, Partition]) -> tuple[str, str]:
     return str(medium_name), str(int(index) + 1)
 
 
-@rule("BP213")
+@rule("BP213", reads="media")
 def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
     """A mount point is no directory of the system.
 

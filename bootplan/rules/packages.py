@@ -9,7 +9,7 @@ from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP401")
+@rule("BP401", reads="firmware packages")
 def package_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     """The list has names of packages: no commands, and no package manager.
 
@@ -40,7 +40,7 @@ def package_exists(plan: Plan, board: Board) -> Iterator[Finding]:
             )
 
 
-@rule("BP402")
+@rule("BP402", reads="firmware packages")
 def module_is_not_built_in(plan: Plan, board: Board) -> Iterator[Finding]:
     """A kernel with NVMe built in needs no kmod-nvme.
 
@@ -65,7 +65,7 @@ def module_is_not_built_in(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP403", Severity.WARNING)
+@rule("BP403", Severity.WARNING, reads="media firmware root packages")
 def package_is_worth_listing(plan: Plan, board: Board) -> Iterator[Finding]:
     """A package is listed once, and only if it would not be there anyway.
 

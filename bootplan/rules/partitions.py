@@ -14,7 +14,7 @@ SMALLEST_ROOT_BYTES = 256 * MIB
 MOST_PARTITIONS = 128  # the entries a GPT has room for, as sfdisk makes it
 
 
-@rule("BP207")
+@rule("BP207", reads="media")
 def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition has none of the names OpenWrt and U-Boot look for.
 
@@ -48,7 +48,7 @@ def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
             )
 
 
-@rule("BP208")
+@rule("BP208", reads="media")
 def name_is_used_once(plan: Plan, board: Board) -> Iterator[Finding]:
     """Each partition of the plan has a name of its own, whatever its case.
 
@@ -88,7 +88,7 @@ def name_is_used_once(plan: Plan, board: Board) -> Iterator[Finding]:
             )
 
 
-@rule("BP209")
+@rule("BP209", reads="media")
 def rest_comes_once_and_last(plan: Plan, board: Board) -> Iterator[Finding]:
     """Only the last partition of a disk may have the size `rest`.
 
@@ -124,7 +124,7 @@ def rest_comes_once_and_last(plan: Plan, board: Board) -> Iterator[Finding]:
                 )
 
 
-@rule("BP210")
+@rule("BP210", reads="media")
 def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
     """The partitions fit on the disk, if the plan says how large that is.
 
@@ -178,7 +178,7 @@ def _room_bytes(medium: Medium, board: Board) -> int | None:
     return None if capacity is None else max(0, capacity - known.used_bytes)
 
 
-@rule("BP211")
+@rule("BP211", reads="media root")
 def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition is not smaller than its file system can be, and root has room to live.
 

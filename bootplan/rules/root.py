@@ -8,7 +8,7 @@ from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP302")
+@rule("BP302", reads="root")
 def method_has_its_partition(plan: Plan, board: Board) -> Iterator[Finding]:
     """Every method but `internal` says which partition becomes root.
 
@@ -26,7 +26,7 @@ def method_has_its_partition(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP303")
+@rule("BP303", reads="media root")
 def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     """The root partition is one of the plan's partitions.
 
@@ -47,7 +47,7 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     yield Finding(("root", "partition"), f"no partition is called '{name:.40}'", hint)
 
 
-@rule("BP304")
+@rule("BP304", reads="media root")
 def root_partition_is_not_mounted_elsewhere(plan: Plan, board: Board) -> Iterator[Finding]:
     """The root partition has no mount point of its own.
 
@@ -82,7 +82,7 @@ def root_partition_is_not_mounted_elsewhere(plan: Plan, board: Board) -> Iterato
         )
 
 
-@rule("BP305")
+@rule("BP305", reads="root")
 def internal_has_no_partition(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the method `internal`, root stays on the boot medium and takes no partition.
 
@@ -102,7 +102,7 @@ def internal_has_no_partition(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP306")
+@rule("BP306", reads="media root")
 def internal_mounts_something(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the method `internal`, at least one partition is mounted.
 
@@ -130,7 +130,7 @@ def internal_mounts_something(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP310")
+@rule("BP310", reads="root")
 def kernel_keys_belong_to_cmdline(plan: Plan, board: Board) -> Iterator[Finding]:
     """The keys `arguments`, `rootwait` and `panic` go with the method `cmdline` only.
 

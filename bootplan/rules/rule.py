@@ -25,12 +25,16 @@ Check = Callable[[Plan, Board], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A code and what belongs to it; *check* is None for what reading the plan finds by itself."""
+    """A code and what belongs to it; *check* is None for what reading the plan finds by itself.
+
+    *reads* are the top-level keys of a plan that the check looks at: it needs no others to be right.
+    """
 
     code: str
     severity: Severity
     check: Check | None
     docstring: str
+    reads: frozenset[str] = frozenset()
 
     @property
     def explanation(self) -> str:
@@ -46,11 +50,11 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
-def rule(code: str, severity: Severity = Severity.ERROR) -> Callable[[Check], Check]:
-    """Register the decorated check under *code*."""
+def rule(code: str, severity: Severity = Severity.ERROR, *, reads: str) -> Callable[[Check], Check]:
+    """Register the decorated check under *code*; *reads* are words with blanks between them."""
 
     def register(check: Check) -> Check:
-        _add(Rule(code, severity, check, check.__doc__ or ""))
+        _add(Rule(code, severity, check, check.__doc__ or "", frozenset(reads.split())))
         return check
 
     return register
