@@ -28,7 +28,7 @@ def write_script(script: str, name: str, source: str) -> None:
     """Write *script* to the file *name*, executable; - is standard output.
 
     The file appears complete or not at all: it is written beside its place and moved there. The plan *source* is never
-    overwritten. A device or pipe cannot be replaced and is written to directly.
+    overwritten, not even when it is standard input. A device or pipe cannot be replaced and is written to directly.
     """
     data = script.encode()
     try:
@@ -36,13 +36,14 @@ def write_script(script: str, name: str, source: str) -> None:
             with open(1, "wb", closefd=False) as stream:
                 stream.write(data)
             return
-        target = Path(os.path.realpath(name))
-        if target.exists() and source != "-" and target.samefile(source):
-            raise Unusable(f"{visible(name)}: this is the plan itself; choose another name for the script")
-        if target.exists() and not target.is_file():
+        target = Path(name)
+        if target.is_file():
+            if os.path.samestat(target.stat(), os.fstat(0) if source == "-" else os.stat(source)):
+                raise Unusable(f"{visible(name)}: this is the plan itself; choose another name for the script")
+        elif target.exists():
             target.write_bytes(data)
             return
-        _replace(target, data)
+        _replace(Path(os.path.realpath(name)), data)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -50,12 +51,11 @@ def write_script(script: str, name: str, source: str) -> None:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    unfinished = target.with_name(f".{target.name[:200]}.{os.getpid()}")
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    unfinished = target.with_name(f".bootplan.{os.getpid()}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777)
     try:
         with open(handle, "wb") as stream:
             stream.write(data)
-            os.fchmod(handle, 0o755)
         os.replace(unfinished, target)
     except BaseException:
         with suppress(OSError):

@@ -44,7 +44,13 @@ def doubtful(good: Path) -> Path:
 
 def run(*arguments: str | bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
     """Run the program in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "bootplan", *arguments], capture_output=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "bootplan", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        **options,
+    )
 
 
 def refused(*arguments: str) -> int:
@@ -185,6 +191,49 @@ def test_an_output_that_cannot_be_written_is_named(
     assert last_line(capsys.readouterr().err) == f"bootplan: {tmp_path / out}: {reason}\n"
     assert good.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"good.yaml", "folder", "link.yaml"}
+
+
+def test_the_plan_is_not_overwritten_when_it_is_standard_input(good: Path) -> None:
+    before = good.read_bytes()
+
+    with good.open("rb") as plan:
+        done = run("compile", "-", "-o", str(good), stdin=plan)
+
+    assert done.returncode == 2
+    assert b"this is the plan itself" in done.stderr
+    assert good.read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["/dev/stdout", "/proc/self/fd/1"])
+def test_the_output_may_be_a_pipe(good: Path, out: str) -> None:
+    done = run("compile", str(good), "-o", out)
+
+    assert (done.returncode, done.stdout) == (0, run("compile", str(good), "-o", "-").stdout)
+
+
+def test_a_long_name_is_written_under_the_users_mask(good: Path) -> None:
+    out = good.with_name("路" * 84)
+
+    command = f"umask 027; {sys.executable} -m bootplan compile {good} -o {out}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, timeout=60)
+
+    assert done.returncode == 0
+    assert out.stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("start", ["-m bootplan", "-c 'from bootplan.__main__ import run; run()'"])
+def test_an_interrupt_while_starting_is_no_traceback(good: Path, tmp_path: Path, start: str) -> None:
+    (tmp_path / "ruamel").mkdir()
+    (tmp_path / "ruamel" / "__init__.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} {start} check {good}"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
