@@ -46,8 +46,9 @@ class Diagnostic:
 
 
 def in_order(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """*diagnostics* sorted by place, then by code."""
-    return tuple(sorted(diagnostics, key=lambda one: (one.span, one.code, one.message)))
+    """*diagnostics* sorted by place, then by code; what an alias repeats is told once."""
+    once = {(one.span, one.code, one.message): one for one in reversed(diagnostics)}
+    return tuple(one for _, one in sorted(once.items()))
 
 
 def nearest(word: str, known: list[str]) -> str | None:

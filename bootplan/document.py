@@ -6,6 +6,7 @@ while they arrive; unfolding the tree gives the data and the span of every key a
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -73,8 +74,15 @@ class Document:
             path = path[:-1]
         if path in self.keys:
             return self.keys[path]
-        inside = (span for key, span in self.keys.items() if key[:-1] == path)
-        return next(inside, self.values.get(path, START))
+        return self._first_keys.get(path, self.values.get(path, START))
+
+    @cached_property
+    def _first_keys(self) -> dict[Path, Span]:
+        """The place of the first key in each mapping, by the mapping's path."""
+        found: dict[Path, Span] = {}
+        for path, span in self.keys.items():
+            found.setdefault(path[:-1], span)
+        return found
 
     def written(self, path: Path) -> str:
         """The text of the value at *path* as it was typed, when it is on one line; else nothing."""
@@ -92,14 +100,14 @@ def parse(text: str | bytes, name: str) -> Document:
         return Document(name, content, lines, diagnostics=found)
     unfolding = Unfolding()
     try:
-        data = unfolding.value(_compose(content), ())
+        data = unfolding.value(_compose(content, lines), ())
     except Refused as refused:
         return Document(name, content, lines, diagnostics=(refused.diagnostic,))
     return Document(name, content, lines, data, True, tuple(unfolding.diagnostics), unfolding.keys, unfolding.values)
 
 
-def _compose(text: str) -> Node:
-    """The tree of the only document in *text*."""
+def _compose(text: str, lines: tuple[str, ...]) -> Node:
+    """The tree of the only document in *text*, which has these *lines*."""
     stack: list[Node] = []
     anchors: dict[str, Node] = {}
     root: Node | None = None
@@ -107,7 +115,7 @@ def _compose(text: str) -> Node:
         if isinstance(event, CollectionEndEvent):
             _close(stack.pop(), event)
         elif isinstance(event, NodeEvent):
-            node = _node(event, anchors)
+            node = _node(event, anchors, lines)
             if stack:
                 stack[-1].children.append(node)
             root = root or node
@@ -157,7 +165,7 @@ def _point(mark: Any) -> Span:
     return Span(mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
 
 
-def _node(event: Any, anchors: dict[str, Node]) -> Node:
+def _node(event: Any, anchors: dict[str, Node], lines: tuple[str, ...]) -> Node:
     span = _span(event)
     if isinstance(event, AliasEvent):
         node = anchors.get(event.anchor)
@@ -174,12 +182,21 @@ def _node(event: Any, anchors: dict[str, Node]) -> Node:
     if isinstance(event, ScalarEvent):
         if any("\ud800" <= character <= "\udfff" for character in event.value):
             raise Refused("BP007", "an escape here is half a character", span)
-        node = Node("scalar", span, event.value, event.style is None, closed=True)
+        node = Node("scalar", _trimmed(span, lines), event.value, event.style is None, closed=True)
     else:
         node = Node("mapping" if isinstance(event, MappingStartEvent) else "sequence", span)
     if event.anchor is not None:
         anchors[event.anchor] = node
     return node
+
+
+def _trimmed(span: Span, lines: tuple[str, ...]) -> Span:
+    """*span* without the empty lines at its end: for the parser, a block of text ends where the next line begins."""
+    line, column = span.end_line, span.end_column
+    while line > span.line and not lines[line - 1][: column - 1].strip():
+        line -= 1
+        column = len(lines[line - 1]) + 1
+    return Span(span.line, span.column, line, column)
 
 
 def _close(node: Node, event: Any) -> None:

@@ -5,12 +5,13 @@ from bootplan.document import Document
 
 _WIDEST = 120  # characters of a source line that are shown
 _BEFORE = 60  # of them, at most, before the mark
+_MOST = 100  # diagnostics that people are shown
 _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.NOTE: "36"}
 
 
 def as_text(diagnostics: tuple[Diagnostic, ...], document: Document, colour: bool = False) -> str:
-    """Each diagnostic with the line it is about and a mark under the place."""
-    return "".join(_text(one, document, colour) for one in diagnostics)
+    """The first diagnostics, each with the line it is about and a mark under the place."""
+    return "".join(_text(one, document, colour) for one in diagnostics[:_MOST]) + _rest(diagnostics)
 
 
 def as_json(diagnostics: tuple[Diagnostic, ...], document: Document) -> list[dict[str, object]]:
@@ -39,9 +40,15 @@ def as_json(diagnostics: tuple[Diagnostic, ...], document: Document) -> list[dic
 def as_github(diagnostics: tuple[Diagnostic, ...], document: Document) -> str:
     """Workflow commands that GitHub shows at the lines of a pull request.
 
-    Source: docs.github.com, "Workflow commands for GitHub Actions"; escaping as in actions/toolkit, command.ts.
+    Source: docs.github.com, "Workflow commands for GitHub Actions"; escaping as in actions/toolkit, command.ts;
+    line ends are visible escapes already.
     """
-    return "".join(_github(one, document.name) for one in diagnostics)
+    return "".join(_github(one, document.name) for one in diagnostics[:_MOST]) + _rest(diagnostics)
+
+
+def _rest(diagnostics: tuple[Diagnostic, ...]) -> str:
+    number = len(diagnostics) - _MOST
+    return f"and {number} more; --format json has all\n" if number > 0 else ""
 
 
 def _github(one: Diagnostic, name: str) -> str:
@@ -55,7 +62,7 @@ def _github(one: Diagnostic, name: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:
@@ -97,12 +104,12 @@ def _shown(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """The columns *text* takes on a terminal, where East Asian characters are two columns wide."""
+    """The columns *text* takes on a terminal: East Asian characters two, marks upon another character none."""
     if text.isascii():
         return len(text)
-    from unicodedata import east_asian_width
+    from unicodedata import category, east_asian_width
 
-    return sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
+    return sum(0 if category(one) in ("Mn", "Me") else 2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def _paint(text: str, shade: str, colour: bool) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from unicodedata import category
 
 from bootplan.diagnostics import Diagnostic, Severity, Span
 
@@ -9,6 +10,7 @@ LARGEST_BYTES = 2**18
 START = Span(1, 1, 1, 1)
 
 _MOST_SHOWN = 20
+_JOINER, _PICTURE = "\u200d", "\ufe0f"  # U+FE0F: show the character before it as a picture
 
 
 def decode(source: str | bytes) -> tuple[str, tuple[Diagnostic, ...]]:
@@ -45,11 +47,18 @@ def _unseen(text: str) -> Iterator[Diagnostic]:
         for column, character in enumerate(line, start=1):
             if character == "\r":
                 message, hint = "a lone carriage return stands here", "save the file with LF or CRLF line ends"
+            elif character == _JOINER and _joins_pictures(line[column - 2 : column - 1] + line[column : column + 1]):
+                continue
             elif character != "\t" and not character.isprintable():
                 message, hint = f"U+{ord(character):04X} cannot be seen in a text", "remove it"
             else:
                 continue
             yield _error("BP007", message, Span(number, column, number, column + 1), hint)
+
+
+def _joins_pictures(around: str) -> bool:
+    """Whether the two characters *around* a joiner are pictures, or make one: one emoji may have several parts."""
+    return len(around) == 2 and all(one == _PICTURE or category(one) in ("So", "Sk") for one in around)
 
 
 def _error(code: str, message: str, span: Span, hint: str | None) -> Diagnostic:

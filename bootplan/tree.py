@@ -73,7 +73,9 @@ class Unfolding:
         own: dict[str, Span] = {}
         merged: list[Node] = []
         for key, value in zip(node.children[::2], node.children[1::2], strict=True):
-            if key.kind == "scalar" and key.plain and key.value == "<<":
+            merges = key.kind == "scalar" and key.plain and key.value == "<<"
+            if merges and key.value not in own:
+                own[key.value] = key.span
                 merged += value.children if value.kind == "sequence" else [value]
             elif key.kind != "scalar":
                 self._tell("BP012", "a key must be text, not a list or a mapping", key.span)

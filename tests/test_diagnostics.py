@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import BaseModel
 
+from bootplan.compiler import check
 from bootplan.diagnostics import Diagnostic, Severity, Span, in_order, nearest
 from bootplan.document import parse
 from bootplan.plan import Plan
@@ -26,6 +27,12 @@ def test_diagnostics_come_in_the_order_of_the_text() -> None:
     found = [_diagnostic(9, "BP001"), _diagnostic(2, "BP309"), _diagnostic(2, "BP002")]
 
     assert [(one.span.line, one.code) for one in in_order(found)] == [(2, "BP002"), (2, "BP309"), (9, "BP001")]
+
+
+def test_what_an_alias_repeats_is_told_once(plan_with: PlanWith) -> None:
+    text = plan_with("media:\n  a: &a {type: nvme, serial: A1, zork: 1}\n  b: *a\n")
+
+    assert [one.message for one in check(text, "plan.yaml").diagnostics].count("unknown key 'zork'") == 1
 
 
 @pytest.mark.parametrize(

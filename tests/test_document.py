@@ -81,6 +81,41 @@ def test_all_duplicate_keys_are_told() -> None:
     assert document.diagnostics[0].related[0].span == Span(1, 1, 1, 2)
 
 
+def test_a_second_merge_is_a_duplicate_key() -> None:
+    document = parse("a:\n  <<: {x: 1}\n  <<: {y: 2}\n", "plan.yaml")
+
+    assert document.data == {"a": {"x": 1}}
+    assert codes(document) == [("BP004", 3, 3)]
+
+
+def test_a_block_of_text_ends_with_its_last_line() -> None:
+    document = parse("a: |\n  two\n  lines\n\n\nb: >-\n  x\n# c\nc: |\n\nd: 1\n", "plan.yaml")
+
+    assert document.span(("a",)) == Span(1, 4, 3, 8)
+    assert document.span(("b",)) == Span(6, 4, 7, 4)
+    assert document.span(("c",)) == Span(9, 4, 9, 5)
+
+
+@pytest.mark.parametrize("text", ["a: 👨\u200d👩\u200d👧\n", "a: 1 # ❤\ufe0f\u200d🔥\n", "a: 👩🏽\u200d💻\n"])
+def test_a_joiner_within_an_emoji_is_seen(text: str) -> None:
+    assert parse(text, "plan.yaml").diagnostics == ()
+
+
+@pytest.mark.parametrize("text", ["a: x\u200dy\n", "a: 👨\u200d\n", "\u200d👨: 1\n", "a: 👨\u200d\u202e👨\n"])
+def test_a_joiner_elsewhere_is_not(text: str) -> None:
+    assert {code for code, _, _ in codes(parse(text, "plan.yaml"))} == {"BP007"}
+
+
+def test_many_places_are_found_quickly() -> None:
+    document = parse("a: [" + "{x: 1}, " * 3300 + "]\n", "plan.yaml")
+    begin = time.perf_counter()
+
+    spans = {document.span(("a", number, "missing")) for number in range(3300)}
+
+    assert len(spans) == 3300
+    assert time.perf_counter() - begin < 0.5
+
+
 def test_keys_that_are_not_text_are_told() -> None:
     document = parse("1: a\ntrue: b\n'2': c\n? [x]\n: d\n", "plan.yaml")
 

@@ -65,6 +65,26 @@ def test_wide_characters_do_not_move_the_mark() -> None:
     assert lines[3] == "   | " + " " * 8 + "^^^^"
 
 
+def test_marks_upon_characters_take_no_room() -> None:
+    lines = as_text((diagnostic(Span(1, 10, 1, 11)),), parse("e\u0301\u0301: {x: 1}", "plan.yaml")).splitlines()
+
+    assert lines[3] == "   | " + " " * 7 + "^"
+
+
+def test_people_are_shown_a_hundred_and_programs_all(document: Document) -> None:
+    found = (diagnostic(Span(1, 1, 1, 2)),) * 103
+
+    assert as_text(found, document).endswith("\n\nand 3 more; --format json has all\n")
+    assert as_text(found, document).count("[BP101]") == 100
+    assert as_github(found, document).count("BP101") == 100
+    assert len(as_json(found, document)) == 103
+    assert "more" not in as_text(found[:100], document)
+
+
+def test_github_gets_no_control_characters(document: Document) -> None:
+    assert "\x1b" not in as_github((diagnostic(Span(1, 1, 1, 2), "\x1b[2J", "\x07"),), document)
+
+
 def test_nothing_can_move_the_cursor_of_a_terminal() -> None:
     document = parse("a: \x1b[2J\n", "\x1b[2Jplan.yaml")
 
@@ -127,5 +147,5 @@ def test_github_commands_cannot_be_broken_out_of() -> None:
     text = as_github((diagnostic(Span(1, 1, 1, 1), "50%\n::error::x\r"),), document)
 
     assert text == (
-        "::error file=a%2Cb%3Ac%25.yaml,line=1,endLine=1,col=1,endColumn=1,title=BP101::50%25%0A::error::x%0D\n"
+        "::error file=a%2Cb%3Ac%25.yaml,line=1,endLine=1,col=1,endColumn=1,title=BP101::50%25\\n::error::x\\r\n"
     )
