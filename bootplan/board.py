@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bootplan.assets import SCHEMAS
-from bootplan.units import parse_capacity
 
-_Bytes = Annotated[int, BeforeValidator(lambda value: parse_capacity(value) if isinstance(value, str) else value)]
 _Words = Annotated[
     tuple[str, ...], BeforeValidator(lambda text: tuple(text.split()) if isinstance(text, str) else text)
 ]
@@ -48,17 +46,14 @@ class Environment(_Sourced):
 
     kind: Literal["ubi", "mmc"]
     size_bytes: int
-    partition: str | None = None
+    partition: str = ""
     offsets: Annotated[tuple[int, ...], Field(strict=False)] = ()
     volumes: _Words = ()
     required: _Words
 
 
 class BootMedium(_Sourced):
-    """A medium the boot ROM can start from; *switch* are SW3's digits at A and B.
-
-    *capacity_bytes* is what the chip holds, *used_bytes* what OpenWrt's own layout takes of it.
-    """
+    """A medium the boot ROM can start from; *switch* are SW3's digits at A and B."""
 
     title: str
     switch: str
@@ -66,17 +61,13 @@ class BootMedium(_Sourced):
     rootdisk: str
     bootargs: str
     environment: Environment
-    capacity_bytes: Annotated[_Bytes | None, Field(alias="capacity")] = None
-    used_bytes: Annotated[_Bytes, Field(alias="used")] = 0
 
 
 class Release(_Sourced):
-    """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name."""
+    """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name, *_since* from when on."""
 
     package_manager: Literal["opkg", "apk"]
     version_pattern: str
-    kernel: str
-    busybox: str
     overlay_switch: bool
     overlay_switch_since: str | None = None
     env_config_missing_on: _Words = ()

@@ -52,8 +52,9 @@ def in_order(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
 
 
 def nearest(word: str, known: list[str]) -> str | None:
-    """The one of *known* that *word* is probably a slip of, or None."""
+    """The one of *known* that *word* is probably a slip of, whatever its case, or None."""
     from difflib import get_close_matches  # needed for wrong plans only
 
-    close = get_close_matches(word[:64], known, n=1, cutoff=0.7)
-    return close[0] if close else None
+    small = {one.lower(): one for one in known}
+    close = get_close_matches(word[:64].lower(), small, n=1, cutoff=0.7)
+    return small[close[0]] if close else None

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bootplan.plan import Partition
+from bootplan.units import MIB
 
-MIB = 2**20
 FIRST_MIB = 1  # the first MiB holds the partition table; 1 MiB is also the alignment fdisk and sfdisk use
 LAST_MIB = 1  # the last MiB holds the backup table
 SMALLEST_REST_MIB = 64  # a disk that leaves less for `rest` is too small

@@ -168,11 +168,17 @@ class Plan(_Strict):
         (), description="Packages you want besides what the plan itself needs."
     )
 
+    def disks(self) -> Iterator[tuple[str, Nvme]]:
+        """The media that can have partitions, each with its name."""
+        for name, medium in self.media.items():
+            if isinstance(medium, Nvme):
+                yield name, medium
+
     def partitions(self) -> Iterator[tuple[Path, Partition]]:
-        """All partitions in the order they are written, each with its path."""
-        for medium_name, medium in self.media.items():
-            for index, partition in enumerate(medium.partitions):
-                yield ("media", medium_name, "partitions", index), partition
+        """All partitions of all disks in the order they are written, each with its path."""
+        for name, disk in self.disks():
+            for index, partition in enumerate(disk.partitions):
+                yield ("media", name, "partitions", index), partition
 
     def find_partition(self, name: str) -> tuple[str, int, Partition] | None:
         """The partition called *name*: its medium's name, its place there counted from 0, and itself."""

@@ -36,7 +36,7 @@ def test_what_an_alias_repeats_is_told_once(plan_with: PlanWith) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "suggestion"), [("nandd", "nand"), ("emcm", "emmc"), ("flash", None), ("", None), ("n" * 10_000, None)]
+    ("word", "suggestion"), [("nandd", "nand"), ("emcm", "emmc"), ("EMMC", "emmc"), ("Nandd", "nand"), ("flash", None), ("", None), ("n" * 10_000, None)]
 )
 def test_a_slip_is_recognised(word: str, suggestion: str | None) -> None:
     assert nearest(word, ["nand", "emmc", "sd"]) == suggestion

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from bootplan import board
 from bootplan.board import Board, WrongBoard, load_board
 from bootplan.document import parse
 
@@ -116,18 +118,26 @@ def test_every_group_of_board_facts_has_a_source(root: Path) -> None:
 
 
 def test_the_board_agrees_with_itself() -> None:
-    board: Board = load_board()
+    facts: Board = load_board()
 
-    assert [medium.switch for medium in board.media.values()] == ["01", "10", "11"]
-    for model in board.models.values():
-        assert set(model.names) == (set(board.releases) if model.supported else set())
+    assert [medium.switch for medium in facts.media.values()] == ["01", "10", "11"]
+    for model in facts.models.values():
+        assert set(model.names) == (set(facts.releases) if model.supported else set())
         assert model.supported or model.reason
-    for medium in board.media.values():
+    for medium in facts.media.values():
         places = medium.environment.offsets if medium.environment.kind == "mmc" else medium.environment.volumes
         assert len(places) == 2
         assert "root=/dev/fit0" in medium.bootargs
-    for release in board.releases.values():
-        assert set(release.env_config_missing_on) <= set(board.models)
+    for release in facts.releases.values():
+        assert set(release.env_config_missing_on) <= set(facts.models)
+
+
+def test_every_fact_about_the_board_is_read_by_something() -> None:
+    readers = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    groups = [one for one in vars(board).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    facts = {name for group in groups for name in group.model_fields} - {"source", "proven"}  # those are for people
+
+    assert {fact for fact in facts if not re.search(rf"\.{fact}\b", readers)} == set()
 
 
 def test_a_wrong_board_file_is_told_with_its_places(

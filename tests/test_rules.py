@@ -105,6 +105,44 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
     }
 
 
+@pytest.mark.parametrize("medium", ["nand", "emmc"])
+def test_a_command_line_is_not_too_long(plan_with: PlanWith, medium: str) -> None:
+    def codes(letters: int) -> set[str]:
+        arguments = [f"a{number}={'x' * 90}" for number in range(7)] + ["b" * letters]
+        return codes_of(
+            plan_with(
+                'firmware: {release: "25.12", kernel: nvme-builtin}\n'
+                f"boot: {{medium: {medium}}}\n"
+                f"root: {{method: cmdline, partition: root, arguments: [{', '.join(arguments)}]}}\n"
+            )
+        )
+
+    assert "BP308" not in codes(60)
+    assert "BP308" in codes(150)
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("BPI-R4", "did you mean 'bpi-r4'?"),
+        ("bpi_r4_poe", "did you mean 'bpi-r4-poe'?"),
+        ("bpi-r3", "if it is one of these, write bpi-r4 or bpi-r4-poe"),
+        ("zx81", "if it is one of these, write bpi-r4 or bpi-r4-poe"),
+    ],
+)
+def test_a_slip_in_the_board_is_recognised(plan_with: PlanWith, model: str, hint: str) -> None:
+    found = check(plan_with(f"board: {{model: {model}}}\n"), "plan.yaml").diagnostics
+
+    assert [one.hint for one in found if one.code == "BP201"] == [hint]
+
+
+def test_the_board_a_slip_comes_close_to_may_be_another_one(plan_with: PlanWith) -> None:
+    (only,) = [one for one in check(plan_with("board: {model: BPI-R4-Lite}\n"), "x").diagnostics if one.code == "BP201"]
+
+    assert only.hint is not None
+    assert only.hint.startswith("did you mean 'bpi-r4-lite'? it is not supported: the Lite is another board")
+
+
 @pytest.mark.parametrize("code", [code for code, rule in explained().items() if rule.check])
 def test_a_rule_reads_only_what_it_says(code: str) -> None:
     rule = explained()[code]
@@ -127,7 +165,11 @@ def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> N
         "      - {name: inner, size: 1GiB, filesystem: ext4, mount: /srv/inner}\n"
     )
 
-    assert "BP212" in codes_of(text)
+    (only,) = [one for one in check(text, "plan.yaml").diagnostics if one.code == "BP212"]
+    assert only.message == "/srv would hide /srv/inner"
+    assert only.hint == (
+        "partition 10 is mounted before partition 2; move both, so that their numbers are equally long"
+    )
 
 
 def test_a_partition_table_has_128_entries(plan_with: PlanWith) -> None:

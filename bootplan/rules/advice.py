@@ -145,11 +145,10 @@ def partition_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
     """
     if plan.root.method != "internal" and plan.find_partition(plan.root.partition or "") is None:
         return  # another rule says that root has no partition; it may well be this one
-    for name, medium in plan.media.items():
-        for index, partition in enumerate(medium.partitions):
-            if partition.mount is None and partition.name != plan.root.partition:
-                yield Finding(
-                    ("media", name, "partitions", index, "name"),
-                    f"'{partition.name}' is neither root nor mounted, so nothing uses it",
-                    "give it a `mount:` if something should",
-                )
+    for path, partition in plan.partitions():
+        if partition.mount is None and partition.name != plan.root.partition:
+            yield Finding(
+                (*path, "name"),
+                f"'{partition.name}' is neither root nor mounted, so nothing uses it",
+                "give it a `mount:` if something should",
+            )

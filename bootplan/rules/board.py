@@ -32,11 +32,18 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
             ("board", "model"), f"'{plan.board.model}' is not supported: {model.reason}", f"write {' or '.join(known)}"
         )
         return
-    yield Finding(
-        ("board", "model"),
-        f"there is no board '{plan.board.model:.40}' here",
-        f"if it is one of these, write {' or '.join(known)}",
-    )
+    same = next((name for name in board.models if _letters(name) == _letters(plan.board.model)), None)
+    hint = f"if it is one of these, write {' or '.join(known)}"
+    if same in known:
+        hint = f"did you mean '{same}'?"
+    elif same:
+        hint = f"did you mean '{same}'? it is not supported: {board.models[same].reason}"
+    yield Finding(("board", "model"), f"there is no board '{plan.board.model:.40}' here", hint)
+
+
+def _letters(name: str) -> str:
+    """*name* without case and punctuation; a name that is merely close may be that of another board."""
+    return "".join(one for one in name.lower() if one.isalnum())
 
 
 @rule("BP202", reads="boot")
@@ -96,13 +103,14 @@ def card_and_emmc_exclude_each_other(plan: Plan, board: Board) -> Iterator[Findi
 
     Source: OpenWrt commit f16dc4b42fb2: "8 GiB eMMC or microSD (cannot be used both)".
     """
-    unseen = "emmc" if plan.boot.medium == "sd" else "sd"
-    booted, other = board.media[plan.boot.medium].title, board.media[unseen].title
+    shared = board.identity.shared_controller
+    connected = plan.boot.medium if plan.boot.medium in shared else "emmc"
     for name, medium in plan.media.items():
-        if medium.type == unseen:
+        if medium.type in shared and medium.type != connected:
+            booted, unseen = board.media[plan.boot.medium].title, board.media[medium.type].title
             yield Finding(
                 ("media", name, "type"),
-                f"booted from {booted}, the router does not see {other}",
+                f"booted from {booted}, the router does not see {unseen}",
                 "SD card and eMMC share one controller; remove this medium or change boot.medium",
                 related=(("the boot medium is chosen here", ("boot", "medium")),),
             )

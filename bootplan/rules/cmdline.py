@@ -7,8 +7,13 @@ from bootplan.diagnostics import Severity
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
-OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name", "fstools_overlay_fstype")
-"""The arguments that the script sets itself, or that would undo them."""
+OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name")
+"""The arguments that the script sets itself."""
+STARTS = ("--", "init", "rdinit", "initrd", "ro", "rw", "rootflags", "rootdelay", "initcall_blacklist")
+STARTS_BEGIN = ("sysctl.", "fstools_", "ubi.")
+"""Names, and beginnings of names, of the arguments that change how the system starts."""
+LONGEST_BYTES = 1024
+OWN_BYTES = 160  # root=PARTUUID=..., rootfstype, rootwait, panic and fstools_overlay_name, with blanks
 
 
 @rule("BP301", reads="firmware root")
@@ -60,10 +65,15 @@ def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
     (2024-07-14).
     """
     if plan.root.method == "cmdline" and not board.releases[plan.firmware.release].overlay_switch:
+        able = [
+            f"{name} (from {one.overlay_switch_since} on)" if one.overlay_switch_since else name
+            for name, one in board.releases.items()
+            if one.overlay_switch
+        ]
         yield Finding(
             ("root", "method"),
             f"on {plan.firmware.release} the internal overlay would cover a root given by `root=`",
-            "choose release 25.12, or method extroot-overlay or extroot-pivot",
+            f"choose release {' or '.join(able)}, or method extroot-overlay or extroot-pivot",
             related=(("the release is chosen here", ("firmware", "release")),),
         )
 
@@ -74,7 +84,10 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
 
     The script keeps the stock arguments of the boot medium (console, pci, ubi.block) and adds
     root, rootfstype, rootwait, panic and fstools_overlay_name itself. A second one would win
-    over the first. For the seconds there are the keys `rootwait` and `panic`.
+    over the first. For the seconds there are the keys `rootwait` and `panic`. Arguments that
+    change how the system starts (init, ro, rootflags, sysctl and the like) could leave the
+    router without a root, or without a way back. The whole line has at most 1024 bytes: arm64
+    takes 2048, the console of U-Boot less.
 
     Wrong:
         firmware: {release: "25.12", kernel: nvme-builtin}
@@ -84,11 +97,14 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
         firmware: {release: "25.12", kernel: nvme-builtin}
         root: {method: cmdline, partition: root, arguments: [quiet]}
 
-    Source: OpenWrt package/boot/uboot-mediatek/patches/450-add-bpi-r4.patch, variable bootargs.
+    Source: OpenWrt package/boot/uboot-mediatek/patches/450-add-bpi-r4.patch, variable bootargs;
+    Linux arch/arm64/include/uapi/asm/setup.h, COMMAND_LINE_SIZE.
     """
-    stock = [argument.partition("=")[0] for argument in board.media[plan.boot.medium].bootargs.split()]
+    bootargs = board.media[plan.boot.medium].bootargs
+    stock = [argument.partition("=")[0] for argument in bootargs.split()]
     for index, argument in enumerate(plan.root.arguments):
-        name = argument.partition("=")[0].replace("-", "_")
+        written = argument.partition("=")[0]
+        name = written.replace("-", "_")
         if name in OURS:
             hint = f"use the key `{name}:`" if name in ("rootwait", "panic") else "remove it"
             yield Finding(("root", "arguments", index), f"the script sets '{name}' itself", hint)
@@ -96,8 +112,18 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
             yield Finding(
                 ("root", "arguments", index),
                 f"'{name}' is set by the boot medium and must stay as it is",
-                f"remove it; the stock arguments are: {board.media[plan.boot.medium].bootargs}",
+                f"remove it; the stock arguments are: {bootargs}",
             )
+        elif written in STARTS or name in STARTS or name.startswith(STARTS_BEGIN):
+            yield Finding(("root", "arguments", index), f"'{written}' changes how the system starts", "remove it")
+    length = len(" ".join([bootargs, *plan.root.arguments])) + OWN_BYTES
+    if plan.root.arguments and length > LONGEST_BYTES:
+        yield Finding(
+            ("root", "arguments"),
+            f"with these the kernel's command line has up to {length} bytes, and {LONGEST_BYTES} are safe",
+            "write fewer",
+            of_key=True,
+        )
 
 
 @rule("BP309", Severity.WARNING, reads="board firmware root")

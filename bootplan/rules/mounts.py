@@ -57,8 +57,16 @@ def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Fi
                     related=related,
                 )
             elif before.startswith(f"{mount}/"):
-                yield Finding(here, f"{mount} would hide {before}", "write this partition first", related=related)
+                yield Finding(here, f"{mount} would hide {before}", _order(here, other), related=related)
         earlier.append((here, mount))
+
+
+def _order(outer: Path, inner: Path) -> str:
+    """How to have *outer* mounted before *inner*, two mount points on one disk."""
+    behind, before = int(outer[3]) + 1, int(inner[3]) + 1
+    if behind > before:
+        return "write this partition first"
+    return f"partition {before} is mounted before partition {behind}; move both, so that their numbers are equally long"
 
 
 def _as_mounted(place: tuple[Path, Partition]) -> tuple[str, str]:

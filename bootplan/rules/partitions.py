@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from bootplan.board import Board
 from bootplan.diagnostics import Path
 from bootplan.layout import FIRST_MIB, LAST_MIB, SMALLEST_REST_MIB, lay_out
-from bootplan.plan import Medium, Nvme, Plan
+from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 from bootplan.units import MIB, show_roughly, show_size
 
@@ -114,8 +114,8 @@ def rest_comes_once_and_last(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: the plan language itself.
     """
-    for name, medium in plan.media.items():
-        for index, partition in enumerate(medium.partitions[:-1]):
+    for name, disk in plan.disks():
+        for index, partition in enumerate(disk.partitions[:-1]):
             if partition.size_bytes is None:
                 yield Finding(
                     ("media", name, "partitions", index, "size"),
@@ -150,14 +150,14 @@ def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: UEFI specification, GUID Partition Table; a disk's GB are 1000 x 1000 x 1000 bytes.
     """
-    for name, medium in plan.media.items():
-        if len(medium.partitions) > MOST_PARTITIONS:
+    for name, disk in plan.disks():
+        if len(disk.partitions) > MOST_PARTITIONS:
             path = ("media", name, "partitions", MOST_PARTITIONS)
             yield Finding(path, f"a partition table has {MOST_PARTITIONS} entries", "make fewer partitions")
-        room = _room_bytes(medium, board)
+        room = disk.capacity
         if room is None:
             continue
-        for place in lay_out(medium.partitions):
+        for place in lay_out(disk.partitions):
             size_mib = SMALLEST_REST_MIB if place.size_mib is None else place.size_mib
             end = (place.start_mib + size_mib + LAST_MIB) * MIB
             if end > room:
@@ -167,15 +167,6 @@ def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
                     f"all partitions together have {show_roughly(max(0, room - (FIRST_MIB + LAST_MIB) * MIB))}",
                 )
                 break
-
-
-def _room_bytes(medium: Medium, board: Board) -> int | None:
-    """What *medium* has for partitions and their table, if that is known."""
-    if isinstance(medium, Nvme):
-        return medium.capacity
-    known = board.media[medium.type]
-    capacity = medium.capacity or known.capacity_bytes
-    return None if capacity is None else max(0, capacity - known.used_bytes)
 
 
 @rule("BP211", reads="media root")
@@ -206,13 +197,17 @@ def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: measured with e2fsprogs 1.47.0 and f2fs-tools 1.15.0.
     """
-    for path, partition in plan.partitions():
-        smallest, what = SMALLEST_BYTES[partition.filesystem], str(partition.filesystem)
-        if partition.name == plan.root.partition:
-            smallest, what = SMALLEST_ROOT_BYTES, "a root partition"
-        if partition.size_bytes is not None and partition.size_bytes < smallest:
-            yield Finding(
-                (*path, "size"),
-                f"{show_size(partition.size_bytes)} is too small for {what}",
-                f"write at least {show_size(smallest)}",
-            )
+    for name, disk in plan.disks():
+        for place, partition in zip(lay_out(disk.partitions), disk.partitions, strict=True):
+            here = ("media", name, "partitions", place.number - 1, "size")
+            smallest, what = SMALLEST_BYTES[partition.filesystem], str(partition.filesystem)
+            if partition.name == plan.root.partition:
+                smallest, what = SMALLEST_ROOT_BYTES, "a root partition"
+            if partition.size_bytes is not None and partition.size_bytes < smallest:
+                message = f"{show_size(partition.size_bytes)} is too small for {what}"
+                yield Finding(here, message, f"write at least {show_size(smallest)}")
+            elif partition.size_bytes is None and disk.capacity is not None:
+                left = disk.capacity - (place.start_mib + LAST_MIB) * MIB
+                if SMALLEST_REST_MIB * MIB <= left < smallest:
+                    message = f"the rest of the disk, {show_roughly(left)}, is too small for {what}"
+                    yield Finding(here, message, f"leave at least {show_size(smallest)}")
