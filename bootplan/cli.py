@@ -176,22 +176,22 @@ def _packages(options: argparse.Namespace) -> int:
     from bootplan.board import load_board
     from bootplan.packages import image_variable, install_command, missing, needed
 
-    checked = check(read(options.file), report.visible(options.file))
+    board = load_board()
+    if options.release is not None and options.release not in board.releases:
+        _complain(f"there is no release '{report.visible(options.release)}'; write {', '.join(board.releases)}")
+        return UNUSABLE
+    checked = check(read(options.file), report.visible(options.file), options.release)
     _tell(checked)
-    plan, board = checked.plan, load_board()
+    plan = checked.plan
     if plan is None or not checked.holds():
         return WRONG
-    release = options.release or plan.firmware.release
-    if release not in board.releases:
-        _complain(f"there is no release '{report.visible(release)}'; write {', '.join(board.releases)}")
-        return UNUSABLE
     packages = needed(plan, board)
     for package in packages:
         place = "in the stock image" if package.in_stock_image else "to install"
         _print(f"# {package.name}: {package.reason} ({place})\n")
     names = missing(packages)
     if names:
-        _print(f"{install_command(names, board.releases[release].package_manager)}\n{image_variable(names)}\n")
+        _print(f"{install_command(names, board.releases[plan.firmware.release].package_manager)}\n{image_variable(names)}\n")
     return DONE
 
 

@@ -36,11 +36,14 @@ class Compiled(Checked):
     script: str | None = None
 
 
-def check(text: str | bytes, name: str) -> Checked:
-    """Read and check the plan *text*; *name* stands for it in diagnostics."""
+def check(text: str | bytes, name: str, release: str | None = None) -> Checked:
+    """Read and check the plan *text*; *name* stands for it in diagnostics, *release* for the release it has."""
     document = parse(text, name)
     plan, found = read(Plan, document)
     if plan is not None:
+        if release is not None:
+            firmware = plan.firmware.model_copy(update={"release": release})
+            plan = plan.model_copy(update={"firmware": firmware})
         found += rules.check(plan, load_board(), document)
     elif document.readable:
         part, sections = read_sections(Plan, document)

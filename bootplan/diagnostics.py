@@ -58,3 +58,9 @@ def nearest(word: str, known: list[str]) -> str | None:
     small = {one.lower(): one for one in known}
     close = get_close_matches(word[:64].lower(), small, n=1, cutoff=0.7)
     return small[close[0]] if close else None
+
+
+def kind_of(value: object) -> str:
+    """What a *value* of a plan is, in the words of people who do not write Python."""
+    kinds = {type(None): "nothing", bool: "a truth value", str: "text", list: "a list", dict: "a mapping"}
+    return kinds.get(type(value), "a number")

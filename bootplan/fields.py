@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bootplan.diagnostics import kind_of
 from bootplan.units import BINARY_UNITS, parse_capacity, parse_size, show_size
 
 _RAM_BYTES = (4 * BINARY_UNITS["GiB"], 8 * BINARY_UNITS["GiB"])
@@ -36,8 +37,7 @@ def _measured(parse: Callable[[str], int], rest: bool = False) -> BeforeValidato
 
     def check(value: Any) -> Any:
         if not isinstance(value, str):
-            written = "nothing" if value is None else repr(value)[:40]
-            raise wrong("BP005", f"a size is text with a unit, not {written}", "write it like 8GiB")
+            raise wrong("BP005", f"a size is text with a unit, not {kind_of(value)}", "write it like 8GiB")
         if rest and value == "rest":
             return None
         try:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from bootplan.diagnostics import Diagnostic, Path, Severity, nearest
+from bootplan.diagnostics import Diagnostic, Path, Severity, kind_of, nearest
 from bootplan.document import Document
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
@@ -105,7 +105,8 @@ def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagn
         code, message, hint = "BP003", "'type' is missing", "write nvme, emmc, sd or nand"
     elif kind == "union_tag_invalid":
         path = (*path, "type")
-        code, message, hint = "BP006", *_no_choice(context["tag"], context["expected_tags"])
+        expected = " or ".join(context["expected_tags"].rsplit(", ", 1))
+        code, message, hint = _literal(error["input"]["type"], expected, path, document)
     elif kind == "literal_error":
         code, message, hint = _literal(error["input"], context["expected"], path, document)
     elif kind == "too_short":
@@ -147,6 +148,8 @@ def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple
     """What to say about a *value* that is none of the fixed words; a number may be a word without quotes."""
     if isinstance(value, str) and "'" in expected:
         return "BP006", *_no_choice(value, expected)
+    if value is None:
+        return "BP006", f"'{path[-1]}' has no value", f"write {expected}"
     written = document.written(path)
     if f"'{written}'" in expected:
         return "BP005", f"{written} is a number, and '{path[-1]}' is text", f'write it in quotes: "{written}"'
@@ -157,17 +160,17 @@ def _wrong_type(kind: str, value: Any, path: Path, document: Document) -> tuple[
     place = f"'{path[-1]}'" if path and isinstance(path[-1], str) else "this" if path else "a plan"
     if value is None:
         return f"{place} has no value; it must be {_WANTED[kind]}", None
-    message = f"{place} must be {_WANTED[kind]}, not {_kind_of(value)}"
+    if kind == "int_type" and isinstance(value, float):
+        hint = f"write {value:.0f}" if value.is_integer() else None
+        return f"{place} must be a whole number, not {document.written(path)[:40]}", hint
+    message = f"{place} must be {_WANTED[kind]}, not {kind_of(value)}"
+    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+        return message, "write it without quotes"
     if kind == "string_type" and isinstance(value, int | float):
         return message, f'write it in quotes: "{document.written(path)}"'
     if kind == "tuple_type" and isinstance(value, str):
         return message, f"write [{value[:40]}]"
     return message, None
-
-
-def _kind_of(value: Any) -> str:
-    kinds = {bool: "a truth value", str: "text", list: "a list", dict: "a mapping"}
-    return kinds.get(type(value), "a number")
 
 
 def _instead(model: type[BaseModel], data: Any, path: Path) -> str:

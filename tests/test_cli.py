@@ -429,6 +429,18 @@ def test_packages_knows_other_releases(good: Path, capsys: Capture) -> None:
     assert last_line(capsys.readouterr().err) == complaint
 
 
+def test_packages_are_not_told_for_a_release_that_cannot_do_it(tmp_path: Path, plan_with: PlanWith) -> None:
+    path = tmp_path / "plan.yaml"
+    own_kernel = 'firmware: {release: "25.12", kernel: nvme-builtin}\n'
+    path.write_text(plan_with(own_kernel + "root: {method: cmdline, partition: root}\n"), encoding="utf-8")
+
+    assert run("packages", str(path)).returncode == 0
+    done = run("packages", str(path), "--release", "24.10")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"on 24.10 the internal overlay would cover a root" in done.stderr
+
+
 def test_packages_and_steps_need_a_right_plan(bad: Path, capsys: Capture) -> None:
     for command in ("packages", "steps"):
         assert main([command, str(bad)]) == 1
