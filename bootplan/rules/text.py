@@ -143,7 +143,7 @@ def too_much() -> None:
         [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[
 
     Right:
-        [[[[]]]]
+        packages: [tcpdump]
 
     Source: https://en.wikipedia.org/wiki/Billion_laughs_attack
     """
@@ -159,7 +159,11 @@ def endless() -> None:
         media: &all {ssd: *all}
 
     Right:
-        media: {ssd: {type: nvme}}
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
 
     Source: https://yaml.org/spec/1.2.2/#71-alias-nodes
     """
@@ -194,7 +198,11 @@ def key_is_not_text() -> None:
         media: {1: {type: nvme}}
 
     Right:
-        media: {ssd: {type: nvme}}
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
 
     Source: the plan language itself.
     """

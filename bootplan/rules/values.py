@@ -48,6 +48,7 @@ def partition_name() -> None:
             type: nvme
             serial: S4EWNF0M531930D
             partitions: [{name: my-root, size: 8GiB, filesystem: ext4}]
+        root: {method: extroot-overlay, partition: my-root}
 
     Source: Linux fs/ext4/ext4.h, s_volume_name.
     """
@@ -121,6 +122,7 @@ def mount_point() -> None:
             type: nvme
             serial: S4EWNF0M531930D
             partitions: [{name: data, size: rest, filesystem: f2fs, mount: /srv}]
+        root: {method: internal}
 
     Source: the plan language itself.
     """
@@ -189,6 +191,7 @@ def kernel_argument() -> None:
         root: {method: cmdline, partition: root, arguments: ["quiet loglevel=3"]}
 
     Right:
+        firmware: {release: "25.12", kernel: nvme-builtin}
         root: {method: cmdline, partition: root, arguments: [quiet, loglevel=3]}
 
     Source: Linux Documentation/admin-guide/kernel-parameters.rst.
@@ -206,6 +209,7 @@ def seconds() -> None:
         root: {method: cmdline, partition: root, panic: 0}
 
     Right:
+        firmware: {release: "25.12", kernel: nvme-builtin}
         root: {method: cmdline, partition: root, panic: 5}
 
     Source: Linux commit 45071e1c2897 (rootwait with a limit);
