@@ -48,13 +48,15 @@ def _measured(parse: Callable[[str], int], rest: bool = False) -> BeforeValidato
     return BeforeValidator(check)
 
 
-def _seconds(smallest: int, largest: int) -> AfterValidator:
+def _seconds(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchema]:
+    """Accept whole seconds in a range, and say so in the schema."""
+
     def check(value: int) -> int:
         if not smallest <= value <= largest:
             raise wrong("BP110", f"{value} seconds is out of range; write {smallest} to {largest}")
         return value
 
-    return AfterValidator(check)
+    return AfterValidator(check), WithJsonSchema({"type": "integer", "minimum": smallest, "maximum": largest})
 
 
 def _check_version(value: int) -> int:
@@ -86,16 +88,22 @@ def _check_serial(text: str) -> str:
     return text
 
 
-_SIZE_SCHEMA = {"type": "string", "pattern": "^[0-9]+ ?(MiB|GiB|TiB)$"}
-_CAPACITY_SCHEMA = {"type": "string", "pattern": "^[0-9]+ ?(kB|MB|GB|TB|MiB|GiB|TiB)$"}
-_PARTITION_SIZE_SCHEMA = {"type": "string", "pattern": "^(rest|[0-9]+ ?(MiB|GiB|TiB))$"}
+# A schema knows no sums: these forms let through up to 99,999GiB where the limit is 64TiB.
+_BINARY = "0*([1-9][0-9]{0,7} ?MiB|[1-9][0-9]{0,4} ?GiB|([1-9]|[1-5][0-9]|6[0-4]) ?TiB)"
+_DECIMAL = "0*([1-9][0-9]{0,10} ?kB|[1-9][0-9]{0,7} ?MB|[1-9][0-9]{0,4} ?GB|[1-9][0-9]? ?TB)"
+_SIZE_SCHEMA = {"type": "string", "pattern": f"^{_BINARY}$"}
+_RAM_SCHEMA = {"type": "string", "pattern": "^0*([48] ?GiB|(4096|8192) ?MiB)$"}
+_CAPACITY_SCHEMA = {"type": "string", "pattern": f"^({_BINARY}|{_DECIMAL})$"}
+_PARTITION_SIZE_SCHEMA = {"type": "string", "pattern": f"^(rest|{_BINARY})$"}
+_PLAN_NAME_SCHEMA = {"type": "string", "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,64}$"}
+_SERIAL_SCHEMA = {"type": "string", "pattern": "^[!-~]([ -~]{0,18}[!-~])?$"}
 
 Size = Annotated[int, _measured(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
-Ram = Annotated[Size, AfterValidator(_check_ram)]
+Ram = Annotated[Size, AfterValidator(_check_ram), WithJsonSchema(_RAM_SCHEMA)]
 Capacity = Annotated[int, _measured(parse_capacity), WithJsonSchema(_CAPACITY_SCHEMA)]
 PartitionSize = Annotated[int | None, _measured(parse_size, rest=True), WithJsonSchema(_PARTITION_SIZE_SCHEMA)]
 Version = Annotated[int, AfterValidator(_check_version), WithJsonSchema({"const": 1})]
-PlanName = Annotated[str, AfterValidator(_check_plan_name)]
+PlanName = Annotated[str, AfterValidator(_check_plan_name), WithJsonSchema(_PLAN_NAME_SCHEMA)]
 MediumName = Annotated[
     str,
     *_matches(
@@ -114,7 +122,7 @@ PartitionName = Annotated[
         "1 to 16 characters: letters, digits, '.', '_' and '-', the first one a letter or digit",
     ),
 ]
-Serial = Annotated[str, AfterValidator(_check_serial)]
+Serial = Annotated[str, AfterValidator(_check_serial), WithJsonSchema(_SERIAL_SCHEMA)]
 PciAddress = Annotated[
     str,
     *_matches(
@@ -160,5 +168,5 @@ Switch = Annotated[
         'write the digits printed at A and B, like "01"; pictures of the lever directions contradict each other',
     ),
 ]
-RootwaitSeconds = Annotated[int, _seconds(1, 300)]
-PanicSeconds = Annotated[int, _seconds(1, 60)]
+RootwaitSeconds = Annotated[int, *_seconds(1, 300)]
+PanicSeconds = Annotated[int, *_seconds(1, 60)]

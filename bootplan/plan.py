@@ -161,7 +161,9 @@ class Plan(_Strict):
     firmware: Firmware
     boot: Boot
     media: dict[MediumName, Medium] = Field(
-        min_length=1, description="The media the plan uses, each under a name of your choice."
+        min_length=1,
+        description="The media the plan uses, each under a name of your choice.",
+        json_schema_extra={"additionalProperties": False},
     )
     root: Root
     packages: Annotated[tuple[PackageName, ...], Field(strict=False)] = Field(

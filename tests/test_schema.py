@@ -1,10 +1,16 @@
 """The JSON Schema that editors use is the one the models make."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from jsonschema import Draft202012Validator
+
+from bootplan.document import parse
 from bootplan.plan import Plan
 from bootplan.schema import plan_schema
+from bootplan.shape import read
 
 
 def meaning(schema: object) -> object:
@@ -46,3 +52,55 @@ def test_the_schema_knows_keys_choices_and_forms() -> None:
     assert schema["$defs"]["Boot"]["properties"]["medium"]["enum"] == ["nand", "emmc", "sd"]
     assert set(schema["$defs"]["Partition"]["properties"]) == {"name", "size", "filesystem", "mount"}
     assert set(schema["properties"]) == {field.alias or name for name, field in Plan.model_fields.items()}
+
+
+def disk(**fields: str) -> str:
+    """A `media:` section whose disk has these fields, and a partition unless they say otherwise."""
+    fields = {"serial": "A1", "partitions": "[{name: root, size: 8GiB, filesystem: ext4}]", **fields}
+    return f"media: {{ssd: {{type: nvme, {', '.join(f'{key}: {value}' for key, value in fields.items())}}}}}\n"
+
+
+def partition(**fields: str) -> str:
+    """A `media:` section whose only partition has these fields."""
+    fields = {"name": "root", "size": "8GiB", "filesystem": "ext4", **fields}
+    return disk(partitions=f"[{{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}]")
+
+
+@pytest.mark.parametrize(
+    ("fragment", "right"),
+    [
+        ("", True),
+        ("name: x\n", True), ("name: 路由\n", True), ("name: ''\n", False), ("name: '  '\n", False),
+        (f"name: {'x' * 64}\n", True), (f"name: {'x' * 65}\n", False), ('name: "a\\nb"\n', False), ("name: 1\n", False),
+        ("version: 2\n", False), ("version: '1'\n", False),
+        ("board: {model: bpi-r4, ram: 8GiB}\n", True), ("board: {model: bpi-r4, ram: 4096 MiB}\n", True),
+        ("board: {model: bpi-r4, ram: 3GiB}\n", False), ("board: {model: bpi-r4, ram: null}\n", True),
+        ("board: {}\n", False), ("board: {model: bpi-r4, x: 1}\n", False),
+        ("firmware: {release: '25.12', kernel: null}\n", False), ("firmware: {release: 25.12}\n", False),
+        ("boot: {medium: nand, switch: '01'}\n", True), ("boot: {medium: nand, switch: '2'}\n", False),
+        ("media: {}\n", False), ("media: {SSD: {type: sd}}\n", False), ("media: {a b: {type: sd}}\n", False),
+        ("media: {'': {type: sd}}\n", False), ("media: {ssd: {}}\n", False), ("media: {chip: {type: emmc}}\n", True),
+        ("media: {ssd: {type: floppy}}\n", False), ("media: []\n", False),
+        (disk(serial="''"), False), (disk(serial="x" * 20), True), (disk(serial="x" * 21), False),
+        (disk(serial="'a b'"), True), (disk(serial="' a'"), False), (disk(serial="ü"), False),
+        (disk(serial="12"), False), (disk(pci="'0002:01:00.0'"), True), (disk(pci="'01:00.0'"), False),
+        (disk(capacity="256GB"), True), (disk(capacity="256 GiB"), True), (disk(capacity="0GB"), False),
+        (disk(capacity="100TB"), False), (disk(partitions="null"), False), (disk(partitions="[]"), True),
+        (partition(size="0GiB"), False), (partition(size="08GiB"), True), (partition(size="64TiB"), True),
+        (partition(size="65TiB"), False), (partition(size="99999999TiB"), False), (partition(size="8G"), False),
+        (partition(size="rest"), True), (partition(size="8"), False), (partition(name="'a b'"), False),
+        (partition(mount="/srv"), True), (partition(mount="null"), True), (partition(mount="/srv/.."), False),
+        (partition(mount="srv"), False), (partition(mount="/" + "x" * 127), True), (partition(mount="/" + "x" * 128), False),
+        (partition(label="x"), False), (partition(filesystem="btrfs"), False),
+        ("root: {method: cmdline, rootwait: 1, panic: 60}\n", True), ("root: {method: cmdline, rootwait: 0}\n", False),
+        ("root: {method: cmdline, rootwait: 301}\n", False), ("root: {method: cmdline, panic: 999}\n", False),
+        ("root: {method: cmdline, panic: true}\n", False), ("root: {method: cmdline, arguments: [a b]}\n", False),
+        ("root: {method: cmdline, arguments: quiet}\n", False), ("packages: null\n", False),
+        ("packages: [nano, Nano]\n", False), ("packages: [nano]\n", True), ("extra: 1\n", False),
+    ],
+)
+def test_schema_and_models_accept_the_same(plan_with: Callable[[str], str], fragment: str, right: bool) -> None:
+    document = parse(plan_with(fragment), "plan.yaml")
+
+    assert (read(Plan, document)[1] == []) is right
+    assert Draft202012Validator(json.loads(plan_schema())).is_valid(document.data) is right
