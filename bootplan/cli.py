@@ -191,7 +191,9 @@ def _packages(options: argparse.Namespace) -> int:
         _print(f"# {package.name}: {package.reason} ({place})\n")
     names = missing(packages)
     if names:
-        _print(f"{install_command(names, board.releases[plan.firmware.release].package_manager)}\n{image_variable(names)}\n")
+        _print(
+            f"{install_command(names, board.releases[plan.firmware.release].package_manager)}\n{image_variable(names)}\n"
+        )
     return DONE
 
 

@@ -36,7 +36,16 @@ def test_what_an_alias_repeats_is_told_once(plan_with: PlanWith) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "suggestion"), [("nandd", "nand"), ("emcm", "emmc"), ("EMMC", "emmc"), ("Nandd", "nand"), ("flash", None), ("", None), ("n" * 10_000, None)]
+    ("word", "suggestion"),
+    [
+        ("nandd", "nand"),
+        ("emcm", "emmc"),
+        ("EMMC", "emmc"),
+        ("Nandd", "nand"),
+        ("flash", None),
+        ("", None),
+        ("n" * 10_000, None),
+    ],
 )
 def test_a_slip_is_recognised(word: str, suggestion: str | None) -> None:
     assert nearest(word, ["nand", "emmc", "sd"]) == suggestion
@@ -60,7 +69,11 @@ def test_a_slip_is_recognised(word: str, suggestion: str | None) -> None:
         ("media: {a: {type: }}\n", "'type' has no value", "write 'nvme', 'emmc', 'sd' or 'nand'"),
         ("media: {a: {type: [nvme]}}\n", "'type' cannot be [nvme]", "write 'nvme', 'emmc', 'sd' or 'nand'"),
         ("media: {a: {type: true}}\n", "'type' cannot be true", "write 'nvme', 'emmc', 'sd' or 'nand'"),
-        ("media: {a: {type: sd, capacity: true}}\n", "a size is text with a unit, not a truth value", "write it like 8GiB"),
+        (
+            "media: {a: {type: sd, capacity: true}}\n",
+            "a size is text with a unit, not a truth value",
+            "write it like 8GiB",
+        ),
         ("media: {a: {type: sd, capacity: [8]}}\n", "a size is text with a unit, not a list", "write it like 8GiB"),
         ("boot: {medium: }\n", "'medium' has no value", "write 'nand', 'emmc' or 'sd'"),
         ("version: 1.0\n", "'version' must be a whole number, not 1.0", "write 1"),

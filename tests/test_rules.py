@@ -13,6 +13,8 @@ from bootplan.diagnostics import Severity
 from bootplan.plan import Plan
 from bootplan.report import as_text
 from bootplan.rules import explained
+from bootplan.rules.cmdline import OWN_BYTES
+from bootplan.steps import bootargs
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 EXAMPLES = sorted(Path(__file__).parent.parent.glob("plans/*.yaml"))
@@ -121,6 +123,19 @@ def test_a_command_line_is_not_too_long(plan_with: PlanWith, medium: str) -> Non
 
     assert "BP308" not in codes(60)
     assert "BP308" in codes(150)
+
+
+@pytest.mark.parametrize("medium", load_board().media)
+def test_what_the_script_adds_to_the_command_line_is_allowed_for(plan_with: PlanWith, medium: str) -> None:
+    text = plan_with(
+        f"boot: {{medium: {medium}}}\nroot: {{method: cmdline, partition: root, rootwait: 300, panic: 60}}\n"
+    )
+    plan, facts = check(text, "plan.yaml").plan, load_board().media[medium]
+    assert plan is not None
+
+    before, behind = bootargs(plan, facts)
+
+    assert len(f"{before} root=PARTUUID={'0' * 36} {behind}") <= len(facts.bootargs) + OWN_BYTES
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What a plan means on the board: all rules, in the order of their codes."""
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from importlib import import_module
 
 from bootplan.board import Board
@@ -17,7 +17,7 @@ for _group in _GROUPS:  # importing a group registers its rules
 
 
 def check(
-    plan: Plan, board: Board, document: Document, sections: Set[str] = frozenset(Plan.model_fields)
+    plan: Plan, board: Board, document: Document, sections: AbstractSet[str] = frozenset(Plan.model_fields)
 ) -> list[Diagnostic]:
     """Everything the rules find in *plan*, with the places in its *document*.
 

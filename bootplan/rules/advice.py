@@ -9,7 +9,6 @@ from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 from bootplan.units import BINARY_UNITS
 
-
 AGAIN = "install --apply --recopy --wipe SERIAL"
 _WITHOUT_PACKAGES = {
     "extroot-overlay": "the overlay on NVMe is left alone until it is made anew",

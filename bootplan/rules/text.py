@@ -104,8 +104,9 @@ def not_plain_text() -> None:
     """A plan is UTF-8 text without anything hidden in it.
 
     Control characters, invisible characters and characters that change the direction of the
-    text make a reader see something else than the program. YAML tags (`!!str`) change what a
-    value is; quotes say the same in plain sight.
+    text make a reader see something else than the program; only between the parts of an emoji a
+    joiner may stand. YAML tags (`!!str`) change what a value is; quotes say the same in plain
+    sight.
 
     Wrong:
         name: !!str home-router
