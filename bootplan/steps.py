@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from bootplan.board import Board, BootMedium
 from bootplan.diagnostics import Path
 from bootplan.document import Document
-from bootplan.layout import MIB, Place, lay_out, smallest_disk_mib
+from bootplan.layout import Place, lay_out, smallest_disk_mib
 from bootplan.packages import needed
 from bootplan.plan import DEFAULT_PANIC_SECONDS, DEFAULT_ROOTWAIT_SECONDS, Nvme, Partition, Plan
+from bootplan.units import MIB
 
 # An overlay of this name exists nowhere: fstools then leaves the root as the kernel mounted it.
 NO_OVERLAY = "fstools_overlay_name=none"
@@ -176,7 +177,9 @@ class _Steps:
 
     def env(self) -> Iterator[tuple[str, Call, Path]]:
         environment = self._medium.environment
-        where = environment.volumes if environment.kind == "ubi" else (environment.partition, *environment.offsets)
+        where: Call = environment.volumes
+        if environment.kind == "mmc":
+            where = (environment.partition, *environment.offsets)
         call = ("locate_env", environment.kind, environment.size_bytes, *where)
         yield "the environment's place", call, ("boot", "medium")
 

@@ -6,7 +6,7 @@
 # storage router: OpenWrt 25.12 on a Banana Pi BPI-R4 2g5/PoE (one SFP+ port, one 2.5GE port), booted from sd
 #
 # Made by bootplan 0.1.0 from data-only.yaml; the same plan gives the same bytes.
-#   plan     sha256 e27ca22db909de36a4e3fc418b043d17f890765c398a8c563e220a6ad6c12158
+#   plan     sha256 a0c5c7cd1bf103eda639aa420b7a67378fc491838b02e9b02289978d88ab064d
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the

@@ -6,7 +6,7 @@
 # lab router, root on NVMe: OpenWrt 24.10 on a Banana Pi BPI-R4 (two SFP+ ports), booted from emmc
 #
 # Made by bootplan 0.1.0 from emmc-pivot.yaml; the same plan gives the same bytes.
-#   plan     sha256 e14275da360d89b403d7be237214632d577d46c7541ef94497da2b3c39c793fd
+#   plan     sha256 867acb230346970d9da2462617d06af769dc46f646e3ff5d370999bc80d0489f
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the

@@ -6,7 +6,7 @@
 # home router, overlay on NVMe: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
 #
 # Made by bootplan 0.1.0 from nand-nvme.yaml; the same plan gives the same bytes.
-#   plan     sha256 fe016719e8deadd942cfcd7ec2bab6f065ddfe2d692cbcf309c4eab117304004
+#   plan     sha256 b2a0669f0acc316777f15fd1f8cc1dcd271421516bf6c3913a9565ac1df7f89f
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
