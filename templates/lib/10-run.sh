@@ -7,7 +7,7 @@
 # --apply was given. Functions are never called in a condition: that would switch `set -e` off in them.
 
 apply=no                  # yes with --apply
-wipe=''                   # what --wipe named: a disk's serial number, or its PCI address
+wipe=''                   # what each --wipe named, one a line: a disk's serial number, or its PCI address
 recopy=no                 # yes with --recopy
 console=no                # yes with --console
 json=no                   # yes with --json
@@ -17,9 +17,11 @@ changes=0                 # how many changes were made, or shown in a rehearsal
 restart=no                # yes when the plan holds but for a restart
 at=''                     # the step under way
 ended=no                  # yes when an action came to its end, whatever it had to say
-boots='as before'         # what a power-on would start if we stopped here
+boots='what it would have started before this run' # the next power-on, if we stopped here
 log=/tmp/bootplan.log     # RAM: gone after a reboot
 lock=/var/lock/bootplan.lock
+busy=no                   # yes for a status beside a run that holds the lock
+just_installed=/tmp/bootplan.installed # RAM: gone after a restart
 newline='
 '
 work=''                   # our own folder in RAM: lists and mount points
@@ -68,6 +70,7 @@ run() { # COMMAND [ARGUMENT]... - the only way anything is changed: shown, then 
     say "  + $line"
     changes=$((changes + 1))
     [ "$apply" = yes ] || return 0
+    rm -f "$just_installed" # what was installed before is being changed
     "$@" >>"$log" 2>&1
 }
 
@@ -108,17 +111,15 @@ begin() { # ACTION - log, lock and our folder in RAM
     fi
     # The descriptor stays open until we end; a second run gets no lock on it.
     exec 9>>"$lock"
-    if ! flock -n 9; then
+    if [ "$1" = status ]; then
+        flock -n -s 9 || busy=yes
+    elif ! flock -n 9 && ! { sleep 1 && flock -n 9; }; then # a status takes no second
         printf 'refused: another run of this script is under way; its log is %s\n' "$log" >&2
         exit 3
     fi
-    # What a run that was killed left mounted goes before anything else. A status beside us has another name.
-    if [ "$1" = status ]; then
-        work=$(mktemp -d /tmp/bootplan-status.XXXXXX)
-    else
-        tidy_up /tmp/bootplan.??????
-        work=$(mktemp -d /tmp/bootplan.XXXXXX)
-    fi
+    # What a run that was killed left mounted goes before anything else.
+    [ "$1" = status ] || tidy_up /tmp/bootplan.??????
+    work=$(mktemp -d /tmp/bootplan.XXXXXX)
     mkdir "$work/uci"
     printf '%s\n' "---- $plan_name: $*" >>"$log"
     trap at_exit EXIT
@@ -139,12 +140,12 @@ at_exit() { # - the last words
     trap '' INT TERM # a second one must not stop the tidying
     set +e
     tidy_up "$work"
-    case $code/$ended in
-        0/* | 3/* | */yes) ;;
+    case $code/$phase/$ended in
+        0/* | 3/look/* | */yes) ;;
         *)
             # What the last command had to say is in the log only.
-            awk '/^  [+] / { n = 0; next } { line[n++] = $0 } END { for (i = n > 20 ? n - 20 : 0; i < n; i++) print line[i] }' "$log"
-            say "stopped in step '$at' (status $code); the next power-on starts the router $boots"
+            awk '/^  [+] / { n = 0; next } !/^\[/ { line[n++] = $0 } END { for (i = n > 20 ? n - 20 : 0; i < n; i++) print line[i] }' "$log"
+            say "stopped in step '$at' (status $code); the next power-on starts $boots"
             say "the log is $log; the same command again goes on from here"
             case $code in
                 130 | 143) ;;
@@ -159,7 +160,7 @@ tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours i
     local folder place
     for folder; do
         case $folder in
-            /tmp/bootplan.?????? | /tmp/bootplan-status.??????) ;;
+            /tmp/bootplan.??????) ;;
             *) continue ;;
         esac
         for place in target root merged look; do

@@ -11,9 +11,10 @@
 # A disk and its partitions are read past the page cache (iflag=direct): the kernel caches /dev/nvme0n1 and
 # /dev/nvme0n1p1 apart, and one would show what was there before the other was written.
 
+not_ours=''   # blocks of 4 KiB in the next MiB that blank_at() does not look at, like 0-7
 blank=no      # what blank_disk() and blank_at() found
 planned_disks='' # the kernel names of the disks that need_disk() found
-wipe_named=no # yes when --wipe names a disk of this plan
+planned_ids=''   # what --wipe may name, one a line
 
 disk_named() { # DISK - the kernel's names of the disks that are DISK, one a line
     local entry have
@@ -41,7 +42,7 @@ disks_here() { # - every NVMe disk of this router, for a message
 
 need_disk() { # DISK MIB - exactly one disk here is DISK, and it holds MIB mebibytes or more
     local names here size read_only
-    [ "$wipe" != "${1#*:}" ] || wipe_named=yes
+    planned_ids="$planned_ids$newline${1#*:}"
     names=$(disk_named "$1")
     case $names in
         '')
@@ -92,9 +93,16 @@ need_pci() { # DISK ADDRESS - that disk sits at that PCI address
     [ "$have" = "$2" ] || refuse "disk '$1' is at PCI address $have, the plan says $2"
 }
 
-need_wipe_to_fit() { # - --wipe, when given, names a disk of this plan
-    [ -z "$wipe" ] || [ "$wipe_named" = yes ] ||
-        refuse "--wipe names '$wipe', which is no disk of this plan"
+need_wipe_to_fit() { # - what --wipe names are disks of this plan
+    local name
+    while read -r name; do
+        case "$planned_ids$newline" in
+            *"$newline$name$newline"*) ;;
+            *) [ -z "$name" ] || refuse "--wipe names '$name', which is no disk of this plan" ;;
+        esac
+    done <<END
+$wipe
+END
 }
 
 partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and no others; MiB, and rest for what is left
@@ -236,19 +244,22 @@ refuse_if_openwrts() { # DISK - it must not carry what the router boots from, no
 }
 
 refuse_unless_blank() { # DISK ID - a new table needs a blank disk, or one on which this plan's first table was cut off, or --wipe
-    local mark
+    local mark torn=no
     mark=$(marked "$1")
-    case " $mark " in
-        *' table '*) [ -s "$work/$1.had" ] || return 0 ;;
-        *) ;;
-    esac
-    blank_disk "$1"
-    [ "$blank" = yes ] || refuse_unless_disposable "$1" "$2"
+    case " $mark " in *' table '*) torn=yes ;; *) ;; esac
+    blank_disk "$1" "$torn"
+    [ "$blank" = yes ] || refuse_unless_disposable "$1" "$2" table
 }
 
-refuse_unless_disposable() { # DISK ID - what the disk holds may be lost only with --wipe ID; lists it
+refuse_unless_disposable() { # DISK ID ROLE - what the disk holds may be lost only with --wipe ID; lists it
     local word
-    [ "$wipe" != "${2#*:}" ] || return 0
+    case "$newline$wipe$newline" in
+        *"$newline${2#*:}$newline"*)
+            # With --recopy it is the copy of the system that may be lost, nothing else.
+            case $recopy/$3 in no/* | */root | */overlay) return 0 ;; *) ;; esac
+            ;;
+        *) ;;
+    esac
     list_disk "$1"
     word=$(as_typed "${2#*:}")
     refuse "disk $1 is not blank and is not as the plan wants it; look at the list above, and if nothing of it is needed add: --wipe $word"
@@ -272,16 +283,25 @@ list_disk() { # DISK - what it holds, as far as we can tell
     fi
 }
 
-blank_disk() { # DISK - sets blank=yes when it has no table and holds zeros wherever a table, the plan or RAID data would be
-    local disk=$1 total start bytes number rest
+blank_disk() { # DISK TORN - sets blank=yes when it has no table and holds zeros wherever a table, the plan or RAID data would be
+    # TORN yes: this plan was writing the first table there; half of it, at both ends, and our mark are no one's data.
+    local disk=$1 torn=$2 total start bytes number rest
     blank=no
     [ ! -s "$work/$disk.had" ] || return 0
+    if [ "$torn" = yes ]; then
+        probe "/dev/$disk" 0
+        [ "$kind" = 'unknown data' ] || return 0
+    fi
     bytes=$(sector_bytes "$disk")
     read -r total <"/sys/class/block/$disk/size"
     total=$((total * 512 / bytes))
+    not_ours=''
+    [ "$torn" = no ] || not_ours='0-7 128-128'
     blank_at "/dev/$disk" 0 1048576
     # The last MiB counted from the very end: disks are no whole number of MiB, and RAID data stand there.
+    [ "$torn" = no ] || not_ours='248-255'
     [ "$blank" = no ] || blank_at "/dev/$disk" $((total - 1048576 / bytes)) "$bytes"
+    not_ours=''
     while [ "$blank" = yes ] && read -r number start rest; do
         blank_at "/dev/$disk" $((start * bytes / 1048576)) 1048576
     done <"$work/$disk.wanted"
@@ -291,6 +311,9 @@ blank_at() { # DEVICE BLOCK BYTES - sets blank=yes when the MiB that begins at t
     local left got
     dd if="$1" of="$work/head" bs="$3" skip="$2" count=$((1048576 / $3)) iflag=direct 2>/dev/null
     got=$(wc -c <"$work/head")
+    for left in $not_ours; do
+        dd if=/dev/zero of="$work/head" bs=4096 seek="${left%-*}" count=$((${left#*-} - ${left%-*} + 1)) conv=notrunc 2>/dev/null
+    done
     left=$(bytes_not_zero "$work/head")
     blank=no
     [ "$got/$left" != 1048576/0 ] || blank=yes

@@ -9,6 +9,7 @@ label='' # its label
 uuid=''  # its UUID
 verdict='' # what judge() decided: keep, make, or what is in the way
 inside=''  # what look_inside() found there
+made=''    # the partitions that got a new file system in this run, or would have in a rehearsal
 stale=''   # why a finished copy there does not fit this system
 
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
@@ -100,10 +101,10 @@ make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that 
             return 0
             ;;
         make) ;;
-        stale*) refuse "partition $2 of $disk holds ${verdict#stale: }; save what you need of it, then add: --recopy --wipe SERIAL" ;;
+        stale*) refuse "partition $2 of $disk holds ${verdict#stale: }; save what you need of it, then rehearse: --recopy --wipe SERIAL" ;;
         *)
             [ "$phase" = change ] || say "  partition $2 of $disk holds $verdict"
-            refuse_unless_disposable "$disk" "$id"
+            refuse_unless_disposable "$disk" "$id" "$5"
             ;;
     esac
     if [ "$phase" = look ]; then
@@ -117,6 +118,7 @@ make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that 
         *) fail "no way to make a file system of kind $3" ;;
     esac
     run check_filesystem "$disk" "$2" "$3" "$4"
+    made="$made $disk/$2"
 }
 
 judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, or what is in the way
@@ -134,7 +136,12 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
         blank/*" $2 "* | unknown*/*" $2 "*) return 0 ;;
         ext4/*" $2 "* | f2fs/*" $2 "*)
             look_inside "$part" "$kind"
-            case $inside in empty | unfinished | 'a '*) return 0 ;; *) ;; esac
+            case $inside in
+                empty | unfinished | 'a '*) ;;
+                # Also a copy at this very place: the table changed, and this run was to make it anew.
+                *) verdict="$inside, in place of which an unfinished run was making a new file system" ;;
+            esac
+            return 0
             ;;
         *) ;;
     esac
@@ -219,30 +226,41 @@ look_inside() { # PART KIND - sets inside: in use, empty, unfinished, complete M
 read_state() { # FOLDER - sets inside from the mounted file system there
     inside=$(find "$1" -mindepth 1 -maxdepth 2 ! -path "$1/.bootplan*" ! -name lost+found)
     inside=$(printf '%s' "$inside" | sed -n 1p)
-    if [ -e "$1/.bootplan/state" ]; then
+    if [ -e "$1/.bootplan/state" ] && [ -n "$inside" ]; then
         read -r inside <"$1/.bootplan/state" || true
         touch -r "$1/.bootplan/state" "$work/copied"
     elif [ -n "$inside" ]; then
         inside="files that this script did not put there (${inside##*/})"
     elif [ -e "$1/.bootplan" ]; then
-        inside=unfinished
+        inside=unfinished # or a finished one whose files somebody removed
     else
         inside=empty
     fi
 }
 
 see_stale() { # - sets stale when the copy at $work/look was made for another kernel or firmware than this one
-    local kernel have now
+    local kernel have='' now
     kernel=$(uname -r)
     if [ "$inside" = 'complete root' ] && [ ! -d "$work/look/lib/modules/$kernel" ]; then
         stale="a copy of the system without modules for the running kernel $kernel"
-    elif [ "$inside" = 'complete overlay' ] && [ -e "$work/look/etc/.extroot-uuid" ]; then
-        # fstools wrote it when it first used this overlay; it leaves alone an overlay of another firmware.
-        read -r have <"$work/look/etc/.extroot-uuid" || true
-        now=$(block info 2>/dev/null) || now=''
-        now=$(printf '%s\n' "$now" | sed -n 's/.*UUID="\([^"]*\)".*MOUNT="\/rom".*/\1/p')
-        [ -z "$now" ] || [ "$have" = "$now" ] || stale="an overlay that was used with another firmware ($have, this is $now)"
+    elif [ "$inside" = 'complete overlay' ]; then
+        # fstools writes this file when it first uses an overlay, and leaves alone one of another firmware. Before
+        # that, our own second line says for which firmware the copy was made.
+        if [ -e "$work/look/etc/.extroot-uuid" ]; then
+            read -r have <"$work/look/etc/.extroot-uuid" || true
+        else
+            have=$(sed -n 2p "$work/look/.bootplan/state")
+        fi
+        now=$(firmware_uuid)
+        [ -z "$now" ] || [ -z "$have" ] || [ "$have" = "$now" ] ||
+            stale="an overlay for another firmware ($have, this is $now)"
     fi
+}
+
+firmware_uuid() { # - the UUID that fstools gives the running firmware's squashfs; nothing without block-mount
+    local all
+    all=$(block info 2>/dev/null) || all=''
+    printf '%s\n' "$all" | sed -n 's/.*UUID="\([^"]*\)".*MOUNT="\/rom".*/\1/p'
 }
 
 refuse_if_part_used() { # DISK NUMBER - what becomes a new file system must not be in use
@@ -266,6 +284,10 @@ uuid_on() { # DISK NUMBER NAME - the UUID of the file system there; a word in it
     disk=$(disk_named "$1")
     place=$(place_of "$disk" "$2")
     probe "/dev/$disk" "${place% *}"
+    case "$apply$made " in
+        no*" $disk/$2 "*) kind='' ;; # a rehearsal was to replace it
+        *) ;;
+    esac
     case $kind/$label in
         "ext4/$3" | "f2fs/$3") printf '%s' "$uuid" ;;
         *)

@@ -29,9 +29,9 @@ see_system() { # - sets system and system_block from the mounts of this moment
     done
     case $system/$kind/$system_block in
         overlay/tmpfs/* | overlay//* | root/tmpfs/* | root/ramfs/* | root/rootfs/*) system=unknown ;;
-        overlay/*/nvme*) ;;
-        overlay/*) system=internal ;;
-        *) ;;
+        # rootfs_data is a UBI volume, which is no block device, or what fitblk leaves of the medium's partition.
+        overlay/*/ | overlay/*/fitrw) system=internal ;;
+        *) ;; # an overlay or a root on some disk
     esac
 }
 
@@ -50,7 +50,7 @@ see_running_state() { # METHOD - sets inside to the state of the copy that the s
 }
 
 need_system() { # DISK NUMBER METHOD - started from the internal system, or already from where the plan wants it
-    local disk
+    local disk way
     see_system
     disk=$(disk_named "$1")
     case $system in
@@ -60,24 +60,42 @@ need_system() { # DISK NUMBER METHOD - started from the internal system, or alre
             if [ -n "$disk" ] && [ "$system/$system_block" = "$3/${disk}p$2" ]; then
                 say "  the system already runs from /dev/$system_block"
             else
-                refuse "the system runs from /dev/${system_block:-something unknown} ($system); start it from the boot medium alone first (disable the root entry in /etc/config/fstab, reboot)"
+                way=$(way_back)
+                refuse "the system runs from /dev/${system_block:-something unknown} ($system); start it from the boot medium alone first: $way"
             fi
             ;;
     esac
 }
 
+way_back() { # - what to type to start the router from its boot medium alone
+    local command='' mount='mount /dev/fitrw /mnt'
+    read -r command </proc/cmdline || true
+    case $command in
+        *root=PARTUUID=*)
+            printf 'sh %s restore-env %s/env-....txt --apply; reboot' "${0##*/}" "$env_copies"
+            return 0
+            ;;
+        *) ;;
+    esac
+    [ "$plan_medium" != nand ] || mount='mount -t ubifs ubi0:rootfs_data /mnt'
+    printf '%s; uci -c /mnt/upper/etc/config set fstab.bootplan_root.enabled=0; uci -c /mnt/upper/etc/config commit fstab; reboot' "$mount"
+}
+
 copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that partition, verified; METHOD overlay or root
-    local disk node
+    local disk node way
     disk=$(disk_named "$1")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     node=/dev/${disk}p$2
     see_system
     if [ "$system/$system_block" = "$5/${disk}p$2" ]; then
         see_running_state "$5"
-        if [ "$inside" = "complete $5" ]; then
-            [ "$phase" = look ] || so "the system runs from $node"
+        way=$(way_back)
+        if [ "$inside" != "complete $5" ]; then
+            refuse "the system runs from a copy that was never finished ($inside); start the one on the boot medium, then run this again: $way"
+        elif [ "$recopy" = yes ]; then
+            refuse "--recopy copies the system of the boot medium; start that one first: $way"
         else
-            refuse "the system runs from a copy that was never finished ($inside); start the one on the boot medium, then run this again"
+            [ "$phase" = look ] || so "the system runs from $node"
         fi
         return 0
     fi
@@ -113,7 +131,8 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
         [ -z "$differences" ] || fail "the copy differs from the system: $differences"
     fi
     run mount -o remount,rw "$node" "$work/target"
-    run write_file "$work/target/.bootplan/state" "complete $5"
+    way=$(firmware_uuid)
+    run write_file "$work/target/.bootplan/state" "complete $5$newline$way"
     run umount "$work/target"
     run umount "$work/root"
 }
@@ -172,7 +191,7 @@ changed_since() { # - tells what changed in the running system since the finishe
     # fstab and the copies of the environment are this script's own doing.
     changed=$(find /overlay/upper -type f -newer "$work/copied" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*')
     changed=$(printf '%s\n' "$changed" | sed -n 1,3p)
-    [ -z "$changed" ] || note "changed here since that copy was made (a new copy: --recopy --wipe SERIAL): $changed"
+    [ -z "$changed" ] || note "changed here since that copy was made (a new copy: --recopy --wipe SERIAL, rehearse it first): $changed"
 }
 
 copy_tree() { # FROM TO - all of FROM with kinds, modes, owners, times, links, device nodes; holes stay holes
@@ -257,9 +276,18 @@ compare_names() { # WANT HAVE - every entry's kind, mode, owner, size, time, lin
     list_entries "$2" >"$work/have"
     tell_difference
     want=$(count_names <"$work/names")
+    have=$(wc -l <"$work/want")
+    [ "$have" -ge "$want" ] || differences="$differences only $have of $want names were listed"
     (cd "$2" && find . -mindepth 1 ! -path './.bootplan*' ! -path './lost+found*' -print0) >"$work/have"
     have=$(count_names <"$work/have")
     [ "$want" -eq "$have" ] || differences="$differences $want entries became $have"
+    trust_the_lists
+}
+
+trust_the_lists() { # - several commands do not notice a full file system, and half a list is like half a list
+    local free
+    free=$(room_in /tmp)
+    [ "$free" -ge 1024 ] || fail "/tmp is full ($free KiB): what was compared there cannot be trusted"
 }
 
 for_each_name() { # FOLDER COMMAND [WORD]... - the command, in that folder, with all of $work/names; leaves $work/incomplete if it failed
@@ -294,6 +322,7 @@ compare_bytes() { # WANT HAVE - every regular file by SHA-256; sets differences
     # A file that could be read on neither side must not pass for equal.
     [ ! -e "$work/incomplete" ] || differences="$differences not every file could be read"
     tell_difference
+    trust_the_lists
 }
 
 tell_difference() { # - adds the first lines of $work/want that $work/have lacks to differences

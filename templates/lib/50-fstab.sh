@@ -54,6 +54,7 @@ stage() { # SECTION TYPE [OPTION VALUE]... - stages what is not so yet
         have=$(uci -q get "fstab.$section.$1") || have=''
         if [ "$have" != "$2" ]; then
             run uci -t "$work/uci" set "fstab.$section.$1=$2"
+            printf '%s\n' "fstab.$section.$1=$2" >>"$work/staged"
             staged=yes
         fi
         shift 2
@@ -70,7 +71,17 @@ commit_fstab() { # - brings what was staged into force, all of it at once, and r
     run uci -t "$work/uci" commit fstab
     run fsync /etc/config/fstab
     run sync
+    run fstab_reads_back
     staged=no
+}
+
+fstab_reads_back() { # - the file says what was staged
+    local line have
+    while read -r line; do
+        have=$(uci -q get "${line%%=*}") || have=''
+        [ "$have" = "${line#*=}" ] || fail "fstab reads back as ${line%%=*}='$have', not as '${line#*=}'"
+    done <"$work/staged"
+    rm "$work/staged"
 }
 
 root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/overlay) or the whole root (/) from that partition
@@ -94,6 +105,7 @@ root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/over
         fi
     fi
     stage bootplan_root mount target "$1" uuid "$id" enabled 1
+    [ "$apply" = no ] || boots="with ${disk}p$3 as $1, or as before if fstab was not written any more"
     commit_fstab
     [ "$apply" = no ] || boots="with ${disk}p$3 as $1"
 }

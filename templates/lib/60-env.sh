@@ -148,9 +148,10 @@ save_with_sum() { # FROM TO - a copy only root may read, wholly or not at all; T
 }
 
 root_not_from() { # DISK NUMBER KIND LABEL STOCK BEFORE - while that root is made anew, the kernel must not be told to use it
-    local disk have
+    local disk have id
     disk=$(disk_named "$1")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
+    # The partitions of the plan are not looked up yet in this walk; the first walk left them in RAM.
     [ "$phase" = change ] && [ "$console" = no ] || return 0
     have=$(env_value bootargs)
     case $have in
@@ -158,10 +159,12 @@ root_not_from() { # DISK NUMBER KIND LABEL STOCK BEFORE - while that root is mad
         *) return 0 ;;
     esac
     judge "$disk" "$2" "$3" "$4" root
-    case $verdict/$inside in
-        'keep/complete root' | 'keep/in use') return 0 ;;
+    id=$(part_uuid "$disk" "$2")
+    case $verdict/$inside/$have in
+        "keep/complete root/$6 root=PARTUUID=$id "* | "keep/in use/$6 root=PARTUUID=$id "*) return 0 ;;
         *) ;;
     esac
+    [ "$apply" = no ] || boots='with the root on the boot medium, or as before if the environment was not written any more'
     set_bootargs "$5"
     [ "$apply" = no ] || boots='with the root on the boot medium'
 }
@@ -203,6 +206,7 @@ root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PA
             ;;
     esac
     [ "$phase" = change ] || return 0
+    [ "$apply" = no ] || boots="with root on ${disk}p$2, or as before if the environment was not written any more"
     set_bootargs "$want"
     [ "$apply" = no ] || boots="with root on ${disk}p$2"
     [ -z "$env_copy" ] || say "  to undo it: sh ${0##*/} restore-env $env_copy --apply"

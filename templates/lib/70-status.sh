@@ -6,7 +6,6 @@
 
 as_planned=yes # no as soon as one thing is not
 advice=''      # what to do about the first of them
-just_installed=/tmp/bootplan.installed # RAM: gone after a restart
 
 tell() { # KEY TEXT - one line of the report
     printf '%s %s\n' "$1" "$2" >>"$work/report"
@@ -48,13 +47,14 @@ tell_system() { # - how the router runs now
 }
 
 tell_root_internal() { # - is root on the boot medium?
+    local way
     tell_system
     tell wanted internal
     case $system in
         internal | unknown) ;;
         *)
-            not_as_planned "root is on /dev/$system_block, the plan leaves it on the boot medium" \
-                "disable the entries with target / and /overlay in /etc/config/fstab of the boot medium, then reboot"
+            way=$(way_back)
+            not_as_planned "root is on /dev/$system_block, the plan leaves it on the boot medium" "$way"
             ;;
     esac
 }
@@ -76,24 +76,27 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
 }
 
 is_whole() { # METHOD - the system that runs from the disk is a finished copy, and fits the running kernel
-    local kernel
+    local kernel way
     kernel=$(uname -r)
+    way=$(way_back)
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         not_as_planned "this root is a copy that was never finished ($inside)" \
-            "start the system of the boot medium alone, then: sh ${0##*/} install --apply"
+            "start the system of the boot medium alone ($way), then: sh ${0##*/} install --apply"
     elif [ ! -d "/lib/modules/$kernel" ]; then
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
-            "start the system of the boot medium alone, then: sh ${0##*/} install --apply --recopy --wipe SERIAL"
+            "start the system of the boot medium alone ($way), then rehearse: sh ${0##*/} install --recopy --wipe SERIAL"
     fi
 }
 
 why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the router from that root
-    local have command
-    if [ -e "$just_installed" ]; then
-        not_as_planned "installed, and not restarted since" "reboot"
+    local have command installed
+    if [ "$busy" = yes ]; then
+        not_as_planned "another run of this script is under way" "wait for its end, then look again"
         return 0
     fi
+    installed=''
+    [ ! -e "$just_installed" ] || read -r installed <"$just_installed"
     have=''
     if [ -b "/dev/$2p$3" ]; then
         probe "/dev/$2p$3" 0
@@ -109,7 +112,7 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         complete*/) ;;
         complete*)
             not_as_planned "partition $3 of $2 holds $stale" \
-                "save what you need of it, then: sh ${0##*/} install --apply --recopy --wipe SERIAL"
+                "save what you need of it, then rehearse: sh ${0##*/} install --recopy --wipe SERIAL"
             return 0
             ;;
         *)
@@ -122,11 +125,14 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         read -r command </proc/cmdline
         not_as_planned "the kernel was started with: $command" \
             "sh ${0##*/} install sets bootargs; if it says they are set, the environment that U-Boot reads is another one"
+        [ "$installed" != "$plan_digest" ] || advice=reboot
         return 0
     fi
     command=$(uci -q get fstab.bootplan_root.uuid) || command=''
     if [ "$command" != "$have" ]; then
         not_as_planned "fstab has no root entry for the file system $have" "sh ${0##*/} install --apply"
+    elif [ "$installed" = "$plan_digest" ]; then
+        not_as_planned "installed, and not restarted since" "reboot"
     else
         not_as_planned "fstools did not take the root from $2p$3 although fstab says so" \
             "look at: dmesg | grep -e extroot -e nvme; is kmod-nvme of this very kernel installed?"
@@ -146,8 +152,10 @@ tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
     else
         [ -z "$number" ] || probe "/dev/${disk}p$3" 0
         have=$(uci -q get "fstab.$section.uuid") || have=none
+        there=$(uci -q get "fstab.$section.enabled") || there=1
+        [ "$there" != 0 ] || have=disabled
         if [ -n "$number" ] && [ "$have" != "$uuid" ]; then
-            not_as_planned "fstab mounts another file system at $1" "sh ${0##*/} install --apply, then reboot"
+            not_as_planned "fstab mounts another file system at $1, or none" "sh ${0##*/} install --apply, then reboot"
         else
             not_as_planned "$1 is not partition $3 of $2" "block mount; then look at: logread | grep block"
         fi

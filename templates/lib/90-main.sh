@@ -8,7 +8,7 @@ usage() { # - how to call this script
 $plan_name: a boot plan for this router, made by bootplan $plan_version
 
   sh ${0##*/} check                      look at everything, change nothing
-  sh ${0##*/} install                    rehearsal: show each change as the command it would be
+  sh ${0##*/} install                    rehearsal: show each change, make none
   sh ${0##*/} install --apply            do it; a disk that holds something also needs --wipe SERIAL
   sh ${0##*/} status [--json]            is root where the plan wants it? if not, why, and what to do
   sh ${0##*/} backup FOLDER              save environment, tables and settings in a folder that is not in RAM
@@ -51,7 +51,10 @@ action_install() { # - both walks
         say "done, but for the lines above: type them, then: sh ${0##*/} status"
     elif [ "$changes" -eq 0 ] && [ "$at_console" = no ]; then
         say "everything is already as the plan says; nothing was changed"
-        [ "$restart" = no ] || say "the router does not run from it yet: restart it, then: sh ${0##*/} status"
+        [ "$restart" = no ] || {
+            printf '%s\n' "$plan_digest" >"$just_installed"
+            say "the router does not run from it yet: restart it, then: sh ${0##*/} status"
+        }
     elif [ "$apply" = no ]; then
         say "rehearsal: $changes changes shown, none made; to make them add --apply"
     else
@@ -98,6 +101,7 @@ action_restore_env() { # FILE - one write, read back
     stop_if_refused
     phase=change
     at='writing the environment'
+    [ "$apply" = no ] || boots='as the old environment says, or as the restored one does'
     write_env "$1"
     [ "$apply" = yes ] || [ "$changes" -eq 0 ] || say "rehearsal: the environment was not changed; to change it add --apply"
 }
@@ -119,7 +123,7 @@ main() { # ACTION [WORD]... - the command line
             --json) json=yes ;;
             --wipe)
                 [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--wipe needs the disk's serial number"
-                wipe=$2
+                wipe="$wipe$newline$2"
                 shift
                 ;;
             -*) misused "unknown option '$1'" ;;
@@ -135,7 +139,6 @@ main() { # ACTION [WORD]... - the command line
         shift
     done
     check_usage "$action" "$operands"
-    [ "$action" != status ] || lock=/var/lock/bootplan.status.lock # a look beside a running install
     begin "$action"
     case $action in
         check) action_check ;;

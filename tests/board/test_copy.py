@@ -80,3 +80,10 @@ def test_a_copy_that_fails_stops_the_run(router):
 
     assert result.code != 0
     assert "reached" not in result.out
+
+
+def test_a_full_tmp_makes_no_comparison_good(router):
+    """find, ls, sha256sum and awk do not notice that their output went nowhere."""
+    box = router(tmp_size="16m").boot()
+    text = TREE + COPY + "dd if=/dev/zero of=/tmp/full bs=1M count=64 2>/dev/null || true\n" + COMPARE
+    assert shell(box, text).code != 0

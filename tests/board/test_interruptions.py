@@ -68,7 +68,7 @@ def test_a_signal_ends_it_with_a_state_to_go_on_from(router, number, code):
 
     assert run.wait(30).code == code
     assert "stopped in step 'the system on root'" in run.out
-    assert "the next power-on starts the router as before" in run.out
+    assert "the next power-on starts what it would have started before this run" in run.out
     assert not [target for _, target, *_ in box.mounts() if "bootplan" in target]
     assert finishes(bench)
 
@@ -166,7 +166,7 @@ def test_a_failed_step_says_why(router):
 
     assert result.code == 1
     assert "no such luck" in result.out
-    assert "stopped in step 'file system of data' (status 5); the next power-on starts the router as before" in result.out
+    assert "stopped in step 'file system of data' (status 5); the next power-on starts what it would have started before this run" in result.out
     box.run("mv /usr/sbin/mkfs.real /usr/sbin/mkfs.ext4").ok()
     assert finishes(bench)
 
@@ -201,3 +201,62 @@ def test_a_half_copy_does_not_pass_for_a_root(router, method):
     status = bench.sh("status")
     assert (status.code, "a copy that was never finished" in status.out) == (1, True)
     assert bench.sh("install --apply").code == 3
+
+
+@pytest.mark.parametrize("moment", ["+ write_table", "+ write_mark nvme0n1 '1 2'", "[2/6]", "+ mkfs.ext4", "+ check_filesystem"])
+def test_a_cut_while_partitions_are_resized(router, moment):
+    """An old copy at the same place does not come back as the new root: the same command again makes it anew."""
+    box = router(disks=(Disk(size=GiB),)).boot()
+    Bench(box, plan("extroot-pivot")).sh("install --apply").ok()
+    larger = ("{name: root, size: 512MiB, filesystem: ext4}", "{name: data, size: rest, filesystem: ext4, mount: /srv}")
+    bench = Bench(box, plan("extroot-pivot", partitions=larger))
+    box.run("echo later >/etc/later").ok()
+    run = box.start(f"exec sh {bench.name} install --apply --wipe S4EWNF0M531930D", terminal=True)
+    wait_for(run, moment)
+    box.power_cut()
+    box.boot()
+    box.put(bench.name, bench.script)
+    if not any("switched to extroot" in line for line in box.console):
+        bench.sh("install --apply --wipe S4EWNF0M531930D").ok()
+        bench.restart()
+        assert bench.sh("status").code == 0
+        assert box.read("/etc/later") == "later\n"
+        assert int(box.run("df -k / | awk 'END { print $2 }'").out) > 400_000
+    else:  # cut before the new file system: the old root is in use, and must not be called the new one
+        assert bench.sh("install --apply --wipe S4EWNF0M531930D").code == 3
+
+
+def test_status_beside_a_run(router):
+    """It looks at nothing the run works on, and does not stop it."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    looks = box.start(f"while :; do sh {bench.name} status >/dev/null; done")
+
+    bench.sh("install --apply").ok()
+
+    looks.kill()
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+def test_a_commit_that_did_not_take_place_is_noticed(router):
+    """fstab is read back."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    box.run("mv /sbin/uci /sbin/uci.real; printf '#!/bin/sh\\ncase \"$*\" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real \"$@\"\\n'"
+            " >/sbin/uci; chmod 755 /sbin/uci").ok()
+
+    result = bench.sh("install --apply")
+
+    assert (result.code, "fstab reads back as" in result.out) == (1, True)
+
+
+def test_status_does_not_believe_in_an_install_that_was_undone(router):
+    """restore-env after install: a restart alone would not help."""
+    box = router(**kind_of_router("cmdline")).boot()
+    bench = Bench(box, plan("cmdline"))
+    bench.sh("install --apply").ok()
+    saved = box.run("ls /etc/bootplan/env-*.txt").out.strip()
+    bench.sh(f"restore-env {saved} --apply").ok()
+
+    assert "advice       reboot" not in bench.sh("status").out

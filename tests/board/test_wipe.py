@@ -2,6 +2,8 @@
 
 import pytest
 
+from .images import GiB
+from .router import Disk
 from .scripts import SERIAL, Bench, plan
 
 FOREIGN = "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
@@ -95,14 +97,107 @@ def test_a_mark_does_not_give_away_what_was_made_since(router):
     box.run(KEEP).ok()
     box.run(f"printf 'bootplan-unfinished {digest} table 2\\n' | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
 
+    untouched = box.digests()
+
+    result = bench.sh("install --apply")
+
+    assert (result.code, "in place of which an unfinished run was making" in result.out) == (3, True)
+    assert box.digests() == untouched
+    bench.sh(f"install --apply --wipe {SERIAL}").ok()
+    assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
+
+
+@pytest.mark.parametrize("old", ["mkfs.f2fs -q -f -t 0 /dev/nvme0n1", "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1",
+                                 "printf LABELONE | dd of=/dev/nvme0n1 bs=512 seek=1 conv=notrunc",
+                                 "echo old | dd of=/dev/nvme0n1 bs=4096 seek=100 conv=notrunc"])
+def test_a_mark_does_not_give_away_a_disk_without_a_table(router, old):
+    """Half a table at both ends may be overwritten by the run that was writing it; nothing else."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    box.run(f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
+            " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+    untouched = box.digests()
+
+    assert bench.sh("install --apply").code == 3
+    assert box.digests() == untouched
+
+
+def test_half_a_table_of_this_plan_is_no_obstacle(router):
+    """What a cut in sfdisk leaves: entries without headers, at both ends."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    box.run("echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc;"
+            " printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
+            f"{bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+
     bench.sh("install --apply").ok()
 
-    assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
     bench.restart()
-    assert "fstab mounts another file system at /srv" in bench.sh("status").out  # the copy knows the former one
+    assert bench.sh("status").code == 0
+
+
+def test_two_disks_are_wiped_by_both_their_numbers(router):
+    """One word for each; one alone is not enough."""
+    disks = (Disk(size=GiB), Disk(serial="SECOND", pci="0003:01:00.0", size=GiB))
+    box = router(disks=disks).boot()
+    box.run("echo old >/dev/nvme0n1; echo old >/dev/nvme1n1").ok()
+    bench = Bench(box, plan(other="serial: SECOND"))
+
+    assert bench.sh(f"install --apply --wipe {SERIAL}").code == 3
+    assert bench.sh("install --apply --wipe SECOND").code == 3
+    assert bench.sh(f"install --apply --wipe {SERIAL} --wipe SECOND --wipe THIRD").code == 3
+    bench.sh(f"install --apply --wipe {SERIAL} --wipe SECOND").ok()
+
+    bench.restart()
+    assert bench.sh("status").code == 0
+
+
+def test_a_new_copy_takes_nothing_but_the_old_copy(router):
+    """--recopy --wipe is for the root partition; a data partition that is not as planned is still refused."""
+    box = router().boot()
+    bench = Bench(box, plan())
     bench.sh("install --apply").ok()
+    box.run("mkfs.ext4 -q -F -L photos /dev/nvme0n1p2").ok()
+    untouched = box.digests()
+
+    assert bench.sh(f"install --apply --recopy --wipe {SERIAL}").code == 3
+    assert box.digests() == untouched
+
+
+def test_the_rehearsal_of_a_new_copy_shows_the_new_mount(router):
+    """The file system that is to be made will have another UUID."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    told = bench.sh(f"install --recopy --wipe {SERIAL}").ok().out
+    assert "set fstab.bootplan_root.uuid=UUID-OF-root" in told
+
+
+def test_a_finished_copy_without_its_files_is_made_again(router):
+    """Somebody emptied the partition; the state file alone is no system."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    box.run("mount /dev/nvme0n1p1 /mnt; rm -rf /mnt/*; umount /mnt").ok()
+
+    bench.sh("install --apply").ok()
+
     bench.restart()
-    assert box.read("/srv/mine") == "mine\n"
+    assert bench.sh("status").code == 0
+    assert box.exists("/etc/lived-in")
+
+
+def test_a_copy_is_old_even_before_its_first_start(router):
+    """It says itself for which firmware it was made."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    box.run("mount /dev/nvme0n1p1 /mnt; [ \"$(wc -l </mnt/.bootplan/state)\" -eq 2 ];"
+            " printf 'complete overlay\\n1-2-3-4\\n' >/mnt/.bootplan/state; umount /mnt").ok()
+
+    result = bench.sh("install --apply")
+
+    assert (result.code, "an overlay for another firmware" in result.out) == (3, True)
 
 
 @pytest.mark.parametrize("name", ["..photos", "lost+found/photos", ".hidden"])
