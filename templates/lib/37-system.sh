@@ -1,0 +1,74 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: where the running system lives ------------------------------------------------------
+
+system=''       # how the router runs: internal, overlay, root or unknown
+system_block='' # kernel name of the block device that holds it, if it is one
+
+see_system() { # - sets system and system_block from the mounts of this moment
+    local device kind block number
+    kind=$(mounted_at /)
+    system=root
+    if [ "${kind#* }" = overlay ]; then
+        kind=$(mounted_at /overlay)
+        system=overlay
+    fi
+    device=${kind% *} kind=${kind#* }
+    system_block=''
+    for block in /sys/class/block/*; do
+        [ -e "$block/dev" ] || continue
+        read -r number <"$block/dev"
+        [ "$number" != "$device" ] || system_block=${block##*/}
+    done
+    case $system/$kind/$system_block in
+        overlay/tmpfs/* | overlay//* | root/tmpfs/* | root/ramfs/* | root/rootfs/*) system=unknown ;;
+        # rootfs_data is a UBI volume, which is no block device, or what fitblk leaves of the medium's partition.
+        overlay/*/ | overlay/*/fitrw) system=internal ;;
+        *) ;; # an overlay or a root on some disk
+    esac
+}
+
+mounted_at() { # FOLDER - device number and kind of the file system mounted there; the last one where mounts are stacked
+    awk -v place="$1" '
+        $5 == place { for (i = 7; $i != "-"; i++); found = $3 " " $(i + 1) }
+        END { print found }
+    ' /proc/self/mountinfo
+}
+
+see_running_state() { # METHOD - sets inside to the state of the copy that the system runs from
+    case $1 in
+        overlay) read_state /overlay ;;
+        *) read_state / ;;
+    esac
+}
+
+need_system() { # DISK NUMBER METHOD - started from the internal system, or already from where the plan wants it
+    local disk way
+    see_system
+    disk=$(disk_named "$1")
+    case $system in
+        internal) say "  the system runs from the boot medium" ;;
+        unknown) refuse "this is no installed system (recovery, or settings that live in RAM only); start the production system first" ;;
+        *)
+            if [ -n "$disk" ] && [ "$system/$system_block" = "$3/${disk}p$2" ]; then
+                say "  the system already runs from /dev/$system_block"
+            else
+                way=$(way_back)
+                refuse "the system runs from /dev/${system_block:-something unknown} ($system); start it from the boot medium alone first: $way"
+            fi
+            ;;
+    esac
+}
+
+way_back() { # - what to type to start the router from its boot medium alone
+    local command='' mount='mount /dev/fitrw /mnt'
+    read -r command </proc/cmdline || true
+    case $command in
+        *root=PARTUUID=*)
+            printf 'sh %s restore-env %s/env-....txt --apply; reboot' "${0##*/}" "$env_copies"
+            return 0
+            ;;
+        *) ;;
+    esac
+    [ "$plan_medium" != nand ] || mount='mount -t ubifs ubi0:rootfs_data /mnt'
+    printf '%s; uci -c /mnt/upper/etc/config set fstab.bootplan_root.enabled=0; uci -c /mnt/upper/etc/config commit fstab; reboot' "$mount"
+}
