@@ -156,6 +156,7 @@ class Running:
         finally:
             seconds = time.monotonic() - self.started
         if self.terminal >= 0:
+            self.reader.join(2)  # the last words: the reader ends when nobody has the terminal open any more
             self.hang_up()
         return Result(code, self.out, self.err, seconds)
 
