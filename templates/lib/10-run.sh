@@ -109,14 +109,7 @@ begin() { # ACTION - log, lock and our folder in RAM
         printf 'refused: %s or %s cannot be written; is this run as root?\n' "$lock" "$log" >&2
         exit 3
     fi
-    # The descriptor stays open until we end; a second run gets no lock on it.
-    exec 9>>"$lock"
-    if [ "$1" = status ]; then
-        flock -n -s 9 || busy=yes
-    elif ! flock -n 9 && ! { sleep 1 && flock -n 9; }; then # a status takes no second
-        printf 'refused: another run of this script is under way; its log is %s\n' "$log" >&2
-        exit 3
-    fi
+    take_locks "$1"
     # What a run that was killed left mounted goes before anything else.
     [ "$1" = status ] || tidy_up /tmp/bootplan.??????
     work=$(mktemp -d /tmp/bootplan.XXXXXX)
@@ -126,6 +119,29 @@ begin() { # ACTION - log, lock and our folder in RAM
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap '' HUP PIPE # a dropped connection stops nothing
+}
+
+take_locks() { # ACTION - one run at a time; a status looks at disks only when no run is under way
+    local second
+    # The descriptors stay open until we end; what they lock is free again then, however we end.
+    exec 9>>"$lock" 8>>"$lock.look"
+    if [ "$1" = status ]; then
+        flock -n -s 8 || busy=yes
+        flock -n -s 9 || busy=yes
+        flock -u 9
+        [ "$busy" = no ] || flock -u 8
+        return 0
+    fi
+    if ! flock -n 9; then
+        printf 'refused: another run of this script is under way; its log is %s\n' "$log" >&2
+        exit 3
+    fi
+    for second in 1 2 3 4 5 6 7 8 9 10; do # a status that is looking has done so in a moment
+        ! flock -n 8 || return 0
+        sleep 1
+    done
+    printf 'refused: a status of this script has not come to its end in %s seconds\n' "$second" >&2
+    exit 3
 }
 
 room_in() { # FOLDER - KiB free in the file system that holds it
