@@ -6,7 +6,7 @@
 # that cannot start this board. Where it is comes from the medium the router was started from, and
 # /etc/fw_env.config has to say the same.
 
-env_state=''  # what read_env() found: good, or what is wrong with it
+env_state='' # what read_env() found: good, or what is wrong with it
 env_copies=/etc/bootplan # where copies of the environment are kept
 
 need_env() { # TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
@@ -29,7 +29,7 @@ need_env() { # TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium;
     read_env
     if [ "$env_state" != good ]; then
         : >"$work/env"
-        refuse "the U-Boot environment is $env_state; to keep the defaults of U-Boot: stop at its menu, 'env default -a', 'saveenv', then try again, or use --console"
+        refuse "the U-Boot environment is $env_state; put a saved one back (restore-env FILE), or let U-Boot's menu reset its settings (the MAC addresses change then), or use --console"
         return 0
     fi
     env_is_stock "$title" "$@"
@@ -64,8 +64,18 @@ env_places() { # FILE - device, offset and size of each copy as that fw_env.conf
     local device offset size rest
     while read -r device offset size rest; do
         case $device in '' | '#'*) continue ;; *) ;; esac
-        printf '%s %d %d ' "$device" "$((offset))" "$((size))"
+        offset=$(in_decimal "$offset")
+        size=$(in_decimal "$size")
+        printf '%s %s %s ' "$device" "$offset" "$size"
     done <"$1"
+}
+
+in_decimal() { # WORD - a number, decimal or 0x..., in decimal; any other word as it is
+    case ${1#0x} in
+        '' | *[!0-9a-fA-F]*) printf '%s' "$1" ;;
+        *[!0-9]*) [ "$1" != "${1#0x}" ] && printf '%d' "$(($1))" || printf '%s' "$1" ;;
+        *) printf '%d' "$(($1))" ;;
+    esac
 }
 
 read_env() { # - the environment into $work/env, sorted as stored; sets env_state: good, or what is wrong with it

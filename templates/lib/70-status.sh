@@ -90,7 +90,7 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
 }
 
 why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the router from that root
-    local have command installed
+    local have command chosen installed
     if [ "$busy" = yes ]; then
         not_as_planned "another run of this script is under way" "wait for its end, then look again"
         return 0
@@ -128,8 +128,8 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         [ "$installed" != "$plan_digest" ] || advice=reboot
         return 0
     fi
-    command=$(uci -q get fstab.bootplan_root.uuid) || command=''
-    if [ "$command" != "$have" ]; then
+    chosen=$(uci -q get fstab.bootplan_root.uuid) || chosen=''
+    if [ "$chosen" != "$have" ]; then
         not_as_planned "fstab has no root entry for the file system $have" "sh ${0##*/} install --apply"
     elif [ "$installed" = "$plan_digest" ]; then
         not_as_planned "installed, and not restarted since" "reboot"
@@ -140,25 +140,26 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
 }
 
 tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
-    local section=$2 disk number='' there have
-    set -- "$1" "$3" "$4"
-    disk=$(disk_named "$2")
-    [ ! -e "/sys/class/block/${disk}p$3/dev" ] || read -r number <"/sys/class/block/${disk}p$3/dev"
-    there=$(awk -v target="$1" '$5 == target { d = $3 } END { print d }' /proc/self/mountinfo)
-    if [ -n "$number" ] && [ "$there" = "$number" ]; then
-        tell mount "$1 is partition $3 of $disk"
+    local disk part number='' there chosen enabled
+    disk=$(disk_named "$3")
+    part=${disk}p$4
+    [ ! -e "/sys/class/block/$part/dev" ] || read -r number <"/sys/class/block/$part/dev"
+    there=$(mounted_at "$1")
+    if [ -n "$number" ] && [ "${there% *}" = "$number" ]; then
+        tell mount "$1 is partition $4 of $disk"
+        return 0
     elif [ -e "$just_installed" ]; then
         not_as_planned "$1 is not mounted yet" "reboot"
+        return 0
+    fi
+    uuid=''
+    [ -z "$number" ] || probe "/dev/$part" 0
+    chosen=$(uci -q get "fstab.$2.uuid") || chosen=none
+    enabled=$(uci -q get "fstab.$2.enabled") || enabled=1
+    if [ -n "$number" ] && [ "$chosen/$enabled" != "$uuid/1" ]; then
+        not_as_planned "fstab mounts another file system at $1, or none" "sh ${0##*/} install --apply, then reboot"
     else
-        [ -z "$number" ] || probe "/dev/${disk}p$3" 0
-        have=$(uci -q get "fstab.$section.uuid") || have=none
-        there=$(uci -q get "fstab.$section.enabled") || there=1
-        [ "$there" != 0 ] || have=disabled
-        if [ -n "$number" ] && [ "$have" != "$uuid" ]; then
-            not_as_planned "fstab mounts another file system at $1, or none" "sh ${0##*/} install --apply, then reboot"
-        else
-            not_as_planned "$1 is not partition $3 of $2" "block mount; then look at: logread | grep block"
-        fi
+        not_as_planned "$1 is not partition $4 of $3" "block mount; then look at: logread | grep block"
     fi
 }
 

@@ -79,6 +79,7 @@ ENVIRONMENT = {
     "both copies broken": ({}, {}, "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "not valid (bad CRC)"),
     "a config for another medium": (
         {}, {}, "echo '/dev/mmcblk0p2 0x0 0x40000 0x40000 1' >/etc/fw_env.config", "the environment of this medium is at '/dev/ubi0_1"),
+    "a config that is none": ({}, {}, "echo '/dev/ubi0_1 here there $(reboot)' >/etc/fw_env.config", "says '/dev/ubi0_1 here there '"),
     "no config": ({}, {}, "rm /etc/fw_env.config", "/etc/fw_env.config says 'nothing'"),
     "the menu of another medium": ({"env": {"bootmenu_title": "[SD card]"}}, {}, "", "it is another medium's"),
     "another boot command": ({"env": {"bootcmd": "bootp; bootm"}}, {}, "", "not that of OpenWrt's U-Boot"),
