@@ -19,10 +19,10 @@ def bench_for(router, medium="nand", text=None, **kind):
     return box, Bench(box, text or plan("cmdline", medium))
 
 
-@pytest.mark.parametrize("medium", STOCK)
-def test_only_bootargs_changes_and_comes_back(router, medium):
+@pytest.mark.parametrize(("medium", "shell"), zip(STOCK, ("dash", "ash", "dash"), strict=True))
+def test_only_bootargs_changes_and_comes_back(router, medium, shell):
     """Everything else in the environment stays, and restore-env brings the old one back to the letter."""
-    box, bench = bench_for(router, medium)
+    box, bench = bench_for(router, medium, shell=shell)
     before = box.fw_printenv()
     assert before["bootargs"] == STOCK[medium]
 
@@ -130,9 +130,10 @@ def test_the_overlay_of_old_fstools_would_be_seen(router):
     assert (status.code, "as-planned   no" in status.out) == (1, True)
 
 
-def test_a_backup_is_whole_and_not_in_ram(router):
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_backup_is_whole_and_not_in_ram(router, shell):
     """Its sums hold, and it has what a repair needs."""
-    box, bench = bench_for(router)
+    box, bench = bench_for(router, shell=shell)
     bench.sh("install --apply").ok()
     box.run("mkdir -p /root/b").ok()
 
