@@ -19,7 +19,7 @@ def bench_for(router, medium="nand", text=None, **kind):
     return box, Bench(box, text or plan("cmdline", medium))
 
 
-@pytest.mark.parametrize(("medium", "shell"), zip(STOCK, ("dash", "ash", "dash"), strict=True))
+@pytest.mark.parametrize(("medium", "shell"), list(zip(STOCK, ("dash", "ash", "dash"), strict=True)))
 def test_only_bootargs_changes_and_comes_back(router, medium, shell):
     """Everything else in the environment stays, and restore-env brings the old one back to the letter."""
     box, bench = bench_for(router, medium, shell=shell)
