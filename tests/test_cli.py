@@ -236,7 +236,6 @@ def test_an_interrupt_while_starting_is_no_traceback(good: Path, tmp_path: Path,
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize(
     "arguments", [["compile", "{good}", "-o", "-"], ["compile", "{good}", "-o", "/dev/full"], ["schema"]]
 )
