@@ -7,7 +7,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from .parts import HERE, command
+from .cache import HERE, command
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 LEB = 0x1F000

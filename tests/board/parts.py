@@ -11,22 +11,17 @@ Four parts are made, each in a folder of its own named after everything that goe
 ``hidden``
     The real programs of this Debian system that the router needs (``sfdisk``, ``mke2fs`` and so on) with their
     shared libraries: a small tree that the router root has at ``/.rig``.
-
-A part that fails to build raises :class:`BuildError` with the end of its log; nothing half-built stays in the cache.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import inspect
 import os
 import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from . import debian
+from .cache import HERE, SEARCH_PATH, BuildError, Part, build_parts, command, digest_of, named, recipe_of
+from .debian import source_tree
 
 # Debian packages that the build or the running root needs, installed when missing.
 APT_PACKAGES = (
@@ -45,117 +40,6 @@ REAL_PROGRAMS = {
     "blkid": "blkid",
     "dash": "dash",
 }
-
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-SOURCES = f"deb-src [signed-by={KEYRING}] http://deb.debian.org/debian trixie main\n"
-LOG_LINES = 40
-
-
-class BuildError(Exception):
-    """A part could not be built; the text says which command failed and shows the end of its output."""
-
-
-def cache_folder():
-    """Return the folder that keeps built parts: ``$BOOTPLAN_CACHE``, or ``~/.cache/bootplan``."""
-    return Path(os.environ.get("BOOTPLAN_CACHE") or Path.home() / ".cache" / "bootplan")
-
-
-def digest_of(*pieces):
-    """Return 16 hexadecimal digits that change when any piece (text, bytes or the content of a path) changes."""
-    total = hashlib.sha256()
-    for piece in pieces:
-        data = piece.read_bytes() if isinstance(piece, Path) else piece.encode() if isinstance(piece, str) else piece
-        total.update(len(data).to_bytes(8, "big") + data)
-    return total.hexdigest()[:16]
-
-
-def command(arguments, folder=None, extra_env=None):
-    """Run a build command and return its output; raise :class:`BuildError` with the log's end when it fails."""
-    env = {**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", **(extra_env or {})}
-    done = subprocess.run(arguments, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          stdin=subprocess.DEVNULL, text=True, errors="replace")
-    if done.returncode != 0:
-        end = "\n".join(done.stdout.splitlines()[-LOG_LINES:])
-        raise BuildError(f"{' '.join(map(str, arguments))} ended with {done.returncode}:\n{end}")
-    return done.stdout
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Hold the cache's lock, so that two test sessions do not build the same part at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def cached(name, key, make):
-    """Return the folder of part ``name`` with ``key``, calling ``make(folder)`` when the cache does not have it."""
-    final = cache_folder() / f"{name}-{key}"
-    if final.is_dir():
-        return final
-    with locked(cache_folder()):
-        if final.is_dir():
-            return final
-        work = cache_folder() / f".{name}-{key}.part"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        try:
-            make(work)
-            work.rename(final)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return final
-
-
-def missing_packages():
-    """Return the names from :data:`APT_PACKAGES` that dpkg does not list as installed."""
-    done = subprocess.run(["dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", *APT_PACKAGES],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
-    return [name for name in APT_PACKAGES if name not in installed]
-
-
-def install_packages():
-    """Install what is missing with apt-get and return a line for the report; root only."""
-    names = missing_packages()
-    if not names:
-        return "all packages installed"
-    if os.geteuid() != 0:
-        raise BuildError(f"these packages are missing and only root can install them: {' '.join(names)}")
-    command(["apt-get", "update"])
-    command(["apt-get", "install", "-y", "--no-install-recommends", *names])
-    return f"installed {' '.join(names)}"
-
-
-def upstream_source(package, folder):
-    """Fetch and unpack the upstream archive of a Debian trixie source package; return the unpacked tree.
-
-    A private apt configuration is used, so the system's own package sources stay as they are; apt checks the
-    archive against Debian's signed index.
-    """
-    apt = folder / "apt"
-    for name in ("state/lists/partial", "cache/archives/partial", "etc", "fetched"):
-        (apt / name).mkdir(parents=True)
-    (apt / "state/status").write_text("")
-    (apt / "etc/sources.list").write_text(SOURCES)
-    (apt / "apt.conf").write_text(
-        f'Dir::State "{apt}/state"; Dir::State::status "{apt}/state/status"; Dir::Cache "{apt}/cache";\n'
-        f'Dir::Etc::sourcelist "{apt}/etc/sources.list"; Dir::Etc::sourceparts "-"; APT::Sandbox::User "root";\n'
-    )
-    env = {"APT_CONFIG": str(apt / "apt.conf")}
-    command(["apt-get", "update"], extra_env=env)
-    command(["apt-get", "source", "--tar-only", "--download-only", package], apt / "fetched", env)
-    archives = list((apt / "fetched").glob("*.orig.tar.*[!c]"))
-    if len(archives) != 1:
-        raise BuildError(f"{package}: expected one upstream archive, got {[path.name for path in archives]}")
-    tree = folder / "source"
-    tree.mkdir()
-    command(["tar", "-xf", archives[0], "-C", tree, "--strip-components=1"])
-    (folder / "version").write_text(re.sub(r"\.orig.*", "", archives[0].name).replace("_", " ") + "\n")
-    shutil.rmtree(apt)
-    return tree
 
 
 def musl_compiler(folder):
@@ -177,7 +61,7 @@ def option_names():
 
 def make_busybox(folder):
     """Build BusyBox into ``folder/bin/busybox`` and the applets' paths into ``folder/links``."""
-    tree = upstream_source("busybox", folder)
+    tree = source_tree("busybox", folder)
     names = [*option_names(), "STATIC"]
     command(["make", "allyesconfig"], tree)
     config = tree / ".config"
@@ -202,7 +86,7 @@ def make_envtools(folder):
     One line is changed: the tool takes every path that starts with ``/dev/ubi`` for a UBI volume and then wants
     UBI's own calls, which the loop devices that stand for the two volumes here do not have.
     """
-    tree = upstream_source("u-boot", folder)
+    tree = source_tree("u-boot", folder)
     source = tree / "tools/env/fw_env.c"
     text = source.read_text()
     changed = text.replace('#define UBI_DEV_START "/dev/ubi"', '#define UBI_DEV_START "/dev/no-ubi"')
@@ -258,29 +142,22 @@ def installed_versions():
     return command(["dpkg-query", "-W", "-f=${Package} ${Version}, ", *names]).strip(", ")
 
 
-def named(paths):
-    """Return the paths and their names, for a key that changes with either a file's content or its name."""
-    return [piece for path in paths for piece in (path, path.name)]
+def recipe(make):
+    """Return what belongs to the key of every part that is compiled here."""
+    return recipe_of(make, source_tree, musl_compiler)
 
 
-def recipe_of(make):
-    """Return the source text of the functions that make a part, which belongs to the part's key."""
-    return "".join(inspect.getsource(function) for function in (make, upstream_source, musl_compiler))
+PARTS = (
+    Part("busybox", make_busybox, lambda: digest_of(recipe(make_busybox), HERE / "busybox.config")),
+    Part("envtools", make_envtools, lambda: digest_of(recipe(make_envtools))),
+    Part("standins", make_standins, lambda: digest_of(recipe(make_standins), *named(standin_sources()))),
+    Part("hidden", make_hidden, lambda: digest_of(recipe_of(make_hidden), repr(REAL_PROGRAMS), installed_versions())),
+)
 
 
 def build(report=lambda line: None):
     """Build or find every part and return ``{name: folder}``; ``report`` gets one line for each with its seconds."""
     start = time.monotonic()
-    report(f"packages   {install_packages()}, {time.monotonic() - start:.1f} s")
-    parts = {}
-    for name, make, key in (
-        ("busybox", make_busybox, lambda: digest_of(recipe_of(make_busybox), HERE / "busybox.config")),
-        ("envtools", make_envtools, lambda: digest_of(recipe_of(make_envtools))),
-        ("standins", make_standins, lambda: digest_of(recipe_of(make_standins), *named(standin_sources()))),
-        ("hidden", make_hidden, lambda: digest_of(recipe_of(make_hidden), repr(REAL_PROGRAMS), installed_versions())),
-    ):
-        start = time.monotonic()
-        parts[name] = cached(name, key(), make)
-        version = (parts[name] / "version").read_text().strip()
-        report(f"{name:10} {version}, {time.monotonic() - start:.1f} s")
-    return parts
+    installed = debian.install(APT_PACKAGES)
+    report(f"{'packages':14} {time.monotonic() - start:6.1f} s  {installed}")
+    return build_parts(PARTS, report)

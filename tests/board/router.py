@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from . import fstools, images, parts, tree
+from .cache import HERE, SEARCH_PATH
 from .images import GiB
 from .loops import Loop
 
@@ -286,7 +287,7 @@ class Router:
             compatible.insert(1, "bananapi,bpi-r4")
         return {
             "stage": str(self.folder / "stage"), "hidden": str(self.parts["hidden"]),
-            "init": str(self.parts["standins"] / "bin/init"), "refresh": str(parts.HERE / "standin/refresh"),
+            "init": str(self.parts["standins"] / "bin/init"), "refresh": str(HERE / "standin/refresh"),
             "tmp_size": self.tmp_size, "medium": self.medium, "cmdline": env.get("bootargs", ""),
             "kernel_nvme": self.kernel_nvme, "furnish": not self.booted_before,
             "squashfs_uuid": fstools.squashfs_uuid(self.squashfs), "overlay_source": f"/dev/{rw}",
@@ -301,8 +302,8 @@ class Router:
         """Start process 1 in its namespaces and wait for its report."""
         spec = self.folder / "power-on.json"
         spec.write_text(json.dumps(self.describe(env)))
-        program = [shutil.which("unshare", path=parts.SEARCH_PATH), "--mount", "--pid", "--uts", "--net", "--fork",
-                   "--kill-child=SIGKILL", sys.executable, str(parts.HERE / "inside.py"), str(spec)]
+        program = [shutil.which("unshare", path=SEARCH_PATH), "--mount", "--pid", "--uts", "--net", "--fork",
+                   "--kill-child=SIGKILL", sys.executable, str(HERE / "inside.py"), str(spec)]
         self.power = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       start_new_session=True, preexec_fn=die_with_parent)
         line = read_line(self.power.stdout, BOOT_SECONDS)

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .parts import HERE, cached, command, digest_of
+from .cache import HERE, cached, command, digest_of
 
 # Programs of the stock image that run as they are, through the hidden tree.
 STOCK_PROGRAMS = {

@@ -1,0 +1,94 @@
+"""The table of the bench: what is shown, on which tier, and how it ended.
+
+    @scenario(tier=2, title="install, extroot-overlay: a cut before each command")
+    def install_overlay(folder):
+        ...
+        return Outcome(cuts=931, bad=0)
+
+A scenario gets an empty folder. It failed when it raises; it returns an :class:`Outcome` otherwise. The scenarios of a
+tier are in the module ``scenarios`` of its package, beside ``build(report)``, which builds what they need.
+"""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a scenario ended: power cuts made, bad states among them, and a remark for the table.
+
+    ``expected_bad`` is for a sequence that is known to be unsafe: bad states are then what must be found.
+    """
+
+    cuts: int = 0
+    bad: int = 0
+    note: str = ""
+    expected_bad: bool = False
+
+    @property
+    def ok(self):
+        """Tell whether this is what should have come out."""
+        return (self.bad > 0) == self.expected_bad
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table."""
+
+    name: str
+    tier: int
+    title: str
+    function: Callable[[Path], Outcome]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that was run; ``trouble`` is the error that ended it, or empty."""
+
+    name: str
+    tier: int
+    title: str
+    seconds: float
+    outcome: Outcome = field(default_factory=Outcome)
+    trouble: str = ""
+
+    @property
+    def ok(self):
+        """Tell whether the scenario ended as it should."""
+        return not self.trouble and self.outcome.ok
+
+    @property
+    def result(self):
+        """Return the word for the table."""
+        if self.trouble:
+            return "ERROR"
+        return ("caught" if self.outcome.expected_bad else "pass") if self.outcome.ok else "FAIL"
+
+
+REGISTRY: list[Scenario] = []
+
+
+def scenario(*, tier, title):
+    """Register a function as a scenario of a tier; its name must be the only one of that name."""
+    def register(function):
+        """Add the function to the registry and return it unchanged."""
+        if any(one.name == function.__name__ for one in REGISTRY):
+            raise ValueError(f"two scenarios are called {function.__name__}")
+        REGISTRY.append(Scenario(function.__name__, tier, title, function))
+        return function
+    return register
+
+
+def perform(one, folder):
+    """Run a scenario in a folder and return its :class:`Row`; no error leaves this function."""
+    start = time.monotonic()
+    try:
+        outcome, trouble = one.function(folder), ""
+    except Exception:  # whatever it was, the other rows go on and the table shows it
+        outcome, trouble = Outcome(), traceback.format_exc()
+    return Row(one.name, one.tier, one.title, time.monotonic() - start, outcome, trouble)
