@@ -45,7 +45,9 @@ def private_apt(folder, suite, architecture=None, sources=False):
         (folder / name).mkdir(parents=True)
     (folder / "state/status").write_text("")
     kind = "deb-src" if sources else "deb"
-    (folder / "etc/sources.list").write_text(f"{kind} [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    suites = dict.fromkeys((suite.removesuffix("-backports"), suite))
+    (folder / "etc/sources.list").write_text(
+        "".join(f"{kind} [signed-by={KEYRING}] {MIRROR} {name} main\n" for name in suites))
     foreign = f'APT::Architecture "{architecture}"; APT::Architectures {{ "{architecture}"; }};\n' if architecture else ""
     (folder / "apt.conf").write_text(
         f'Dir::State "{folder}/state"; Dir::State::status "{folder}/state/status"; Dir::Cache "{folder}/cache";\n'
@@ -84,14 +86,24 @@ def source_tree(package, folder, suite="trixie"):
     return tree
 
 
-def unpack(packages, folder, *, architecture=None, suite="bookworm"):
-    """Fetch binary packages and unpack them into ``folder``; return one line with their versions."""
+def unpack(packages, folder, *, architecture=None, suite="bookworm", dependencies=False):
+    """Fetch binary packages and unpack them into ``folder``; return one line with their versions.
+
+    ``dependencies`` takes everything they depend on too, down to the C library, so that programs run from the folder
+    alone. A backports suite (``trixie-backports``) is an addition to its base, which is then asked as well.
+    """
     apt = folder / ".apt"
     env = private_apt(apt, suite, architecture)
-    command(["apt-get", "download", *packages], apt / "fetched", env)
-    versions = []
-    for archive in sorted((apt / "fetched").glob("*.deb")):
+    if dependencies:
+        command(["apt-get", "install", "-y", "--download-only", "--no-install-recommends", "-t", suite, *packages],
+                extra_env=env)
+    else:
+        command(["apt-get", "download", *packages], apt / "fetched", env)
+    archives = sorted([*(apt / "fetched").glob("*.deb"), *(apt / "cache/archives").glob("*.deb")])
+    versions = {}
+    for archive in archives:
         command(["dpkg-deb", "-x", archive, folder])
-        versions.append(command(["dpkg-deb", "-W", "--showformat=${Package} ${Version}", archive]).strip())
+        name, version = command(["dpkg-deb", "-W", "--showformat=${Package} ${Version}", archive]).split()
+        versions[name] = version
     shutil.rmtree(apt)
-    return ", ".join(versions)
+    return ", ".join(f"{name} {versions[name]}" for name in packages)

@@ -59,8 +59,11 @@ def option_names():
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def make_busybox(folder):
-    """Build BusyBox into ``folder/bin/busybox`` and the applets' paths into ``folder/links``."""
+def make_busybox(folder, compiler=musl_compiler, variables=()):
+    """Build BusyBox into ``folder/bin/busybox`` and the applets' paths into ``folder/links``.
+
+    ``compiler(folder)`` gives the compiler command; ``variables`` are more words for make, for another architecture.
+    """
     tree = source_tree("busybox", folder)
     names = [*option_names(), "STATIC"]
     command(["make", "allyesconfig"], tree)
@@ -73,7 +76,7 @@ def make_busybox(folder):
     lost = [name for name in names if name not in got]
     if lost:
         raise BuildError(f"BusyBox's configuration did not take these options: {' '.join(lost)}")
-    command(["make", f"-j{os.cpu_count()}", f"CC={musl_compiler(folder)}", "busybox", "busybox.links"], tree)
+    command(["make", f"-j{os.cpu_count()}", f"CC={compiler(folder)}", *variables, "busybox", "busybox.links"], tree)
     (folder / "bin").mkdir()
     shutil.copy(tree / "busybox", folder / "bin/busybox")
     shutil.copy(tree / "busybox.links", folder / "links")
@@ -106,12 +109,12 @@ def standin_sources():
     return sorted((HERE / "standin").glob("*.c"))
 
 
-def make_standins(folder):
-    """Compile every stand-in into ``folder/bin``."""
+def make_standins(folder, compiler=musl_compiler):
+    """Compile every stand-in into ``folder/bin`` with the compiler command that ``compiler(folder)`` gives."""
     (folder / "bin").mkdir()
-    compiler = musl_compiler(folder).split()
+    words = compiler(folder).split()
     for source in standin_sources():
-        command([*compiler, "-Os", "-Wall", "-Wextra", "-Werror", "-o", folder / "bin" / source.stem, source])
+        command([*words, "-Os", "-Wall", "-Wextra", "-Werror", "-o", folder / "bin" / source.stem, source])
     (folder / "version").write_text(f"{len(standin_sources())} programs\n")
 
 

@@ -169,9 +169,8 @@ def add_files(root, fstools_overlay_name):
     write(root, "/bin/su-like", "#!/bin/sh\n", 0o4755)
 
 
-def make_image(folder, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name):
-    """Build ``folder/root.squashfs``."""
-    root = folder / "root"
+def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name):
+    """Make the whole tree in the folder ``root``."""
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
@@ -182,9 +181,18 @@ def make_image(folder, parts, *, release, board_name, packages, kernel_nvme, she
     add_modules(root, packages, kernel_nvme)
     add_identity(root, release, board_name)
     add_files(root, fstools_overlay_name)
-    command(["mksquashfs", root, folder / "root.squashfs", "-comp", "gzip", "-b", "256k", "-all-root", "-no-progress",
-             "-noappend"])
+
+
+def pack(root, image):
+    """Make the squashfs ``image`` of the folder ``root``, and remove the folder."""
+    command(["mksquashfs", root, image, "-comp", "gzip", "-b", "256k", "-all-root", "-no-progress", "-noappend"])
     shutil.rmtree(root)
+
+
+def make_image(folder, parts, **kind):
+    """Build ``folder/root.squashfs``."""
+    fill(folder / "root", parts, **kind)
+    pack(folder / "root", folder / "root.squashfs")
 
 
 def squashfs(parts, **kind):
