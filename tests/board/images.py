@@ -30,6 +30,16 @@ BOOT_PARTITION_BYTES = 4 * MiB
 ENV_COPY_BYTES = {"nand": 0x1F000, "emmc": 0x40000, "sd": 0x40000}
 MMC_ENV_OFFSET = 0x400000
 HASH_BLOCK = 64 * KiB
+# Variables that end with the first boot.
+FIRST_BOOT = ("_firstboot", "_init_env", "_switch_to_menu", "_bootmenu_update_title", "bootmenu_0d")
+# What the board's own U-Boot adds at its start, and Linux after it (the MAC addresses).
+BOARD_ENV = {
+    "arch": "arm", "baudrate": "115200", "board": "mt7988",
+    "console": "earlycon=uart8250,mmio32,0x11000000 console=ttyS0",
+    "eth1addr": "02:11:22:33:44:56", "ethaddr": "02:11:22:33:44:55", "soc": "mediatek", "stderr": "serial@11000000",
+    "stdin": "serial@11000000", "stdout": "serial@11000000", "vendor": "mediatek",
+    "ver": "U-Boot 2025.10-OpenWrt-r32071 (Jun 28 2026 - 10:00:00 +0000)",
+}
 
 
 class EnvError(Exception):
@@ -88,12 +98,26 @@ def router_env_config(medium):
     return "".join(f"/dev/mmcblk0p{number} {offset} 0x40000 0x40000 1\n" for offset in ("0x0", "0x40000"))
 
 
-def stock_env(medium, model):
-    """Return the environment of a fresh install as a dictionary."""
+def compiled_env(medium, model="bpi-r4"):
+    """Return the environment that is compiled into a medium's U-Boot as a dictionary, empty variables left out."""
     lines = (HERE / "env" / f"{medium}.env").read_text().splitlines()
-    pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
+    pairs = [line.split("=", 1) for line in lines if line and not line.startswith("#")]
     conf = "config-mt7988a-bananapi-"
-    return {name: value.replace("\\e", "\x1b").replace(f"{conf}bpi-r4", conf + model) for name, _, value in pairs}
+    text = {name: value.replace("\\e", "\x1b") for name, value in pairs if value}
+    return {name: value.replace(f"{conf}bpi-r4", conf + model) for name, value in text.items()}
+
+
+def first_booted(env, version):
+    """Return what the first boot of a U-Boot of this ``version`` makes of a compiled-in environment and saves."""
+    after = {name: value for name, value in env.items() if name not in FIRST_BOOT}
+    after |= {"bootdelay": "3", "bootmenu_delay": "3", "bootmenu_0": env["bootmenu_0d"]}
+    after["bootmenu_title"] = f"{env['bootmenu_title']}       {version}"
+    return after
+
+
+def stock_env(medium, model):
+    """Return the environment of a fresh install as a dictionary: saved by the first boot, the rest from Linux."""
+    return first_booted(compiled_env(medium, model), BOARD_ENV["ver"]) | BOARD_ENV
 
 
 class EnvTool:
