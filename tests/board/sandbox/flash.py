@@ -1,0 +1,76 @@
+"""The board's SPI-NAND as a file, and what OpenWrt's installation puts into its UBI.
+
+A page lies after the other, 2048 bytes and its 64 spare bytes, with every bit inverted: a hole in the file is erased flash.
+"""
+
+import os
+import shutil
+
+from ..cache import command
+from ..images import LEB, MiB
+
+PAGE, SPARE, BLOCK = 2048, 64, 0x20000
+FLASH_BYTES = 128 * MiB
+UBI_OFFSET = 2 * MiB
+FILE_BYTES = FLASH_BYTES // PAGE * (PAGE + SPARE)
+INVERTED = bytes(255 - value for value in range(256))
+ROOT_DATA_BYTES = 64 * MiB
+# Volumes as the installation makes them: name, bytes, static or dynamic. FITs take the room they need.
+FIXED_VOLUMES = (("fip", 0x200000, "static"), ("ubootenv", 0x100000, "dynamic"), ("ubootenv2", 0x100000, "dynamic"))
+
+
+def store(image, offset, data):
+    """Put ``data``, as programs see it, at a block's offset of the opened flash file; erased pages stay holes."""
+    for start in range(0, len(data), PAGE):
+        page = data[start:start + PAGE]
+        if page.count(0xFF) != len(page):
+            image.seek((offset + start) // PAGE * (PAGE + SPARE))
+            image.write(page.translate(INVERTED))
+
+
+def volumes(contents):
+    """Return name, bytes and kind of each volume, in the order of their numbers; ``contents`` as for :func:`make`."""
+    listed = list(FIXED_VOLUMES)
+    listed += [(name, len(data), "dynamic") for name, data in contents.items() if name not in dict_of(listed)]
+    return [*listed, ("rootfs_data", ROOT_DATA_BYTES, "dynamic")]
+
+
+def dict_of(listed):
+    """Return the listed volumes by name."""
+    return {name: (size, kind) for name, size, kind in listed}
+
+
+def make(path, contents):
+    """Make the flash file with the board's volumes; ``contents`` is ``{volume: bytes}``, for ``recovery``, ``fit``, …"""
+    work = path.with_suffix(".pieces")
+    work.mkdir()
+    lines = []
+    for number, (name, size, kind) in enumerate(volumes(contents)):
+        lines += [f"[{name}]", "mode=ubi", f"vol_id={number}", f"vol_type={kind}", f"vol_name={name}",
+                  f"vol_size={-(-size // LEB) * LEB}"]
+        if name in contents:
+            (work / name).write_bytes(contents[name])
+            lines.append(f"image={work / name}")
+    (work / "ubi.ini").write_text("\n".join(lines) + "\n")
+    command(["ubinize", "-p", str(BLOCK), "-m", str(PAGE), "-Q", "1", "-o", work / "ubi.bin", work / "ubi.ini"])
+    with open(path, "wb") as image:
+        store(image, 0, b"bl2 " * 1024)
+        store(image, UBI_OFFSET, (work / "ubi.bin").read_bytes())
+        image.truncate(FILE_BYTES)
+    shutil.rmtree(work)
+
+
+def copy_sparse(source, target):
+    """Copy a file and leave its holes out."""
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        end = os.fstat(reader.fileno()).st_size
+        writer.truncate(end)
+        place = 0
+        while place < end:
+            try:
+                place = os.lseek(reader.fileno(), place, os.SEEK_DATA)
+            except OSError:
+                break
+            stop = os.lseek(reader.fileno(), place, os.SEEK_HOLE)
+            while place < stop:
+                place += os.copy_file_range(reader.fileno(), writer.fileno(), stop - place, place, place)
