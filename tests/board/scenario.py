@@ -9,6 +9,7 @@ A scenario gets an empty folder. It failed when it raises; it returns an :class:
 tier are in the module ``scenarios`` of its package, beside ``build(report)``, which builds what they need.
 """
 
+import importlib
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
+PACKAGES = {1: "sandbox", 2: "cuts", 3: "machine"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,19 @@ def scenario(*, tier, title):
         REGISTRY.append(Scenario(function.__name__, tier, title, function))
         return function
     return register
+
+
+def scenarios_of(tier):
+    """Return the module with a tier's scenarios; to import it registers them."""
+    return importlib.import_module(f".{PACKAGES[tier]}.scenarios", __package__)
+
+
+def build(tiers, report):
+    """Build or find what these tiers need; ``report`` gets a line for each part and one for all of it."""
+    start = time.monotonic()
+    for tier in tiers:
+        scenarios_of(tier).build(report)
+    report(f"{'all of it':14} {time.monotonic() - start:6.1f} s")
 
 
 def perform(one, folder):
