@@ -99,17 +99,18 @@ static void load_crash_record(void)
 	os_close(fd);
 }
 
-/* As OpenWrt's U-Boot does: with the button held, the stored environment is not taken. */
+/* As OpenWrt's U-Boot does: the environment is loaded again, or set back when the button is held. */
 void bench_late_init(void)
 {
 	struct udevice *dev;
 
 	load_crash_record();
+	gd->env_valid = ENV_VALID;
 	if (!button_get_by_label("reset", &dev) && button_get_state(dev) == BUTTON_ON) {
 		printf("button held, the environment is set back\n");
 		gd->env_valid = ENV_INVALID;
-		env_relocate();
 	}
+	env_relocate();
 }
 
 /* Append a write to the log: kind, place and length as little-endian numbers, data. */

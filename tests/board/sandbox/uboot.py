@@ -229,6 +229,14 @@ class UBoot:
             data[data.index(b"\x1f\x8b\x08") + fit.KERNEL_BYTES // 2] ^= 1
         self.volumes.write(name, bytes(data))
 
+    def take_environment(self, folder):
+        """Take over both copies of the environment from the images of a :class:`~board.router.Router`."""
+        for number, place in enumerate(images.env_places(folder, self.medium)):
+            path, offset = place.split()[:2]
+            with open(path, "rb") as image:
+                image.seek(int(offset, 16))
+                self.env.put(number, image.read(self.env.size))
+
     def put_system(self, system, data):
         """Write other bytes where ``production`` or ``recovery`` lies."""
         self.volumes.write(SYSTEMS[system] if self.medium == "nand" else system, data)
@@ -262,15 +270,19 @@ class UBoot:
         """Run commands in U-Boot, without its boot commands, and return the console; the medium may change by them."""
         return self.start(["-c", " ; ".join(commands)], "", timeout)[0]
 
-    def boot(self, keys="", timeout=SECONDS):
-        """Switch on, type ``keys`` on the console when U-Boot looks for them, and return the :class:`Boot`."""
+    def boot(self, keys="", timeout=SECONDS, read_env=True):
+        """Switch on, type ``keys`` on the console when U-Boot looks for them, and return the :class:`Boot`.
+
+        ``read_env=False`` leaves out the environment that is left behind, which on NAND costs another start.
+        """
         (self.folder / TREE).unlink(missing_ok=True)
         console, code, seconds = self.start([], keys, timeout, lambda seen: seen.count(NO_SERVER) > LOOKS)
-        told = dict(re.findall(r"^bench: (\w+)=(.*?)\r?$", console, re.M))
+        left_behind = self.env.all() if read_env else None
+        told = dict(re.findall(r"^bench: (\w+)=(.*?)\r?$", console, re.MULTILINE))
         if "bench: started" in console:
             tree = command([self.tools / "dtc", "-q", "-I", "dtb", "-O", "dts", self.folder / TREE])
-            overlays = tuple(sorted(re.findall(r"^\toverlay-(\w+);", tree, re.M)))
-            return Boot(told["kernel"], console, seconds, self.env.all(), told["configuration"], told["bootargs"],
+            overlays = tuple(sorted(re.findall(r"^\toverlay-(\w+);", tree, re.MULTILINE)))
+            return Boot(told["kernel"], console, seconds, left_behind, told["configuration"], told["bootargs"],
                         overlays, tree)
         if "bench: reset" in console:
             chose = "reset"
@@ -280,7 +292,7 @@ class UBoot:
             chose = "tftp"
         else:
             raise UBootError(f"ended with {code}\n{console}")
-        return Boot(chose, console, seconds, self.env.all())
+        return Boot(chose, console, seconds, left_behind)
 
     # -- what is written --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,72 @@
+"""Power cuts between, and inside, the writes that were recorded on a medium.
+
+The writes are those of :meth:`~.uboot.UBoot.recorded`: ``("w", byte, data)`` on a card, ``("p", page, data)`` a flash page
+with its spare bytes, ``("e", page, pages)`` an erased block. A card takes 512 bytes at once or not; a page whose writing
+was cut has its first half; a block whose erasing was cut has lost its first half.
+"""
+
+from . import flash
+
+SECTOR = 512
+CHUNK = flash.PAGE + flash.SPARE
+
+
+def pieces(writes):
+    """Return the writes of a card as single sectors; those of a flash are what they are."""
+    for kind, place, data in writes:
+        if kind == "w":
+            for start in range(0, len(data), SECTOR):
+                yield kind, place + start, data[start:start + SECTOR]
+        else:
+            yield kind, place, data
+
+
+def perform(image, piece):
+    """Do one recorded write on the opened image."""
+    kind, place, data = piece
+    if kind == "w":
+        image.seek(place)
+        image.write(data)
+    elif kind == "p":
+        image.seek(place * CHUNK)
+        image.write(data.translate(flash.INVERTED))
+    else:
+        image.seek(place * CHUNK)
+        image.write(bytes(data * CHUNK))
+
+
+def torn(piece):
+    """Return what a cut in the middle of this write leaves of it, or None where it is whole or not begun."""
+    kind, place, data = piece
+    if kind == "p":
+        half = data[:flash.PAGE // 2]
+        return kind, place, half + b"\xff" * (CHUNK - len(half))
+    if kind == "e":
+        return kind, place, data // 2
+    return None
+
+
+def states(start, writes, board):
+    """Put the board's image into each state a cut can leave, from ``start`` on, and yield a word for it each time.
+
+    ``start`` is a copy of the image from before the writes. The board may be used in between: each state is made anew.
+    """
+    done = []
+
+    def restore(*more):
+        """Make the image: ``start``, what was done, and ``more``."""
+        flash.copy_sparse(start, board.image)
+        with open(board.image, "r+b") as image:
+            for piece in (*done, *more):
+                perform(image, piece)
+
+    for number, piece in enumerate(pieces(writes)):
+        restore()
+        yield f"before write {number}"
+        half = torn(piece)
+        if half:
+            restore(half)
+            yield f"in write {number}"
+        done.append(piece)
+    restore()
+    yield "after the last write"
