@@ -1,0 +1,358 @@
+"""The whole board in QEMU: power it on, run commands in it, reboot it, cut its power, look at its media.
+
+    with Machine(folder, medium="nand") as board:
+        board.boot()                                  # U-Boot, kernel, userland: 5 s
+        result = board.run("sh /tmp/r4.sh check")     # the same words as the private root's Router
+        board.reboot()
+
+What is real and what is not is in :file:`README.md`.
+"""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from .. import images
+from .. import parts as host_parts
+from ..cache import build_parts
+from ..debian import install
+from ..router import BootError, Disk, Hang, Panic, Result, Timeout, die_with_parent
+from . import kernel, media, programs, system, uboot
+
+PARTS = (*programs.PARTS, kernel.PART, uboot.PART, system.AGENT)
+ROUTER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+BOOT_SECONDS = 90
+MENU = b"Hit any key to stop autoboot"
+PANIC = "Kernel panic - not syncing"
+# The boot scripts say with a light which system they try; U-Boot's last words before the kernel say that it was found.
+LIGHTS = re.compile(r"led (green|blue):status on\n|\n(Starting kernel)")
+
+
+def build(report=lambda line: None):
+    """Build or find everything the board is made of and return ``{name: folder}``."""
+    install(programs.APT_PACKAGES)
+    return {"host": host_parts.build(report)["envtools"], **build_parts(PARTS, report)}
+
+
+class Machine:
+    """One board with its media. Use it as a context manager."""
+
+    def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
+                 board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
+                 kernel_nvme="module", fstools_overlay_name=True, env=None, memory=1024):
+        """Describe a board that is off; the words mean what they mean for the Router. ``memory`` is in MiB.
+
+        Of a :class:`Disk` only serial number, bytes and block size are there: QEMU has its own model name and places.
+        """
+        self.folder = Path(folder).resolve()
+        self.medium, self.model, self.disks, self.memory = medium, model, list(disks), memory
+        self.kind = {"release": release, "board_name": board_name, "packages": tuple(packages),
+                     "kernel_nvme": kernel_nvme, "shell": shell, "fstools_overlay_name": fstools_overlay_name}
+        self.env = dict(env or {})
+        self.process, self.port, self.uboot_port = None, None, None
+        self.received = b""
+        self.starts = 0
+        self.drives = self.file_drives
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def __enter__(self):
+        """Make the media."""
+        self.parts = build()
+        self.images = self.folder / "images"
+        self.images.mkdir(parents=True)
+        self.log = self.folder / "console.log"
+        self.log.write_bytes(b"")
+        self.make_media()
+        return self
+
+    def __exit__(self, *_):
+        """Switch off, whatever happened."""
+        self.off()
+
+    def make_media(self):
+        """Make the flash, the card, and the NVMe disks, with the system and the environment on the medium."""
+        folder = system.system(self.parts, self.model, **self.kind)
+        for medium in dict.fromkeys(("nand", self.medium)):
+            work = self.folder / f"env-{medium}"
+            name = "flash" if medium == "nand" else "mmcblk0"
+            environment = media.Environment(self.parts["host"], work, medium, self.image(name))
+            values = {**images.stock_env(medium, self.model), **(self.env if medium == self.medium else {})}
+            environment.make_files({name: value for name, value in values.items() if value is not None})
+            if medium == "nand":
+                media.make_flash(self.image("flash"), work, folder)
+            else:
+                media.make_card(self.image("mmcblk0"), work, medium, folder)
+        self.environment = environment
+        for index, disk in enumerate(self.disks):
+            images.sparse(self.image(f"nvme{index}"), disk.size)
+
+    def image(self, name):
+        """Return the path of an image: flash, mmcblk0, nvme0 and so on."""
+        return self.images / f"{name}.img"
+
+    # -- power ----------------------------------------------------------------------------------------------------
+
+    def file_drives(self):
+        """Return {image: QEMU's words for where its bytes are}: the image files themselves."""
+        return {path.stem: f"driver=raw,file.driver=file,file.filename={path}"
+                for path in sorted(self.images.glob("*.img"))}
+
+    def command_line(self):
+        """Return QEMU's command line."""
+        ports = self.folder / "port"
+        log = f"logfile={self.log},logappend=on"
+        words = [*programs.qemu_command(self.parts["qemu"]), "-M", programs.MACHINE, "-cpu", "cortex-a72", "-smp",
+                 "1", "-accel", "tcg,tb-size=256", "-m", str(self.memory), "-nodefaults", "-display", "none",
+                 "-bios", self.parts["uboot-arm64"] / f"{self.medium}.bin",
+                 "-chardev", f"socket,id=uboot,path={ports}.uboot,server=on,wait=off,{log}", "-serial", "chardev:uboot",
+                 "-chardev", f"null,id=kernel,{log}", "-device", "pci-serial,chardev=kernel",
+                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+                 "-chardev", f"socket,id=agent,path={ports}.agent,server=on,wait=off",
+                 "-device", "virtserialport,chardev=agent,name=bench"]
+        for name, place in self.drives().items():
+            words += ["-drive", f"if={'pflash,unit=1' if name == 'flash' else 'none'},id={name},{place}"]
+        if self.medium != "nand":
+            card = (f"emmc,boot-partition-size={images.BOOT_PARTITION_BYTES}" if self.medium == "emmc" else "sd-card")
+            words += ["-device", "sdhci-pci,id=mmc,capareg=0x056034b4", "-device", f"{card},drive=mmcblk0"]
+        for index, disk in enumerate(self.disks):
+            words += ["-device", f"nvme,serial={disk.serial},drive=nvme{index},logical_block_size={disk.logical},"
+                                 f"physical_block_size={disk.logical}"]
+        return [str(word) for word in words]
+
+    def power_on(self):
+        """Start QEMU and connect to U-Boot's console and to the port of the guest's agent."""
+        if self.process is not None:
+            raise BootError("the board is on already")
+        for path in self.folder.glob("port.*"):
+            path.unlink()
+        self.start_of_log = self.log.stat().st_size
+        self.trouble = open(self.folder / "qemu.log", "ab")  # noqa: SIM115  # closed with the power
+        self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL, stdout=self.trouble,
+                                        stderr=self.trouble, start_new_session=True, preexec_fn=die_with_parent)
+        self.uboot_port = self.connect("uboot")
+        self.port = self.connect("agent")
+        self.received = b""
+        threading.Thread(target=self.press_enter, args=(self.process, self.uboot_port), daemon=True).start()
+
+    def connect(self, name):
+        """Return a connection to one of QEMU's sockets."""
+        end = time.monotonic() + 20
+        while True:
+            link = socket.socket(socket.AF_UNIX)
+            try:
+                link.connect(str(self.folder / f"port.{name}"))
+                return link
+            except OSError:
+                link.close()
+                if self.process.poll() is not None or time.monotonic() > end:
+                    text = (self.folder / "qemu.log").read_text(errors="replace")
+                    self.off()
+                    raise BootError(f"QEMU does not start:\n{text}") from None
+                time.sleep(0.02)
+
+    def press_enter(self, process, link):
+        """Take the boot menu's first entry at once, as its three seconds would: each time it appears."""
+        at = self.start_of_log
+        while process.poll() is None:
+            with open(self.log, "rb") as log:
+                log.seek(at)
+                new = log.read()
+            place = new.find(MENU)
+            try:
+                if place >= 0:
+                    at += place + len(MENU)
+                    link.sendall(b"\r")
+                link.setblocking(False)
+                link.recv(65536)
+            except OSError:
+                pass
+            finally:
+                if link.fileno() >= 0:
+                    link.setblocking(True)
+            time.sleep(0.02)
+
+    @property
+    def console(self):
+        """Return everything U-Boot and the kernel have printed since the power came on."""
+        return self.log.read_bytes()[self.start_of_log:].decode(errors="replace").replace("\r\n", "\n")
+
+    @property
+    def chose(self):
+        """Return which systems U-Boot has started since the power came on: a list of production and recovery."""
+        light, started = None, []
+        for colour, kernel_starts in LIGHTS.findall(self.console):
+            if kernel_starts:
+                started.append({"green": "production", "blue": "recovery"}.get(light, "unknown"))
+            light = colour or light
+        return started
+
+    def boot(self, timeout=BOOT_SECONDS):
+        """Switch on and wait for a system that takes commands.
+
+        :class:`Panic` when a kernel panics on the way: the board stays on, and :meth:`wait_up` waits for what comes
+        then. :class:`Hang` when nothing comes; the text of both is the console.
+        """
+        self.power_on()
+        self.wait_up(timeout)
+        return self
+
+    def wait_up(self, timeout=BOOT_SECONDS):
+        """Wait until the guest's agent says that it is ready; errors as for :meth:`boot`."""
+        end = time.monotonic() + timeout
+        known = self.console.count(PANIC)
+        while True:
+            line = self.read_line(min(end, time.monotonic() + 0.2))
+            if line == b"ready":
+                return
+            if self.process.poll() is not None:
+                raise BootError((self.folder / "qemu.log").read_text(errors="replace"))
+            if self.console.count(PANIC) > known:
+                raise Panic(self.console)
+            if time.monotonic() > end:
+                raise Hang(self.console)
+
+    def off(self):
+        """Take the power away; no error when the board is off. What the guest had given to its disks stays."""
+        for link in (self.port, self.uboot_port):
+            if link is not None:
+                link.close()
+        self.port = self.uboot_port = None
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.trouble.close()
+        self.process = None
+
+    def power_cut(self):
+        """Take the power away at this moment."""
+        self.off()
+
+    def reboot(self, timeout=BOOT_SECONDS):
+        """Run ``reboot`` in the guest and wait until it is up again: a warm start, RAM keeps what it has."""
+        self.start("reboot")
+        self.wait_up(timeout)
+        return self
+
+    # -- the agent ------------------------------------------------------------------------------------------------
+
+    def receive(self, end):
+        """Read what the agent sends until the time ``end``; tell whether something came."""
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        self.port.settimeout(left)
+        try:
+            piece = self.port.recv(1 << 20)
+        except TimeoutError:
+            return False
+        if not piece:
+            raise BootError("QEMU ended: " + (self.folder / "qemu.log").read_text(errors="replace"))
+        self.received += piece
+        return True
+
+    def read_line(self, end):
+        """Return the next line of the agent without its end, or None when none came until the time ``end``."""
+        while b"\n" not in self.received:
+            if not self.receive(end):
+                return None
+        line, _, self.received = self.received.partition(b"\n")
+        return line
+
+    def read_block(self, size, end):
+        """Return the next bytes of the agent; :class:`Timeout` when they do not come."""
+        while len(self.received) < size:
+            if not self.receive(end):
+                raise Timeout(f"{len(self.received)} of {size} bytes came")
+        block, self.received = self.received[:size], self.received[size:]
+        return block
+
+    def start(self, command, *, env=None, input=None):
+        """Start a command in the guest; :meth:`finish` waits for it. One at a time."""
+        if self.process is None or self.process.poll() is not None:
+            raise BootError("the board is off")
+        words = command if isinstance(command, str) else shlex.join(command)
+        settings = {"PATH": ROUTER_PATH, "HOME": "/root", "TERM": "linux", "USER": "root", **(env or {})}
+        text = "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items()) + "\n" + words
+        if input is not None:
+            data = input if isinstance(input, bytes) else input.encode()
+            self.port.sendall(b"in %d\n" % len(data) + data)
+        data = text.encode()
+        self.port.settimeout(30)
+        self.port.sendall(b"run %d\n" % len(data) + data)
+        self.started = time.monotonic()
+
+    def finish(self, timeout=60):
+        """Return the :class:`Result` of the started command; :class:`Timeout` after killing it."""
+        end = self.started + timeout
+        output = {b"out": b"", b"err": b""}
+        while True:
+            line = self.read_line(end)
+            if line is None:
+                self.port.sendall(b"kill\n")
+                self.drain()
+                raise Timeout(f"no end after {timeout} s\n{(output[b'out'] + output[b'err']).decode(errors='replace')}")
+            word, _, number = line.partition(b" ")
+            if word in output:
+                output[word] += self.read_block(int(number), end + 10)
+            elif word == b"end":
+                out, err = (output[name].decode(errors="replace") for name in (b"out", b"err"))
+                return Result(int(number), out, err, time.monotonic() - self.started)
+            else:
+                raise BootError(f"the guest's agent says {line!r}: the board started again\n{self.console[-3000:]}")
+
+    def drain(self):
+        """Read until the killed command's end."""
+        end = time.monotonic() + 20
+        while (line := self.read_line(end)) is not None and not line.startswith(b"end "):
+            if line.split()[0] in (b"out", b"err"):
+                self.read_block(int(line.split()[1]), end)
+
+    def run(self, command, timeout=60, *, env=None, input=None):
+        """Run a command to its end and return its :class:`Result`; :class:`Timeout` after ``timeout`` seconds."""
+        self.start(command, env=env, input=input)
+        return self.finish(timeout)
+
+    def put(self, path, content, mode=0o644):
+        """Write a file on the live root, making the folders above it."""
+        name, folder = shlex.quote(path), shlex.quote(os.path.dirname(path) or "/")
+        self.run(f"mkdir -p {folder} && cat > {name} && chmod {mode:o} {name}", input=content).ok()
+
+    def read(self, path):
+        """Return the text of a file on the live root."""
+        return self.run(f"cat {shlex.quote(path)}").ok().out
+
+    def exists(self, path):
+        """Tell whether a name is there on the live root, even as a link to nothing."""
+        name = shlex.quote(path)
+        return self.run(f"[ -e {name} ] || [ -L {name} ]").code == 0
+
+    def mounts(self):
+        """Return the guest kernel's mounts as (source, target, type, options)."""
+        return [tuple(line.split()[:4]) for line in self.read("/proc/mounts").splitlines()]
+
+    # -- media ----------------------------------------------------------------------------------------------------
+
+    def sync(self):
+        """Write everything the guest has written to its media; nothing to do when it is off."""
+        if self.process is not None:
+            self.run("sync").ok()
+
+    def digests(self):
+        """Return {name: sha256} of every disk image, and of bl2 and each UBI volume of the flash, after a sync."""
+        self.sync()
+        found = {path.stem: images.digest(path) for path in sorted(self.images.glob("*.img")) if path.stem != "flash"}
+        with open(self.image("flash"), "rb") as flash:
+            found["bl2"] = media.digest(flash.read(media.BL2_BYTES))
+        return found | {name: media.digest(data) for name, data in media.volumes(self.image("flash")).items()}
+
+    def fw_printenv(self):
+        """Return the environment on the medium as the real tool reads it on the host; None when both are bad."""
+        self.sync()
+        return self.environment.all()

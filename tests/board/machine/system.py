@@ -1,0 +1,165 @@
+"""What is installed on the board's media: the root, the device tree, and the two FIT images with the kernel.
+
+``production.itb`` has the kernel, the device trees and the root as squashfs; ``recovery.itb`` has the same kernel and
+device trees and the same system as an initramfs, as on the board.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .. import tree
+from ..cache import SEARCH_PATH, BuildError, Part, cached, command, digest_of, named, recipe_of
+from .programs import CROSS, DEBIAN, MACHINE, arm64_compiler, qemu_command
+
+HERE = Path(__file__).resolve().parent
+KERNEL_ADDRESS, TREE_ADDRESS, INITRAMFS_ADDRESS = 0x44000000, 0x4A000000, 0x4B000000
+# Programs of the guest that run through the hidden tree, beside those of the private root.
+PROGRAMS = ("/usr/sbin/ubinfo", "/usr/sbin/ubiupdatevol", "/usr/sbin/ubimkvol", "/usr/sbin/ubirmvol",
+            "/usr/sbin/ubirename", "/sbin/insmod", "/sbin/rmmod", "/sbin/lsmod")
+SCRIPTS = ("init", "mount_root", "kmodloader", "find_filesystem", "mount_rest")
+NO_OVERLAY_NAME = "no_such_word="
+EXTRA_FILES = "usr/share/rig"
+
+
+def device_tree(folder, qemu, board_name):
+    """Make ``board.dtb`` and the overlays ``emmc.dtbo`` and ``sd.dtbo``."""
+    command([*qemu, "-M", f"{MACHINE},dumpdtb={folder}/virt.dtb", "-cpu", "cortex-a72", "-nodefaults", "-display",
+             "none"])
+    base = command(["dtc", "-q", "-I", "dtb", "-O", "dts", folder / "virt.dtb"])
+    ours = (HERE / "dts/board.dtsi").read_text()
+    if board_name != "bananapi,bpi-r4":
+        ours = ours.replace('"bananapi,bpi-r4"', f'"{board_name}", "bananapi,bpi-r4"')
+    (folder / "board.dts").write_text(base + ours)
+    command(["dtc", "-q", "-@", "-o", folder / "board.dtb", folder / "board.dts"])
+    for medium in ("emmc", "sd"):
+        command(["dtc", "-q", "-@", "-o", folder / f"{medium}.dtbo", HERE / f"dts/{medium}.dtso"])
+
+
+def add_modules(root, kernel, packages, kernel_nvme):
+    """Put the kernel's real modules into the tree, in place of the private root's."""
+    modules = root / "lib/modules"
+    shutil.rmtree(modules)
+    folder = modules / (kernel / "release").read_text().strip()
+    folder.mkdir(parents=True)
+    if "kmod-nvme" in packages and kernel_nvme == "module":
+        for module in (kernel / "modules").glob("*.ko"):
+            shutil.copy(module, folder)
+    for name in ("pwm-fan", "sfp"):
+        (folder / f"{name}.ko").write_bytes(name.encode() * 2000)
+
+
+def add_guest(root, parts, *, board_name, release, fstools_overlay_name):
+    """Put the programs of the guest into the tree: real ones, and what stands for procd and fstools."""
+    shutil.copytree(parts["hidden"], root / ".rig", dirs_exist_ok=True)
+    tree.write(root, "/.rig/refresh", "#!/bin/sh\n# the kernel has read the partition table by itself\n", 0o755)
+    for path in PROGRAMS:
+        (root / path[1:]).unlink(missing_ok=True)
+        tree.put_program(root, path, parts["standins"] / "bin/launch")
+    (root / "sbin/mount.ubifs").unlink()
+    for name in SCRIPTS:
+        text = (HERE / "guest" / name).read_text()
+        if not fstools_overlay_name:
+            text = text.replace("fstools_overlay_name=", NO_OVERLAY_NAME)
+        tree.write(root, f"/sbin/{name}", text, 0o755)
+    tree.put_program(root, "/sbin/procd", parts["agent"] / "agent")
+    if board_name != "bananapi,bpi-r4-2g5" or not tree.uses_apk(release):
+        tree.write(root, "/etc/uci-defaults/30_uboot-envtools", (HERE / "guest/uboot-envtools").read_text())
+
+
+def make_root(folder, parts, **kind):
+    """Make the tree in ``folder/root``."""
+    root = folder / "root"
+    names = {"busybox": parts["busybox-arm64"], "standins": parts["standins-arm64"], "hidden": parts["hidden-arm64"],
+             "envtools": parts["envtools-arm64"], "agent": parts["agent-arm64"]}
+    tree.fill(root, names, **kind)
+    add_modules(root, parts["kernel-arm64"], kind["packages"], kind["kernel_nvme"])
+    add_guest(root, names, board_name=kind["board_name"], release=kind["release"],
+              fstools_overlay_name=kind["fstools_overlay_name"])
+    return root
+
+
+def make_initramfs(folder, root):
+    """Make ``initramfs.gz`` of the tree, without its many small files."""
+    copy = folder / "recovery"
+    shutil.copytree(root, copy, symlinks=True)
+    shutil.rmtree(copy / EXTRA_FILES)
+    tree.write(copy, "/init", (HERE / "guest/init-recovery").read_text(), 0o755)
+    names = sorted(str(path.relative_to(copy)) for path in copy.rglob("*"))
+    packed = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=copy, capture_output=True,
+                            input="\n".join(names).encode(), env={**os.environ, "PATH": SEARCH_PATH})
+    if packed.returncode:
+        raise BuildError(f"cpio: {packed.stderr.decode()}")
+    (folder / "initramfs").write_bytes(packed.stdout)
+    command(["gzip", "-9", "-n", folder / "initramfs"])
+    shutil.rmtree(copy)
+
+
+def image_node(name, path, kind, more=""):
+    """Return the text of one image of a FIT."""
+    return (f'\t\t{name} {{\n\t\t\tdescription = "{name}";\n\t\t\tdata = /incbin/("{path}");\n\t\t\ttype = "{kind}";\n'
+            f'\t\t\tarch = "arm64";\n\t\t\tcompression = "none";\n{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n')
+
+
+def fit_source(folder, kernel, model, system):
+    """Return the source of a FIT; ``system`` is ``production`` (with the squashfs) or ``recovery`` (with initramfs)."""
+    at = "load = <{0:#x}>;\n\t\t\t".format
+    images = image_node("kernel-1", kernel, "kernel",
+                        f'\t\t\tos = "linux";\n\t\t\t{at(KERNEL_ADDRESS)}entry = <{KERNEL_ADDRESS:#x}>;\n')
+    images += image_node("fdt-1", folder / "board.dtb", "flat_dt", f"\t\t\tload = <{TREE_ADDRESS:#x}>;\n")
+    configurations = ""
+    for medium in ("emmc", "sd"):
+        images += image_node(f"fdt-{medium}", folder / f"{medium}.dtbo", "flat_dt")
+        configurations += f'\t\tmt7988a-bananapi-{model}-{medium} {{ fdt = "fdt-{medium}"; }};\n'
+    if system == "production":
+        images += image_node("rootfs-1", folder / "root.squashfs", "filesystem")
+        extra = 'loadables = "rootfs-1";'
+    else:
+        images += image_node("initramfs-1", folder / "initramfs.gz", "ramdisk",
+                             f'\t\t\tos = "linux";\n\t\t\tload = <{INITRAMFS_ADDRESS:#x}>;\n')
+        extra = 'ramdisk = "initramfs-1";'
+    name = f"config-mt7988a-bananapi-{model}"
+    configurations += (f'\t\t{name} {{ description = "OpenWrt {system}"; kernel = "kernel-1"; fdt = "fdt-1"; '
+                       f"{extra} }};\n")
+    return (f'/dts-v1/;\n/ {{\n\tdescription = "OpenWrt {system}";\n\t#address-cells = <1>;\n'
+            f'\timages {{\n{images}\t}};\n'
+            f'\tconfigurations {{\n\t\tdefault = "{name}";\n{configurations}\t}};\n}};\n')
+
+
+def make_fit(folder, kernel, model, system):
+    """Make ``production.itb`` or ``recovery.itb`` with its data behind the header, aligned as OpenWrt does."""
+    source = folder / f"{system}.its"
+    source.write_text(fit_source(folder, kernel, model, system))
+    command(["mkimage", "-q", "-E", "-B", "0x1000", "-p", "0x1000", "-f", source, folder / f"{system}.itb"])
+
+
+def make_system(folder, parts, model, **kind):
+    """Make both FIT images."""
+    root = make_root(folder, parts, **kind)
+    device_tree(folder, qemu_command(parts["qemu"]), kind["board_name"])
+    make_initramfs(folder, root)
+    tree.pack(root, folder / "root.squashfs")
+    kernel = parts["kernel-arm64"] / f"Image-{kind['kernel_nvme']}"
+    for system in ("production", "recovery"):
+        make_fit(folder, kernel, model, system)
+
+
+def system(parts, model, **kind):
+    """Return the folder with ``production.itb`` and ``recovery.itb`` for this kind of board, building them when new."""
+    files = [HERE / "system.py", tree.__file__, *sorted((HERE / "guest").iterdir()), *sorted((HERE / "dts").iterdir()),
+             *sorted((tree.HERE / "standin").iterdir())]
+    key = digest_of(*named([Path(file) for file in files]), repr([model, *sorted(kind.items())]),
+                    MACHINE, *[str(folder) for _, folder in sorted(parts.items())])
+    return cached("system", key, lambda folder: make_system(folder, parts, model, **kind))
+
+
+def make_agent(folder):
+    """Compile the guest's process 1."""
+    command([*arm64_compiler(folder).split(), "-Os", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o",
+             folder / "agent", HERE / "guest/agent.c"])
+    command([f"{CROSS}strip", folder / "agent"])
+
+
+AGENT = Part("agent-arm64", make_agent, lambda: digest_of(
+    recipe_of(make_agent, arm64_compiler), HERE / "guest/agent.c", DEBIAN.key()))
