@@ -7,14 +7,15 @@
 kind='' # what probe() found: ext4, f2fs, blank, or a word for something else
 label='' # its label
 uuid=''  # its UUID
+unclean=no # yes when it was not unmounted: what it holds is in part in its journal only
 verdict='' # what judge() decided: keep, make, or what is in the way
 inside=''  # what look_inside() found there
 made=''    # the partitions that got a new file system in this run, or would have in a rehearsal
 stale=''   # why a finished copy there does not fit this system
 
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
-    local magic extents
-    kind='' label='' uuid=''
+    local magic features
+    kind='' label='' uuid='' unclean=no
     dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 iflag=direct 2>/dev/null || true
     magic=$(wc -c <"$work/head") || magic=0
     [ "$magic" -eq 1048576 ] || {
@@ -23,9 +24,10 @@ probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes 
     }
     magic=$(bytes 1080 2)
     if [ "$magic" = 53ef ]; then
-        extents=$(bytes 1120 1)
+        features=$(bytes 1120 1)
         kind='ext2'
-        [ $((0x$extents & 0x40)) -eq 0 ] || kind=ext4
+        [ $((0x$features & 0x40)) -eq 0 ] || kind=ext4
+        [ $((0x$features & 0x04)) -eq 0 ] || unclean=yes
         label=$(text_at 1144 16)
         uuid=$(uuid_at 1128)
         return 0
@@ -137,7 +139,7 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
         ext4/*" $2 "* | f2fs/*" $2 "*)
             look_inside "$part" "$kind"
             case $inside in
-                empty | unfinished | 'a '*) ;;
+                empty | unfinished | unread* | 'a '*) ;;
                 # Also a copy at this very place: the table changed, and this run was to make it anew.
                 *) verdict="$inside, in place of which an unfinished run was making a new file system" ;;
             esac
@@ -161,6 +163,10 @@ judge_root() { # PART KIND METHOD - the file system is ours by kind and label; i
     look_inside "$1" "$2"
     case $inside in
         'in use' | empty) verdict=keep ;;
+        unread*)
+            verdict=keep
+            note "$1 was not unmounted before the power went: what it holds can be seen with --apply only"
+            ;;
         unfinished) verdict='make' ;;
         "complete $3")
             verdict=keep
@@ -207,24 +213,34 @@ wait_for_part() { # DISK NUMBER - until the kernel sees it at its place and its 
     fail "partition $2 of $1 does not appear where the table has it (waited $second s)"
 }
 
-look_inside() { # PART KIND - sets inside: in use, empty, unfinished, complete METHOD, or what it holds; and stale: why such a copy is old
-    local users options=noload
+look_inside() { # PART KIND - after probe(): sets inside: in use, empty, unfinished, complete METHOD, unread: WHY, or what it holds; and stale: why such a copy is old
+    local users options
     inside='a file system without a device' stale=''
     [ -b "/dev/${1:-none}" ] || return 0
     users=$(users_of "$1")
     inside='in use'
     [ -z "$users" ] || return 0
-    [ "$2" = ext4 ] || options=norecovery # neither may write to the disk, not even to replay a journal
+    # Mounting it as it is would read half of it, and replaying its journal writes to the disk: only with --apply.
+    inside='unread: its journal has to be replayed first'
+    [ "$unclean/$apply" != yes/no ] || return 0
+    case $apply/$2 in
+        yes/*) options=ro ;;
+        */ext4) options=ro,noload ;;
+        *) options=ro,norecovery ;;
+    esac
     mkdir -p "$work/look"
     inside="a $2 file system that cannot be mounted"
-    mount -t "$2" -o "ro,$options" "/dev/$1" "$work/look" 2>>"$log" || return 0
+    mount -t "$2" -o "$options" "/dev/$1" "$work/look" 2>>"$log" || return 0
     read_state "$work/look"
     see_stale
     umount "$work/look"
 }
 
 read_state() { # FOLDER - sets inside from the mounted file system there
-    inside=$(find "$1" -mindepth 1 -maxdepth 2 ! -path "$1/.bootplan*" ! -name lost+found)
+    inside=$(find "$1" -xdev -mindepth 1 -maxdepth 2 ! -path "$1/.bootplan*" ! -name lost+found 2>>"$log") || {
+        inside='a damaged file system'
+        return 0
+    }
     inside=$(printf '%s' "$inside" | sed -n 1p)
     if [ -e "$1/.bootplan/state" ] && [ -n "$inside" ]; then
         read -r inside <"$1/.bootplan/state" || true

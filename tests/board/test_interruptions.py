@@ -1,11 +1,14 @@
 """What stops a run in the middle: a lost connection, a signal, the power. The old system or the new one boots, and the
 same command again finishes."""
 
+import re
 import signal
+import subprocess
 import time
 
 import pytest
 
+from .images import MiB
 from .router import Disk, GiB
 from .scripts import Bench, kind_of_router, plan
 
@@ -87,6 +90,45 @@ def test_a_power_cut_at_each_step(router, method):
         box.boot()
         box.put(bench.name, bench.script)
         assert finishes(bench), f"after a cut in step {number}"
+
+
+def leave_in_journal(image, path):
+    """Put the inode of ``path`` into the journal of the image's first partition, and zeros into its place."""
+    def debugfs(commands):
+        """Run debugfs on the partition and return what it prints."""
+        return subprocess.run(["debugfs", "-w", f"{image}?offset={MiB}"], input=commands, text=True, check=True,
+                              capture_output=True, cwd=image.parent).stdout
+
+    block = int(re.search(r"located at block (\d+)", debugfs(f"imap {path}\n"))[1])
+    size = int(re.search(r"Block size: *(\d+)", debugfs("stats\n"))[1])
+    with open(image, "r+b") as disk:
+        disk.seek(MiB + block * size)
+        (image.parent / "inodes").write_bytes(disk.read(size))
+        debugfs(f"journal_open\njournal_write -b {block} inodes\njournal_close\n")
+        disk.seek(MiB + block * size)
+        disk.write(bytes(size))
+
+
+@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
+def test_a_power_cut_that_leaves_a_journal(router, method):
+    """What is in the journal only is seen by a run with --apply; without it, nothing is written to look."""
+    box = router(disks=(Disk(size=GiB),)).boot()
+    bench = Bench(box, plan(method))
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "+ copy_tree")
+    run.kill()
+    box.off()
+    leave_in_journal(box.image("nvme0"), "/.bootplan")
+    box.boot()
+    box.put(bench.name, bench.script)
+    untouched = box.digests()
+
+    status, rehearsal = bench.sh("status"), bench.sh("install")
+
+    assert (status.code, "no finished copy of the system (unread" in status.out) == (1, True)
+    assert (rehearsal.code, "was not unmounted before the power went" in rehearsal.out) == (0, True)
+    assert box.digests() == untouched
+    assert finishes(bench)
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5])
