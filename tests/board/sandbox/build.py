@@ -1,7 +1,7 @@
 """Build the three U-Boots, once: one source tree, one whole build, and for each medium what its own lines change.
 
-The part ``uboot`` has ``nand/u-boot``, ``emmc/u-boot`` and ``sd/u-boot``, beside each ``board.dtb`` and ``held.dtb`` (the
-board with its button held), and ``bin`` with the ``dtc`` and ``mkimage`` of the same source.
+The part ``uboot`` has ``nand/u-boot``, ``emmc/u-boot`` and ``sd/u-boot``, beside each ``board.dtb`` and ``held.dtb``
+(the board with its button held), and ``bin`` with the ``dtc`` and ``mkimage`` of the same source.
 """
 
 import os

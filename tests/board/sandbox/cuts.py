@@ -1,8 +1,8 @@
 """Power cuts between, and inside, the writes that were recorded on a medium.
 
-The writes are those of :meth:`~.uboot.UBoot.recorded`: ``("w", byte, data)`` on a card, ``("p", page, data)`` a flash page
-with its spare bytes, ``("e", page, pages)`` an erased block. A card takes 512 bytes at once or not; a page whose writing
-was cut has its first half; a block whose erasing was cut has lost its first half.
+The writes are those of :meth:`~.uboot.UBoot.recorded`: ``("w", byte, data)`` on a card, ``("p", page, data)`` a flash
+page with its spare bytes, ``("e", page, pages)`` an erased block. A card takes 512 bytes at once or not; a page whose
+writing was cut has its first half; a block whose erasing was cut has lost its first half.
 """
 
 from . import flash
@@ -46,27 +46,44 @@ def torn(piece):
     return None
 
 
-def states(start, writes, board):
-    """Put the board's image into each state a cut can leave, from ``start`` on, and yield a word for it each time.
+def span(piece):
+    """Return the first byte and the end of what a recorded write touches in the image."""
+    kind, place, data = piece
+    if kind == "w":
+        return place, place + len(data)
+    return place * CHUNK, (place + (data if kind == "e" else 1)) * CHUNK
 
-    ``start`` is a copy of the image from before the writes. The board may be used in between: each state is made anew.
+
+def states(truth, writes, board):
+    """Put the board's image into each state a cut can leave, and yield a word for it each time.
+
+    ``truth`` is an opened copy of the image from before the writes; it goes along. In between, the board may be
+    started: what it writes then is recorded and taken back.
     """
-    done = []
+    with open(board.image, "r+b") as image:
+        def judged(word, *undo):
+            """Yield the word, then make the image as ``truth`` again: where the board wrote, and in ``undo``."""
+            board.record()
+            yield word
+            for start, end in map(span, [*board.recorded(), *undo]):
+                truth.seek(start)
+                image.seek(start)
+                image.write(truth.read(end - start))
+            image.flush()
 
-    def restore(*more):
-        """Make the image: ``start``, what was done, and ``more``."""
-        flash.copy_sparse(start, board.image)
-        with open(board.image, "r+b") as image:
-            for piece in (*done, *more):
-                perform(image, piece)
-
-    for number, piece in enumerate(pieces(writes)):
-        restore()
-        yield f"before write {number}"
-        half = torn(piece)
-        if half:
-            restore(half)
-            yield f"in write {number}"
-        done.append(piece)
-    restore()
-    yield "after the last write"
+        for start, end in map(span, writes):
+            truth.seek(start)
+            image.seek(start)
+            image.write(truth.read(end - start))
+        image.flush()
+        for number, piece in enumerate(pieces(writes)):
+            yield from judged(f"before write {number}")
+            half = torn(piece)
+            if half:
+                perform(image, half)
+                image.flush()
+                yield from judged(f"in write {number}", piece)
+            for one in (image, truth):
+                perform(one, piece)
+                one.flush()
+        yield from judged("after the last write")

@@ -1,4 +1,4 @@
-"""FIT images as OpenWrt makes them, small: a tree in front, then kernel, device tree, overlays and root, each with sha256.
+"""FIT images as OpenWrt makes them, small: a tree, then kernel, device tree, overlays and root, each with sha256.
 
 The kernel is not one: its first line says which system it belongs to, the rest is noise. The base device tree and its
 overlays are real ones; each overlay leaves a property ``overlay-NAME`` in the root of the tree, which shows that it was
@@ -55,7 +55,8 @@ def source_of(system, folder):
               image("rootfs-1", folder / "root", "filesystem")]
     boards = [f'config-mt7988a-bananapi-{model} {{ kernel = "kernel-1"; fdt = "fdt-1"; }};\n' for model in MODELS]
     overlays = [f'{BASE}-{name} {{ fdt = "fdt-{BASE}-{name}"; }};\n' for name in OVERLAYS]
-    return (f'/dts-v1/;\n/ {{\ndescription = "OpenWrt {system}";\n#address-cells = <1>;\nimages {{\n{"".join(images)}}};\n'
+    return (f'/dts-v1/;\n/ {{\ndescription = "OpenWrt {system}";\n#address-cells = <1>;\n'
+            f'images {{\n{"".join(images)}}};\n'
             f'configurations {{\ndefault = "config-{BASE}";\n{"".join(boards + overlays)}}};\n}};\n')
 
 
@@ -66,7 +67,8 @@ def make(system, tools, folder):
     kernel = f"{system}\n".encode() + noise(system, KERNEL_BYTES)
     (work / "kernel.gz").write_bytes(gzip.compress(kernel, mtime=0))
     (work / "root").write_bytes(b"hsqs" + noise(system + " root", ROOT_BYTES))
-    for name, text in {"base.dtb": base_tree("BPI-R4"), **{f"{one}.dtbo": overlay_tree(one) for one in OVERLAYS}}.items():
+    trees = {"base.dtb": base_tree("BPI-R4"), **{f"{one}.dtbo": overlay_tree(one) for one in OVERLAYS}}
+    for name, text in trees.items():
         (work / "tree.dts").write_text(text)
         command([tools / "dtc", "-q", "-@", "-o", work / name, work / "tree.dts"])
     (work / "image.its").write_text(source_of(system, work))

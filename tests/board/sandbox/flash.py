@@ -1,6 +1,6 @@
 """The board's SPI-NAND as a file, and what OpenWrt's installation puts into its UBI.
 
-A page lies after the other, 2048 bytes and its 64 spare bytes, with every bit inverted: a hole in the file is erased flash.
+A page lies after the other, 2048 bytes and 64 spare bytes, with every bit inverted: a hole in the file is erased flash.
 """
 
 import os
@@ -30,18 +30,13 @@ def store(image, offset, data):
 
 def volumes(contents):
     """Return name, bytes and kind of each volume, in the order of their numbers; ``contents`` as for :func:`make`."""
-    listed = list(FIXED_VOLUMES)
-    listed += [(name, len(data), "dynamic") for name, data in contents.items() if name not in dict_of(listed)]
-    return [*listed, ("rootfs_data", ROOT_DATA_BYTES, "dynamic")]
-
-
-def dict_of(listed):
-    """Return the listed volumes by name."""
-    return {name: (size, kind) for name, size, kind in listed}
+    fixed = {name for name, _, _ in FIXED_VOLUMES}
+    more = [(name, len(data), "dynamic") for name, data in contents.items() if name not in fixed]
+    return [*FIXED_VOLUMES, *more, ("rootfs_data", ROOT_DATA_BYTES, "dynamic")]
 
 
 def make(path, contents):
-    """Make the flash file with the board's volumes; ``contents`` is ``{volume: bytes}``, for ``recovery``, ``fit``, …"""
+    """Make the flash file with the board's volumes; ``contents`` is ``{volume: bytes}``, for ``recovery`` and so on."""
     work = path.with_suffix(".pieces")
     work.mkdir()
     lines = []
@@ -60,17 +55,23 @@ def make(path, contents):
     shutil.rmtree(work)
 
 
-def copy_sparse(source, target):
-    """Copy a file and leave its holes out."""
-    with open(source, "rb") as reader, open(target, "wb") as writer:
+def extents(path):
+    """Yield the place and the bytes of each part of a file that is not a hole."""
+    with open(path, "rb") as reader:
         end = os.fstat(reader.fileno()).st_size
-        writer.truncate(end)
-        place = 0
-        while place < end:
+        stop = 0
+        while stop < end:
             try:
-                place = os.lseek(reader.fileno(), place, os.SEEK_DATA)
-            except OSError:
-                break
-            stop = os.lseek(reader.fileno(), place, os.SEEK_HOLE)
-            while place < stop:
-                place += os.copy_file_range(reader.fileno(), writer.fileno(), stop - place, place, place)
+                start = os.lseek(reader.fileno(), stop, os.SEEK_DATA)
+            except OSError:  # nothing but a hole is left
+                return
+            stop = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
+            yield start, os.pread(reader.fileno(), stop - start, start)
+
+
+def copy_sparse(source, target, kept=None):
+    """Copy a file and leave its holes out; ``kept`` are its :func:`extents`, when they were read before."""
+    with open(target, "wb") as writer:
+        writer.truncate(os.path.getsize(source))
+        for place, data in extents(source) if kept is None else kept:
+            os.pwrite(writer.fileno(), data, place)

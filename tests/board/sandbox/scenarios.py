@@ -112,10 +112,11 @@ def cut_saves(medium, folder):
             flash.copy_sparse(board.image, start)
             board.record()
             save(board)
-            for _ in cuts.states(start, board.recorded(), board):
-                number += 1
-                boot = board.boot(read_env=False)
-                bad += boot.chose != "production" or boot.bootargs not in (OLD, NEW)
+            with open(start, "r+b") as truth:
+                for _ in cuts.states(truth, board.recorded(), board):
+                    number += 1
+                    boot = board.boot(read_env=False)
+                    bad += boot.chose != "production" or boot.bootargs not in (OLD, NEW)
             check(boot.bootargs == NEW, boot)
     return Outcome(cuts=number, bad=bad)
 

@@ -6,10 +6,11 @@
         boot = board.boot()
         assert boot.chose == "recovery"
 
-A start runs the real program once. It ends where Linux would begin, at a reset, when it waits for a key that nobody types,
-or when it asks a TFTP server for ever. Nothing is left running, whatever happens.
+A start runs the real program once. It ends where Linux would begin, at a reset, when it waits for a key that nobody
+types, or when it asks a TFTP server for ever. Nothing is left running, whatever happens.
 """
 
+import functools
 import os
 import re
 import select
@@ -140,9 +141,11 @@ class Environment:
         if self.board.medium == "nand":
             self.board.volumes.write(ENV_VOLUMES[number], data)
         else:
+            place = images.MMC_ENV_OFFSET + number * self.size
             with open(self.board.image, "r+b") as image:
-                image.seek(images.MMC_ENV_OFFSET + number * self.size)
+                image.seek(place)
                 image.write(data)
+            self.board.note("w", place, data)
 
     def spoil(self, *numbers):
         """Turn one bit in the middle of these copies, so that their sums are wrong."""
@@ -166,14 +169,23 @@ class Environment:
         return self.tool.all()
 
     def set(self, values):
-        """Set variables with one ``fw_setenv -s``; None deletes one."""
+        """Set variables with one ``fw_setenv -s``; None deletes one.
+
+        On a card the tool writes the one copy that it changes from its beginning to its end, and is recorded as that.
+        """
         before = self.fetch()
         self.tool.set(values)
-        if self.board.medium == "nand":
-            for number, name in enumerate(ENV_VOLUMES):
+        for number, name in enumerate(ENV_VOLUMES):
+            if self.board.medium == "nand":
                 data = (self.board.folder / f"{name}.img").read_bytes()
-                if data != before[number]:
-                    self.put(number, data)
+            else:
+                data = self.copies()[number]
+            if data == before[number]:
+                continue
+            if self.board.medium == "nand":
+                self.put(number, data)
+            else:
+                self.board.note("w", images.MMC_ENV_OFFSET + number * self.size, data)
 
 
 class UBoot:
@@ -193,7 +205,8 @@ class UBoot:
         made = prepared(self.medium, self.booted)
         self.program, self.tools = made["uboot"] / self.medium, made["uboot"] / "bin"
         self.image = self.folder / image_name(self.medium)
-        flash.copy_sparse(made["medium"] / self.image.name, self.image)
+        original = made["medium"] / self.image.name
+        flash.copy_sparse(original, self.image, kept_extents(original))
         self.volumes = UbiVolumes(self) if self.medium == "nand" else Volumes(self)
         self.env = Environment(self, made["envtools"])
         return self
@@ -220,7 +233,7 @@ class UBoot:
         (self.folder / CRASH).unlink(missing_ok=True)
 
     def damage(self, system, where="data"):
-        """Damage ``production`` or ``recovery``: its ``header`` is gone, or one bit of the kernel's ``data`` is wrong."""
+        """Damage ``production`` or ``recovery``: its ``header`` is gone, or a bit of the kernel's ``data`` is wrong."""
         name = SYSTEMS[system] if self.medium == "nand" else system
         data = bytearray(self.volumes.read(name, len(system_image(system))))
         if where == "header":
@@ -300,6 +313,12 @@ class UBoot:
         """Forget what was recorded, and record every write to the medium from now on."""
         (self.folder / LOG).write_bytes(b"")
 
+    def note(self, kind, place, data):
+        """Add a write to the record, if there is one, that was made on the medium by something else than U-Boot."""
+        if (self.folder / LOG).exists():
+            with open(self.folder / LOG, "ab") as log:
+                log.write(HEAD.pack(kind.encode(), place, len(data)) + data)
+
     def recorded(self):
         """Stop to record, and return the writes in order as ``(kind, place, data)``: see :mod:`.cuts`."""
         data = (self.folder / LOG).read_bytes()
@@ -314,6 +333,12 @@ class UBoot:
         return writes
 
 
+@functools.cache
+def kept_extents(path):
+    """Return the extents of an image that many boards begin with; some megabytes."""
+    return list(flash.extents(path))
+
+
 def image_name(medium):
     """Return the name of the file that is the medium."""
     return "nand.img" if medium == "nand" else "mmcblk0.img"
@@ -324,12 +349,14 @@ def system_image(system):
     return (prepared_systems() / f"{system}.itb").read_bytes()
 
 
+@functools.cache
 def tools_part():
     """Build or find what everything here needs, and return ``{part: folder}``."""
     install(build.APT_PACKAGES)
     return build_parts([build.UBOOT, *(part for part in parts.PARTS if part.name == "envtools")])
 
 
+@functools.cache
 def prepared_systems():
     """Return the folder with both FIT images."""
     tools = tools_part()["uboot"]
@@ -367,6 +394,7 @@ def booted_medium(medium, folder):
     shutil.rmtree(folder / "board")
 
 
+@functools.cache
 def prepared(medium, booted):
     """Return ``{part: folder}`` with the medium's image in the part ``medium``."""
     made = tools_part()
