@@ -398,10 +398,11 @@ class Router:
 
     # -- commands -------------------------------------------------------------------------------------------------
 
-    def start(self, command, *, env=None, input=None, terminal=False):
+    def start(self, command, *, env=None, input=None, terminal=False, under=(), keep=()):
         """Start a command (text for the router's shell, or a list) and return a :class:`Running`.
 
         ``terminal`` gives it a terminal of its own instead of files; ``input`` is its standard input otherwise.
+        ``under`` are the words of a program of the host that runs all this, ``keep`` the descriptors it gets.
         """
         if self.pid is None or self.stopped():
             raise BootError(f"the router is off ({self.stopped() or 'never switched on'})")
@@ -411,9 +412,9 @@ class Router:
         reading, writing = os.pipe()
         master, streams, files = self.streams(input, terminal)
         enter = str(self.parts["standins"] / "bin/enter")
-        line = [enter, str(self.pid), str(writing), str(int(terminal)), *words]
+        line = [*under, enter, str(self.pid), str(writing), str(int(terminal)), *words]
         try:
-            process = subprocess.Popen(line, env=variables, pass_fds=[writing], start_new_session=True, cwd="/",
+            process = subprocess.Popen(line, env=variables, pass_fds=[writing, *keep], start_new_session=True, cwd="/",
                                        stdin=streams[0], stdout=streams[1], stderr=streams[2])
         finally:
             os.close(writing)
