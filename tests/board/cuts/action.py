@@ -1,0 +1,82 @@
+"""An action of the script as the harness needs to know it: what it starts from, may change, and is to reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .. import scripts
+from ..router import Router
+
+SCRIPT = "/tmp/r4.sh"
+INTERNAL = ("overlay", ("overlay", 0))
+ROOTS = {
+    "extroot-overlay": ("overlay", ("nvme0", 1)),
+    "extroot-pivot": ("root", ("nvme0", 1)),
+    "cmdline": ("root", ("nvme0", 1)),
+    "internal": INTERNAL,
+}
+# What the script changes in the system it runs in (uci leaves its temporary file behind when it is cut), and what is in
+# a new root beside the system.
+OWN_FILES = ("/etc/config/fstab", "/etc/config/.fstab.uci-*", "/etc/bootplan/")
+NEW_FILES = ("/.bootplan/", "/lost+found/")
+ENV_BYTES = (4096 << 10, 4608 << 10)  # where the environment is on eMMC and SD card
+
+
+def nothing(_):
+    """Prepare nothing."""
+
+
+def no_faults(_):
+    """See nothing wrong."""
+    return []
+
+
+@dataclass(frozen=True)
+class Action:
+    """One command on one router.
+
+    ``prepare`` gets a router that is on, and brings it to where the action starts; it may be left on or off. After the
+    power-on from there, ``session`` does what must happen in the same session as the action.
+
+    ``new`` is the way the router is to run in the end, and ``old`` are the ways it may run after a cut beside it, as
+    :meth:`box.Box.root` tells them; ``planned`` is the way the plan wants, when that is not ``new``.
+
+    ``targets`` are the images that may change: {name: None, or (first byte, end) of what may}; ``files`` are the names
+    in the system that may, and ``variables`` those of U-Boot's environment.
+
+    ``refusals`` are what the same command may say instead of finishing, with exit code 3, because the user has to do
+    something first. ``look`` finds more faults in a router that is on. ``script`` is run in place of the plan's, when
+    it is given; it has no status.
+    """
+
+    name: str
+    title: str
+    plan: str
+    words: str = "install --apply"
+    kind: dict = field(default_factory=dict)
+    prepare: Callable[[Router], None] = nothing
+    session: Callable[[Router], None] | None = None
+    new: tuple = INTERNAL
+    old: tuple = (INTERNAL,)
+    planned: tuple = ()
+    mounts: dict = field(default_factory=dict)
+    targets: dict = field(default_factory=dict)
+    files: tuple = OWN_FILES
+    variables: tuple = ()
+    refusals: tuple = ()
+    look: Callable[[Router], list] = no_faults
+    script: str = ""
+
+    @property
+    def text(self):
+        """Return the script that is run."""
+        return self.script or scripts.compiled(self.plan)
+
+    @property
+    def wanted(self):
+        """Return the way the plan wants the router to run."""
+        return self.planned or self.new
+
+    @property
+    def command(self):
+        """Return the action as the router's shell gets it."""
+        return f"sh {SCRIPT} {self.words}"

@@ -1,0 +1,154 @@
+"""A router whose images come from a recorder, and what an observer outside sees of it."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import images
+from ..router import Router
+
+SET_READ_AHEAD = 0x1262  # BLKRASET, in sectors
+READ_AHEAD_SECTORS = 64  # reading far ahead would make it look as if everything had been looked at
+NOT_SYSTEM = ("proc", "sys", "dev", "tmp", "rom", "overlay", ".rig")
+
+
+class Box(Router):
+    """A router on the recorder's images. It was furnished before they became the base, and is not furnished again."""
+
+    def __init__(self, folder, recorder, **kind):
+        """``kind`` is what the router was made with that the images come from."""
+        super().__init__(folder, **kind)
+        self.recorder = recorder
+
+    def make_images(self):
+        """Take the recorder's images instead of making some."""
+        for name in self.recorder.images:
+            self.image(name).symlink_to(self.recorder.path(name))
+        self.env_tool = images.EnvTool(self.parts["envtools"], self.images, self.medium)
+        self.booted_before = True
+
+    def attach(self):
+        """Attach the loop devices, and let the kernel read ahead only a little."""
+        super().attach()
+        for loop in self.loops.values():
+            fcntl.ioctl(loop.descriptor, SET_READ_AHEAD, READ_AHEAD_SECTORS)
+
+    def traced(self, command, tracer, point, marks=-1, timeout=120):
+        """Run a command under the tracer: it is killed at ``point``; with 0 its points go to the socket ``marks``."""
+        running = self.start(command, under=(str(tracer), str(marks), str(point)), keep=(marks,) if marks >= 0 else ())
+        try:
+            return running.wait(timeout)
+        finally:
+            self.running.remove(running)
+
+    def see(self, path):
+        """Return where the host finds a path of the router."""
+        return f"/proc/{self.pid}/root{path}"
+
+    def partition_of(self, path):
+        """Return (image, partition number) of the device a folder is on, with 0 for a whole image; None for others."""
+        device = os.stat(self.see(path)).st_dev
+        number = (os.major(device), os.minor(device))
+        for name, loop in self.loops.items():
+            if loop.number == number:
+                return name, 0
+            for entry in Path(f"/sys/dev/block/{loop.number[0]}:{loop.number[1]}").glob("loop*/partition"):
+                if (entry.parent / "dev").read_text().strip() == f"{number[0]}:{number[1]}":
+                    return name, int(entry.read_text())
+        return None
+
+    def root(self):
+        """Return how the router runs: ``overlay`` or ``root``, and the image and partition that hold it."""
+        kinds = [kind for _, target, kind, _ in self.mounts() if target == "/"]
+        if kinds[-1] == "overlay":
+            return ("overlay", self.partition_of("/overlay"))
+        return ("root", self.partition_of("/"))
+
+    def tree(self):
+        """Return what is at / without what is mounted on it: {path: :class:`Entry`}."""
+        mounted = {target for _, target, *_ in self.mounts()} - {"/"}
+        return tree_at(self.see("/"), {*mounted, *(f"/{name}" for name in NOT_SYSTEM)})
+
+
+class Entry(NamedTuple):
+    """What is known of a name in a tree. ``content`` is a digest, a link's target or a device's number."""
+
+    kind: int
+    mode: int
+    owner: tuple
+    size: int
+    time: int
+    links: int
+    content: str
+    attributes: tuple
+
+
+def tree_at(folder, without=()):
+    """Return {path: :class:`Entry`} of a folder; the names in ``without`` and what is below them are left out."""
+    found = {}
+    waiting = [""]
+    base = folder.rstrip("/")
+    while waiting:
+        above = waiting.pop()
+        with os.scandir(f"{base}{above}/") as names:
+            for name in names:
+                path = f"{above}/{name.name}"
+                if path in without:
+                    continue
+                found[path] = entry_at(name.path)
+                if found[path].kind == stat.S_IFDIR:
+                    waiting.append(path)
+    return found
+
+
+def entry_at(path):
+    """Return the :class:`Entry` of one name."""
+    info = os.lstat(path)
+    kind = stat.S_IFMT(info.st_mode)
+    content, size, time, links = "", 0, 0, 0
+    if kind == stat.S_IFREG:
+        size, time, links = info.st_size, int(info.st_mtime), info.st_nlink
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "blake2b").hexdigest()
+    elif kind == stat.S_IFLNK:
+        content = os.readlink(path)
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        content = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+    return Entry(kind, stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid), size, time, links, content,
+                 attributes_at(path))
+
+
+def attributes_at(path):
+    """Return the extended attributes of a name, those of overlayfs left out."""
+    try:
+        names = [name for name in os.listxattr(path, follow_symlinks=False) if not name.startswith("trusted.overlay.")]
+        return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names))
+    except OSError as problem:
+        if problem.errno in (errno.ENOTSUP, errno.ENODATA):
+            return ()
+        raise
+
+
+def differences(want, have, allowed=()):
+    """Return a line for each of the first five names in which two trees differ.
+
+    ``allowed`` are patterns of paths that may differ; one that ends with a slash allows everything below it.
+    """
+    found = []
+    for path in sorted({*want, *have}):
+        if want.get(path) == have.get(path):
+            continue
+        if any(fnmatch(path, one) or (one.endswith("/") and (path + "/").startswith(one)) for one in allowed):
+            continue
+        before, after = want.get(path), have.get(path)
+        if before is None or after is None:
+            found.append(f"{path} is {'not there' if after is None else 'there and should not be'}")
+        else:
+            fields = [name for name, one, other in zip(Entry._fields, before, after, strict=True) if one != other]
+            found.append(f"{path}: another {', '.join(fields)}")
+    return found[:5]

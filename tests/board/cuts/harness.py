@@ -1,0 +1,294 @@
+"""One action, recorded once, cut everywhere, and judged; see :mod:`judge` for what is asked of each state.
+
+Cuts that leave the same images share one judgement. So do cuts that differ only in blocks which the judgement did not
+read before it wrote them: it could not have told them apart. Kills share a judgement when nothing that outlives the
+script was changed between their points. Nothing is left out beyond that.
+"""
+
+import collections
+import contextlib
+import functools
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import parts
+from ..images import VOLUMES
+from ..router import Router
+from .action import SCRIPT
+from .box import Box
+from .journal import Cut, History
+from .judge import Before, Judge, outside, overlay_files
+from .moments import Moments
+from .recorder import Recorder
+from .workers import crew, in_child, ready
+
+WORKERS = 2
+BEGIN, END = "begin", "end"
+# A volume of UBI is written synchronously: neither the stand-in's loop device nor UBI has a cache that could lose it.
+SYNCHRONOUS = tuple(name for name, _ in VOLUMES if name != "rootfs_data")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A bad state: the cut in words, how many cuts lead to it or to one that cannot be told from it, and its faults."""
+
+    cut: str
+    count: int
+    faults: tuple
+
+
+@dataclass
+class Report:
+    """What came out for one action.
+
+    ``commands`` points at which the script can be killed, ``writes`` it gave to the disks; ``cuts`` of the power and
+    ``kills`` made; ``distinct`` images after the cuts, ``judged`` of these by a run; ``kill_runs`` for the kills.
+    """
+
+    action: str
+    commands: int = 0
+    writes: int = 0
+    cuts: int = 0
+    distinct: int = 0
+    judged: int = 0
+    kills: int = 0
+    kill_runs: int = 0
+    bad: list = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def bad_count(self):
+        """Return how many cuts and kills end badly."""
+        return sum(one.count for one in self.bad)
+
+    @property
+    def note(self):
+        """Return the figures as one line."""
+        return (f"{self.commands} commands, {self.writes} writes, {self.distinct} states, {self.judged} judged; "
+                f"{self.kills} kills, {self.kill_runs} run")
+
+
+class Bench:
+    """One action in one folder: its base images, its recorded run, and what was seen before it."""
+
+    def __init__(self, action, folder, observers=()):
+        """Prepare the base, record the run, and look at what was there before."""
+        self.action, self.folder, self.observers = action, Path(folder), observers
+        self.journal = self.folder / "record/journal"
+        self.tracer = parts.build()["standins"] / "bin/trace"
+        in_child(self.prepare)
+        self.images = {path.stem: path for path in sorted((self.folder / "base/images").glob("*.img"))}
+        ways, env = in_child(self.record)
+        self.history = History(self.journal, SYNCHRONOUS)
+        steps = {mark.text: mark.step for mark in self.history.marks}
+        self.first, self.last = steps[BEGIN], steps[END]
+        self.points = [mark for mark in self.history.marks if mark.text not in (BEGIN, END)]
+        overlay = in_child(lambda: self.see_overlay(self.history.blocks(Cut(self.first))))
+        trees = {way: [now] for way, (_, now) in ways.items()}
+        (first, now), = ways.values()
+        for way in (*self.action.old, self.action.new):
+            trees.setdefault(way, [now, first])
+        self.before = Before(trees, now, env, overlay)
+
+    def prepare(self):
+        """Make the base images."""
+        with Router(self.folder / "base", **self.action.kind) as router:
+            router.boot()
+            self.action.prepare(router)
+            router.sync()
+
+    @contextlib.contextmanager
+    def box(self, name):
+        """Give a box on the base images."""
+        folder = self.folder / name
+        with Recorder(folder, self.images) as recorder, Box(folder / "box", recorder, **self.action.kind) as box:
+            yield box
+
+    @contextlib.contextmanager
+    def place_to_work(self):
+        """Give what a worker needs: this bench, and a box of its own."""
+        with self.box(f"worker-{os.getpid()}") as box:
+            yield self, box
+
+    def record(self):
+        """Run the action under the tracer; return {way: (first tree, tree just before it)} and the environment."""
+        with self.box("record") as box:
+            box.recorder.begin()
+            box.boot()
+            first = box.tree()
+            if self.action.session:
+                self.action.session(box)
+            way, now = box.root(), box.tree()
+            box.put(SCRIPT, self.action.text)
+            box.sync()
+            env = box.env_tool.all()
+            box.recorder.mark(BEGIN)
+            box.traced(self.action.command, self.tracer, 0, box.recorder.marks.fileno()).ok()
+            box.sync()
+            box.recorder.mark(END)
+            box.recorder.finish()
+        return {way: (first, now)}, env
+
+    def see_overlay(self, blocks):
+        """Return the files of the internal overlay as they were when the action began."""
+        with self.box("before") as box:
+            box.recorder.begin(blocks, self.journal / "data")
+            return overlay_files(box)
+
+    def judge_cut(self, box, blocks):
+        """Judge one cut in a worker; return its faults and what the judgement read."""
+        box.recorder.begin(blocks, self.journal / "data")
+        faults = Judge(self.action, box, self.before, self.observers).judge()
+        return faults + self.strangers(box), box.recorder.finish()
+
+    def judge_kill(self, box, point):
+        """Judge one kill in a worker; return its faults."""
+        box.recorder.begin()
+        return Judge(self.action, box, self.before).judge_kill(point, self.tracer) + self.strangers(box)
+
+    def strangers(self, box):
+        """Return the faults of images that are no targets and that the judgement changed."""
+        names = [name for name in self.images if self.action.targets.get(name, ()) is not None]
+        return outside(self.action, box.recorder.changed(names))
+
+    def outside(self, cut):
+        """Return the faults of images that are no targets and that the action changed."""
+        return outside(self.action, self.history.blocks(cut)) if self.has_strangers else []
+
+    @functools.cached_property
+    def has_strangers(self):
+        """Tell whether the action ever wrote anything else than its targets."""
+        ever = {name: [block for block, (_, places) in versions.items() if set(places) != {None}]
+                for name, versions in self.history.versions.items()}
+        return bool(outside(self.action, ever))
+
+
+def judge_cut(given, cut, blocks):
+    """Judge one cut: a worker's job."""
+    bench, box = given
+    return bench.judge_cut(box, blocks)
+
+
+def judge_kill(given, point, what, count):
+    """Judge one kill: a worker's job."""
+    bench, box = given
+    return bench.judge_kill(box, point)
+
+
+class Judged:
+    """A judgement, and the blocks that must be the same for it to hold."""
+
+    def __init__(self, history, cut, faults, seen):
+        """``seen`` is {image: blocks that were read before they were written}."""
+        self.history, self.faults = history, faults
+        self.wanted = collections.deque((name, block, history.place(cut, name, block)) for name, blocks in seen.items()
+                                        for block in blocks & history.versions[name].keys())
+
+    def holds_for(self, cut):
+        """Tell whether a cut leaves these blocks the same; what told the last one apart is looked at first."""
+        for count, (name, block, place) in enumerate(self.wanted):
+            if self.history.place(cut, name, block) != place:
+                self.wanted.rotate(-count)
+                return False
+        return True
+
+
+def examine(action, folder=None, *, workers=WORKERS, kills=True, observers=()):
+    """Record an action, cut it everywhere and return the :class:`Report`."""
+    start = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cuts-"))
+        bench = Bench(action, folder, observers)
+        report = Report(action.name, commands=len(bench.points))
+        report.writes = sum(bench.first < end <= bench.last for _, end in bench.history.requests)
+        team = stack.enter_context(crew(workers, bench.place_to_work))
+        cut_everywhere(bench, team, report)
+        if kills:
+            kill_everywhere(bench, team, report)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def states_of(bench, report):
+    """Return {signature: [cuts]} of all cuts, those before each command among them."""
+    moments = Moments(bench.history, bench.first, bench.last)
+    states = collections.defaultdict(list)
+    for cut in moments.cuts():
+        states[moments.signature(cut)].append(cut)
+    for mark in bench.points:
+        states[moments.signature(Cut(mark.step))].append(Cut(mark.step))
+    report.cuts = sum(map(len, states.values()))
+    report.distinct = len(states)
+    return states
+
+
+def cut_everywhere(bench, team, report):
+    """Judge every state; the first worker takes them from the front, the others from the back."""
+    cuts = {group[0]: len(group) for group in states_of(bench, report).values()}
+    waiting = list(cuts)
+
+    def give(worker):
+        """Give a worker the next state that has no judgement yet."""
+        if waiting:
+            cut = waiting.pop(0 if worker is team[0] else -1)
+            worker.give(judge_cut, cut, bench.history.blocks(cut))
+
+    for worker in team:
+        give(worker)
+    while any(worker.job for worker in team):
+        for worker in ready(team):
+            cut = worker.job[0]
+            faults, seen = worker.take()
+            report.judged += 1
+            judged = Judged(bench.history, cut, faults, seen)
+            same = [other for other in waiting if judged.holds_for(other)]
+            for other in (cut, *same):
+                found = [*bench.outside(other), *faults]
+                if found:
+                    report.bad.append(Bad(in_words(bench, other), cuts[other], tuple(found)))
+            waiting[:] = [other for other in waiting if other not in set(same)]
+            give(worker)
+
+
+def kill_everywhere(bench, team, report):
+    """Kill the script before every command; points between which nothing lasting changed share a run."""
+    groups = []
+    for number, mark in enumerate(bench.points, 1):
+        _, changed, what = mark.text.split(" ", 2)
+        if changed == "1" or not groups:
+            groups.append((number, what, []))
+        groups[-1][2].append(number)
+    report.kills, report.kill_runs = len(bench.points), len(groups)
+
+    def give(worker):
+        """Give a worker the next group."""
+        if groups:
+            number, what, members = groups.pop(0)
+            worker.give(judge_kill, number, what, len(members))
+
+    for worker in team:
+        give(worker)
+    while any(worker.job for worker in team):
+        for worker in ready(team):
+            number, what, count = worker.job
+            faults = worker.take()
+            if faults:
+                report.bad.append(Bad(f"killed at point {number}, before {what}", count, tuple(faults)))
+            give(worker)
+
+
+def in_words(bench, cut):
+    """Return a cut as a text: after which write, before which command, what is lost."""
+    written = sum(bench.first < end <= cut.step for _, end in bench.history.requests)
+    torn = any(begin <= cut.step < end for begin, end in bench.history.requests)
+    point = next((mark.text.split(" ", 2)[2] for mark in bench.points if mark.step >= cut.step), "the end")
+    words = f"after write {written}{' and part of the next' if torn else ''}, before {point}"
+    if cut.lost:
+        words += f", without what {' and '.join(cut.lost)} had not flushed"
+    if cut.missing:
+        words += f", without {len(cut.missing)} blocks that were being flushed"
+    return words

@@ -1,0 +1,238 @@
+"""The judge: what is wrong with a router whose power was cut. It looks from outside and believes the script no word.
+
+:func:`judge` powers the router on with the images as the cut left them, compares what comes up with the trees that were
+seen before the action, runs the same command again, restarts, and compares once more. It returns faults: a word for
+the kind of the fault, a colon, and what was seen. An empty list is a good state. :func:`judge_kill` does the same for a
+script that was killed while the router went on.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+
+from ..loops import Loop
+from ..router import Hang, Panic, Timeout
+from .action import NEW_FILES, SCRIPT
+from .box import differences, tree_at
+from .journal import BLOCK
+
+SECONDS = 120
+KILLED = 137
+ALREADY = "everything is already as the plan says"
+ONLY_A_RESTART = "does not run from it yet"
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was seen before the action.
+
+    ``trees`` has for each way the router may run the trees that are right after a cut, ``final`` is the tree of the
+    system that is to come up in the end, ``env`` U-Boot's environment, ``overlay`` the files of the internal overlay.
+    """
+
+    trees: dict
+    final: dict
+    env: dict
+    overlay: dict
+
+
+class Judge:
+    """Judges one state of one box; ``faults`` is what was found."""
+
+    def __init__(self, action, box, before, observers=()):
+        """``observers`` look first: each gets the box while it is off, and returns faults."""
+        self.action, self.box, self.before, self.observers = action, box, before, observers
+        self.faults = []
+
+    def fault(self, kind, text):
+        """Note a fault."""
+        self.faults.append(f"{kind}: {text}")
+
+    def judge(self):
+        """Judge the images as they are: the power is off."""
+        for observer in self.observers:
+            self.faults += observer(self.box)
+        self.look_at_env()
+        self.carefully(self.after_the_cut)
+        self.look_at_disks()
+        return self.faults
+
+    def judge_kill(self, point, tracer):
+        """Start the action, kill it at a point, and judge the router, which is still on."""
+        self.carefully(lambda: self.after_the_kill(point, tracer))
+        self.look_at_disks()
+        return self.faults
+
+    def carefully(self, looks):
+        """Make these looks; a router that does not come up, or a command that does not end, is a fault."""
+        try:
+            looks()
+        except Timeout as problem:
+            self.fault("no end", last_words(str(problem)))
+        except (Hang, Panic) as problem:
+            self.fault("no start", f"{type(problem).__name__}: {last_words(str(problem))}")
+        finally:
+            self.box.off()
+
+    def after_the_cut(self):
+        """Power on, look, run the same command again, restart, look."""
+        self.box.boot()
+        if self.first_start() and self.again():
+            self.box.reboot()
+            self.last_start()
+
+    def after_the_kill(self, point, tracer):
+        """Power on, run the action up to the point, run it again, restart, look."""
+        box = self.box
+        box.boot()
+        if self.action.session:
+            self.action.session(box)
+        box.put(SCRIPT, self.action.text)
+        killed = box.traced(self.action.command, tracer, point)
+        if killed.code not in (KILLED, 0):
+            words = last_words(killed.out + killed.err)
+            self.fault("no kill", f"the run to be killed ended with {killed.code}: {words}")
+        if self.again():
+            box.reboot()
+            self.last_start()
+
+    def look_at_env(self):
+        """One copy of the environment must be valid, and only the action's variables may differ."""
+        now, before = self.box.env_tool.all(), self.before.env
+        if now is None:
+            self.fault("environment", "both copies are bad")
+            return
+        changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
+        wrong = [name for name in changed if name not in self.action.variables]
+        if wrong:
+            self.fault("environment", f"changed: {' '.join(wrong)}")
+
+    def allowed(self):
+        """Return the names in which the systems may differ."""
+        return (*self.action.files, *NEW_FILES, *self.action.mounts)
+
+    def first_start(self):
+        """The old or the new system must have come up, whole; tell whether it makes sense to go on."""
+        action, box = self.action, self.box
+        way = box.root()
+        if way not in (*action.old, action.new):
+            self.fault("another system", f"{way}")
+            return False
+        have = box.tree()
+        wrong = min((differences(tree, have, self.allowed()) for tree in self.before.trees[way]), key=len)
+        if wrong:
+            self.fault("not whole", f"{way}: {'; '.join(wrong)}")
+        self.faults += action.look(box)
+        box.put(SCRIPT, action.text)
+        if action.script:
+            return way != action.new
+        self.right = not wrong and box.root() == action.wanted and not self.wrong_mounts()
+        status = box.run(f"sh {SCRIPT} status")
+        if status.code == 0 and not self.right:
+            self.fault("half taken for whole", f"status ends with 0, with {way} and /srv on {box.partition_of('/srv')}")
+        elif status.code not in (0, 1):
+            self.fault("status", f"ends with {status.code}: {last_words(status.out + status.err)}")
+        return True
+
+    finished = False  # whether the same command came to its end, and the new system was started
+    right = False  # whether the first start already was as the plan wants it
+
+    def wrong_mounts(self):
+        """Return the data partitions that are not mounted where the plan wants them."""
+        wanted = self.action.mounts.items()
+        return [target for target, partition in wanted if self.box.partition_of(target) != partition]
+
+    def again(self):
+        """Run the same command again; tell whether it came to its end."""
+        result = self.box.run(self.action.command, SECONDS)
+        if result.code == 0:
+            if ALREADY in result.out and ONLY_A_RESTART not in result.out and not self.right:
+                self.fault("half taken for whole", "the same command again says that all is as the plan says")
+            return True
+        if result.code != 3 or not any(re.search(words, result.out) for words in self.action.refusals):
+            words = last_words(result.out + result.err)
+            self.fault("does not finish", f"the same command again ends with {result.code}: {words}")
+        return False
+
+    def last_start(self):
+        """After the same command again and a restart the new system runs, whole, with its data partitions."""
+        action, box = self.action, self.box
+        way = box.root()
+        if way != action.new:
+            self.fault("not finished", f"{way} after the same command again and a restart")
+            return
+        self.finished = True
+        wrong = differences(self.before.final, box.tree(), self.allowed())
+        if wrong:
+            self.fault("not finished", f"the system is not whole: {'; '.join(wrong)}")
+        for target in self.wrong_mounts():
+            self.fault("not finished", f"{target} is not mounted from its partition")
+        self.faults += action.look(box)
+        if action.script:
+            return
+        box.put(SCRIPT, action.text)
+        status = box.run(f"sh {SCRIPT} status")
+        if (status.code == 0) != (action.wanted == action.new):
+            self.fault("not finished", f"status ends with {status.code}: {last_words(status.out)}")
+
+    def look_at_disks(self):
+        """With the power off: the environment, the internal overlay's files, the file systems."""
+        action, box = self.action, self.box
+        self.look_at_env()
+        allowed = (*(f"/upper{path}" for path in action.files), *(f"/upper{path}" for path in action.mounts), "/work/")
+        wrong = differences(self.before.overlay, overlay_files(box), allowed)
+        if wrong:
+            self.fault("another target", f"in the internal overlay: {'; '.join(wrong)}")
+        if not self.finished:
+            return
+        for image, number in sorted({action.new[1], *action.mounts.values()} - {("overlay", 0)}):
+            place = partition_place(box.image(image), number)
+            if place is None:
+                continue
+            done = run_on_host("e2fsck", "-fn", f"{box.image(image)}?offset={place}")
+            if done.returncode != 0:
+                self.fault("damaged", f"partition {number} of {image}: {last_words(done.stdout + done.stderr)}")
+
+
+def last_words(text):
+    """Return the last two lines of what was printed."""
+    return " / ".join(text.strip().splitlines()[-2:])[:400]
+
+
+def run_on_host(*words):
+    """Run a command of the host and return what it did."""
+    return subprocess.run(words, check=False, capture_output=True, text=True)
+
+
+def partition_place(image, number):
+    """Return where a partition begins in an image, in bytes, or None when the table has none of that number."""
+    done = run_on_host("partx", "-g", "-r", "-o", "START", "-n", str(number), image)
+    return int(done.stdout) * 512 if done.stdout.strip() else None
+
+
+def overlay_files(box):
+    """Return the tree of the internal overlay as it is on its image; the box is off."""
+    place = box.folder / "look"
+    place.mkdir(exist_ok=True)
+    loop = Loop(box.image("overlay"), read_only=True)
+    try:
+        subprocess.run(["mount", "-t", "ext4", "-o", "ro,noload", loop.path, place], check=True)
+        try:
+            return tree_at(str(place), ("/lost+found",))
+        finally:
+            subprocess.run(["umount", place], check=True)
+    finally:
+        loop.detach()
+
+
+def outside(action, changed):
+    """Return a fault for each image with blocks in ``changed`` ({image: block numbers}) that is no target."""
+    faults = []
+    for name, blocks in sorted(changed.items()):
+        allowed = action.targets.get(name, (0, 0))
+        if allowed is None:
+            continue
+        wrong = sorted(block * BLOCK for block in blocks if not allowed[0] <= block * BLOCK < allowed[1])
+        if wrong:
+            faults.append(f"another target: {len(wrong)} blocks of {name} changed, the first at {wrong[0]:#x}")
+    return faults

@@ -1,0 +1,42 @@
+"""The rows of the table for power cuts: one for each action, and one for a sequence that is known to be unsafe."""
+
+from .. import parts
+from ..scenario import Outcome, scenario
+from .actions import ACTIONS, GUIDES
+from .harness import examine
+
+SHOWN = 3
+
+
+def build(report):
+    """Build what the scenarios of this tier need."""
+    parts.build(report)
+
+
+def outcome_of(report, folder, expected_bad=False):
+    """Return a report as a row; every bad state is in the file ``bad`` of the folder, the first ones in the row."""
+    lines = [f"{one.count} x {one.cut}: {'; '.join(one.faults)}" for one in report.bad]
+    (folder / "bad").write_text("".join(f"{line}\n" for line in lines))
+    note = report.note
+    if lines and not expected_bad:
+        note += "".join(f"\n    {line}" for line in lines[:SHOWN])
+    return Outcome(cuts=report.cuts + report.kills, bad=report.bad_count, note=note, expected_bad=expected_bad)
+
+
+def register(action):
+    """Register the scenario of an action."""
+    def cut(folder):
+        """Cut the action everywhere."""
+        return outcome_of(examine(action, folder), folder)
+    cut.__name__ = f"cut_{action.name}"
+    scenario(tier=2, title=f"cut everywhere: {action.title}")(cut)
+
+
+for one in ACTIONS:
+    register(one)
+
+
+@scenario(tier=2, title="the judge's own test: the commands of a common guide")
+def cut_guide(folder):
+    """What is known to be unsafe must be found to be unsafe, or the judge is blind."""
+    return outcome_of(examine(GUIDES, folder, kills=False), folder, expected_bad=True)

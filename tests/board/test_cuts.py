@@ -1,0 +1,306 @@
+"""The harness for power cuts, tested itself: journal, recorder, tracer, and the judge on states known to be bad."""
+
+import os
+import random
+import subprocess
+
+import pytest
+
+from . import parts
+from .cuts.actions import ACTIONS, GUIDES, install
+from .cuts.harness import Bench
+from .cuts.journal import BLOCK, Cut, Disks, History, replay
+from .cuts.judge import Judge
+from .cuts.moments import Moments
+from .cuts.recorder import Recorder, RecorderError
+from .cuts.workers import in_child
+from .images import MiB, sparse
+from .loops import Loop
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Two small images: one that is empty, one that is full of a word."""
+    sparse(tmp_path / "empty.img", MiB)
+    (tmp_path / "full.img").write_bytes(b"full" * (MiB // 4))
+    return {"empty": tmp_path / "empty.img", "full": tmp_path / "full.img"}
+
+
+def block(letter):
+    """Return a block of one letter."""
+    return letter.encode() * BLOCK
+
+
+def content(history, cut, folder):
+    """Return {image: bytes} as a cut leaves them."""
+    replay(history, cut, folder)
+    return {path.stem: path.read_bytes() for path in folder.glob("*.img")}
+
+
+class TestJournal:
+    """What the disks hold, and what they would hold."""
+
+    def test_reads_what_was_written(self, base, tmp_path):
+        """Any offset and length, over holes, old content and new."""
+        disks = Disks(tmp_path / "journal", base)
+        model = {name: bytearray(path.read_bytes()) for name, path in base.items()}
+        chance = random.Random(7)
+        for _ in range(300):
+            name = chance.choice(list(base))
+            offset = chance.randrange(MiB - 1)
+            length = min(chance.choice((1, 512, BLOCK, 10000)), MiB - offset)
+            if chance.random() < 0.2:
+                disks.zero(name, offset, length)
+                model[name][offset : offset + length] = bytes(length)
+            else:
+                data = chance.randbytes(length)
+                disks.write(name, offset, data)
+                model[name][offset : offset + length] = data
+            place = chance.randrange(MiB - 1)
+            assert disks.read(name, place, 9000)[: MiB - place] == bytes(model[name][place : place + 9000])
+        disks.close()
+        history = History(tmp_path / "journal")
+        assert content(history, Cut(history.steps), tmp_path / "end") == {name: bytes(model[name]) for name in model}
+
+    def test_cuts_in_order(self, base, tmp_path):
+        """After n blocks, the first n are there."""
+        disks = Disks(tmp_path / "journal", base)
+        disks.write("empty", 0, block("a") + block("b"))
+        disks.write("full", BLOCK, block("c"))
+        disks.close()
+        history = History(tmp_path / "journal")
+        two = content(history, Cut(2), tmp_path / "two")
+        assert (history.steps, history.requests) == (3, [(1, 2), (3, 3)])
+        assert two["empty"][: 2 * BLOCK] == block("a") + block("b") and two["full"] == base["full"].read_bytes()
+        assert content(history, Cut(1), tmp_path / "one")["empty"][: 2 * BLOCK] == block("a") + bytes(BLOCK)
+
+    def test_a_flush_is_of_one_disk(self, base, tmp_path):
+        """What another disk has not flushed can be lost; what was flushed cannot."""
+        disks = Disks(tmp_path / "journal", base)
+        disks.write("empty", 0, block("a"))
+        disks.write("full", 0, block("b"))
+        disks.flush("full")
+        disks.write("full", BLOCK, block("c"))
+        disks.close()
+        history = History(tmp_path / "journal")
+        lost = content(history, Cut(3, ("empty", "full")), tmp_path / "lost")
+        assert lost["empty"] == bytes(MiB)
+        assert lost["full"][: 2 * BLOCK] == block("b") + b"full" * (BLOCK // 4)
+        history = History(tmp_path / "journal", synchronous=["empty"])
+        kept = content(history, Cut(3, ("empty", "full")), tmp_path / "kept")
+        assert kept["empty"][:BLOCK] == block("a")
+
+    def test_missing_blocks(self, base, tmp_path):
+        """Of two writes of one block the earlier shows when the later is missing."""
+        disks = Disks(tmp_path / "journal", base)
+        disks.write("empty", 0, block("a"))
+        disks.write("empty", 0, block("b"))
+        disks.close()
+        history = History(tmp_path / "journal")
+        assert content(history, Cut(2, (), frozenset({2})), tmp_path / "one")["empty"][:BLOCK] == block("a")
+        assert content(history, Cut(2, (), frozenset({1, 2})), tmp_path / "none")["empty"] == bytes(MiB)
+
+    def test_signatures_tell_images_apart(self, base, tmp_path):
+        """Equal signatures for equal images and no others, over every kind of cut."""
+        disks = Disks(tmp_path / "journal", base)
+        chance = random.Random(3)
+        for _ in range(25):
+            name = chance.choice(list(base))
+            data = b"".join(block(chance.choice("ab")) for _ in range(chance.randrange(1, 4)))
+            disks.write(name, chance.randrange(4) * BLOCK, data)
+            if chance.random() < 0.2:
+                disks.zero(name, 0, 2 * BLOCK)
+            if chance.random() < 0.3:
+                disks.flush(name)
+        disks.close()
+        history = History(tmp_path / "journal")
+        moments = Moments(history, 0, history.steps)
+        seen = {}
+        for number, cut in enumerate(moments.cuts()):
+            images = content(history, cut, tmp_path / f"cut{number}")
+            assert seen.setdefault(moments.signature(cut), images) == images
+        assert len({tuple(sorted(images.items())) for images in seen.values()}) == len(seen) > 10
+
+    def test_what_was_read_of_the_start(self, base, tmp_path):
+        """A block that was written first is not counted."""
+        disks = Disks(tmp_path / "journal", base)
+        disks.write("full", 0, block("a"))
+        disks.read("full", 0, 2 * BLOCK + 1)
+        assert disks.touched == {"empty": set(), "full": {1, 2}}
+        disks.close()
+
+
+class TestRecorder:
+    """Real loop devices on recorded images."""
+
+    @pytest.mark.parametrize("sector", [512, 4096])
+    def test_a_loop_device_is_recorded(self, tmp_path, board_parts, sector):
+        """A file system is made and used; its writes, flushes and discards arrive, and the replay is the same disk."""
+        sparse(tmp_path / "disk.img", 64 * MiB)
+        assert in_child(lambda: self.record(tmp_path, sector)) == "hello\n"
+        history = History(tmp_path / "recorder/journal")
+        assert [mark.text for mark in history.marks] == ["made"]
+        assert 0 < history.marks[0].step < history.steps
+        assert len(history.flushes["disk"]) > 3
+        replay(history, Cut(history.steps), tmp_path / "end")
+        subprocess.run(["e2fsck", "-fn", tmp_path / "end/disk.img"], check=True, capture_output=True)
+
+    @staticmethod
+    def record(folder, sector):
+        """Make a file system and a file, and return the file's content after a second mount."""
+        with Recorder(folder / "recorder", {"disk": folder / "disk.img"}) as recorder:
+            loop = Loop(recorder.path("disk"), sector=sector)
+            subprocess.run(["mkfs.ext4", "-q", "-F", loop.path], check=True)
+            recorder.mark("made")
+            (folder / "on").mkdir()
+            for _ in range(2):
+                subprocess.run(["mount", loop.path, folder / "on"], check=True)
+                with open(folder / "on/file", "a+") as file:
+                    file.seek(0)
+                    text = file.read()
+                    file.write("hello\n")
+                subprocess.run(["umount", folder / "on"], check=True)
+            loop.detach()
+            recorder.finish()
+            return text
+
+    def test_nothing_stays_when_the_server_is_killed(self, tmp_path):
+        """The mount goes, and whoever asks is told."""
+        sparse(tmp_path / "disk.img", MiB)
+
+        def kill_it():
+            """Kill the server in the middle."""
+            images = {"disk": tmp_path / "disk.img"}
+            with pytest.raises(RecorderError), Recorder(tmp_path / "recorder", images) as recorder:
+                os.kill(recorder.pid, 9)
+                recorder.finish()
+            with open("/proc/self/mounts") as mounts:
+                return [line for line in mounts if str(tmp_path) in line]
+
+        assert in_child(kill_it) == []
+        with open("/proc/self/mounts") as mounts:
+            assert not [line for line in mounts if str(tmp_path) in line]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, board_parts):
+    """A recorded install, for the tests of the judge."""
+    return Bench(install("cmdline"), tmp_path_factory.mktemp("bench"))
+
+
+class TestTracer:
+    """Points of a script."""
+
+    def test_points(self, bench):
+        """Every command of the script is a point; most of them change nothing that lasts."""
+        texts = [mark.text.split(" ", 2) for mark in bench.points]
+        assert [int(number) for number, *_ in texts] == list(range(1, len(texts) + 1))
+        assert len(texts) > 500
+        assert 20 < sum(changed == "1" for _, changed, _ in texts) < 200
+        assert any(what == "exec /usr/sbin/fw_printenv" for *_, what in texts)
+
+    def test_a_kill_at_a_point(self, router, board_parts, tmp_path):
+        """Nothing of the script is left, and what comes behind the point was not done."""
+        box = router().boot()
+        box.put("/tmp/s", "touch /tmp/one\n/bin/true\ntouch /tmp/two\n")
+        tracer = board_parts["standins"] / "bin/trace"
+        codes = [box.start("sh /tmp/s", under=(str(tracer), "-1", str(point))).wait().code for point in (2, 1000)]
+        assert codes == [137, 0]
+        box.run("rm /tmp/one /tmp/two").ok()
+        reached = []
+        for point in range(1, 12):
+            box.start("sh /tmp/s", under=(str(tracer), "-1", str(point))).wait()
+            reached.append((box.exists("/tmp/one"), box.exists("/tmp/two")))
+            box.run("rm -f /tmp/one /tmp/two").ok()
+        assert reached[0] == (False, False) and (True, False) in reached and reached[-1] == (True, True)
+
+
+def mount_and(command):
+    """Return a function that runs a command of the host in the new root of a box."""
+    def spoil(box, loop):
+        """Mount the first partition of the disk and run the command there."""
+        place = box.folder / "spoil"
+        place.mkdir()
+        subprocess.run(["partx", "-u", loop.path], check=True)
+        subprocess.run(["mount", f"{loop.path}p1", place], check=True)
+        try:
+            subprocess.run(["sh", "-c", command], cwd=place, check=True)
+        finally:
+            subprocess.run(["umount", place], check=True)
+    return spoil
+
+
+def env_to(partuuid):
+    """Return a function that makes the environment name another partition."""
+    def spoil(box, _):
+        """Set bootargs."""
+        args = box.env_tool.all()["bootargs"].split()
+        changed = [f"root=PARTUUID={partuuid}" if arg.startswith("root=") else arg for arg in args]
+        box.env_tool.set({"bootargs": " ".join(changed)})
+    return spoil
+
+
+def break_env(box, _):
+    """Make both copies of the environment bad."""
+    for name in ("ubootenv", "ubootenv2"):
+        with open(box.image(name), "r+b") as image:
+            image.seek(8)
+            image.write(b"?")
+
+
+def change_fip(box, _):
+    """Change a byte of the boot loader."""
+    with open(box.image("fip"), "r+b") as image:
+        image.write(b"F")
+
+
+SPOILED = {
+    "half a copy with a finished mark": (mount_and("rm -r usr/share/rig/07"), "not whole", "half taken for whole"),
+    "a wrong byte": (mount_and("printf x | dd of=etc/passwd bs=1 seek=20 conv=notrunc status=none"), "not whole"),
+    "a wrong owner": (mount_and("chown 1:1 etc/shadow"), "not whole"),
+    "an unfinished mark": (mount_and("echo unfinished >.bootplan/state"), "does not finish"),
+    "a partition that is not there": (env_to("01234567-89ab-cdef-0123-456789abcdef"), "no start"),
+    "no environment": (break_env, "environment"),
+    "another boot loader": (change_fip, "another target"),
+}
+
+
+class TestJudge:
+    """States that are known."""
+
+    @staticmethod
+    def judge(bench, cut, spoil=None):
+        """Judge a cut, after something was spoiled in its images; return the kinds of the faults."""
+        def work():
+            """Spoil and judge, in a process of its own."""
+            with bench.place_to_work() as (_, box):
+                blocks = bench.history.blocks(cut)
+                box.recorder.begin(blocks, bench.journal / "data")
+                if spoil:
+                    loop = Loop(box.image("nvme0"), partitions=True)
+                    try:
+                        spoil(box, loop)
+                    finally:
+                        loop.detach()
+                return Judge(bench.action, box, bench.before).judge() + bench.strangers(box)
+        return in_child(work)
+
+    @pytest.mark.parametrize("share", [0, 0.3, 0.7, 1])
+    def test_good_states(self, bench, share):
+        """The beginning, the end, and something between them."""
+        step = bench.first + int((bench.last - bench.first) * share)
+        assert self.judge(bench, Cut(step)) == []
+
+    @pytest.mark.parametrize("name", SPOILED)
+    def test_bad_states(self, bench, name):
+        """Each is found, and called by its name."""
+        spoil, *kinds = SPOILED[name]
+        faults = self.judge(bench, Cut(bench.last), spoil)
+        assert {fault.partition(":")[0] for fault in faults} >= set(kinds), faults
+
+
+def test_every_action_has_a_name_of_its_own():
+    """The table knows them by their names."""
+    names = [action.name for action in (*ACTIONS, GUIDES)]
+    assert len(set(names)) == len(names)
+    assert parts.PARTS
