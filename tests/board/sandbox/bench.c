@@ -172,16 +172,21 @@ int bench_nand_program(int fd, u32 page, const void *data, u32 length)
 	return 0;
 }
 
+/* Pages that are erased already are left alone, so that holes in the file stay holes. */
 int bench_nand_erase(int fd, u32 page, u32 pages, u32 length)
 {
 	static const u8 erased[CHUNK];
+	u8 stored[CHUNK];
 
 	bench_record('e', page, NULL, pages);
-	if (os_lseek(fd, (off_t)page * length, OS_SEEK_SET) < 0)
-		return -EIO;
-	for (; pages; pages--)
-		if (os_write(fd, erased, length) != length)
+	for (; pages; pages--, page++) {
+		if (length > CHUNK || bench_nand_read(fd, page, stored, length))
 			return -EIO;
+		if (!memchr_inv(stored, 0xff, length))
+			continue;
+		if (os_lseek(fd, (off_t)page * length, OS_SEEK_SET) < 0 || os_write(fd, erased, length) != length)
+			return -EIO;
+	}
 	return 0;
 }
 
