@@ -21,8 +21,11 @@ need_lasting_folder() { # FOLDER - it exists, can be written, and is not in RAM
 write_backup() { # FOLDER - a new folder in it, with a name only when it is complete and its sums were checked
     local to part entry name
     to=$(date +%Y%m%d-%H%M%S)
+    while [ -e "$1/bootplan-$to" ] || [ -e "$1/bootplan-$to.part" ]; do
+        sleep 1 # a run that ended, or was stopped, a moment ago has this name
+        to=$(date +%Y%m%d-%H%M%S)
+    done
     to=$1/bootplan-$to
-    [ ! -e "$to" ] || fail "$to is there already"
     part=$to.part
     umask 077
     mkdir "$part"
