@@ -44,8 +44,8 @@ class Action:
     in the system that may, and ``variables`` those of U-Boot's environment.
 
     ``refusals`` are what the same command may say instead of finishing, with exit code 3, because the user has to do
-    something first. ``look`` finds more faults in a router that is on. ``script`` is run in place of the plan's, when
-    it is given; it has no status.
+    something first. ``kills`` says whether the script is killed before each command, too. ``look`` finds more faults in
+    a router that is on. ``script`` is run in place of the plan's, when it is given; it has no status.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Action:
     files: tuple = OWN_FILES
     variables: tuple = ()
     refusals: tuple = ()
+    kills: bool = True
     look: Callable[[Router], list] = no_faults
     script: str = ""
 

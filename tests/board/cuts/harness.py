@@ -25,7 +25,7 @@ from .moments import Moments
 from .recorder import Recorder
 from .workers import crew, in_child, ready
 
-WORKERS = 2
+WORKERS = max(2, os.cpu_count() or 2)
 BEGIN, END = "begin", "end"
 # A volume of UBI is written synchronously: neither the stand-in's loop device nor UBI has a cache that could lose it.
 SYNCHRONOUS = tuple(name for name, _ in VOLUMES if name != "rootfs_data")
@@ -67,8 +67,9 @@ class Report:
     @property
     def note(self):
         """Return the figures as one line."""
-        return (f"{self.commands} commands, {self.writes} writes, {self.distinct} states, {self.judged} judged; "
-                f"{self.kills} kills, {self.kill_runs} run")
+        kills = f"; {self.kills} kills, {self.kill_runs} run" if self.kills else ""
+        return (f"{self.commands} commands, {self.writes} writes, {self.cuts} power cuts, {self.distinct} states, "
+                f"{self.judged} judged{kills}")
 
 
 class Bench:
@@ -196,7 +197,7 @@ class Judged:
         return True
 
 
-def examine(action, folder=None, *, workers=WORKERS, kills=True, observers=()):
+def examine(action, folder=None, *, workers=WORKERS, observers=()):
     """Record an action, cut it everywhere and return the :class:`Report`."""
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -207,7 +208,7 @@ def examine(action, folder=None, *, workers=WORKERS, kills=True, observers=()):
         report.writes = sum(bench.first < end <= bench.last for _, end in bench.history.requests)
         team = stack.enter_context(crew(workers, bench.place_to_work))
         cut_everywhere(bench, team, report)
-        if kills:
+        if action.kills:
             kill_everywhere(bench, team, report)
     report.seconds = time.monotonic() - start
     return report

@@ -135,7 +135,7 @@ class Judge:
         return True
 
     finished = False  # whether the same command came to its end, and the new system was started
-    right = False  # whether the first start already was as the plan wants it
+    right = None  # whether the first start already was as the plan wants it; None when there was none to see
 
     def wrong_mounts(self):
         """Return the data partitions that are not mounted where the plan wants them."""
@@ -146,7 +146,7 @@ class Judge:
         """Run the same command again; tell whether it came to its end."""
         result = self.box.run(self.action.command, SECONDS)
         if result.code == 0:
-            if ALREADY in result.out and ONLY_A_RESTART not in result.out and not self.right:
+            if ALREADY in result.out and ONLY_A_RESTART not in result.out and self.right is False:
                 self.fault("half taken for whole", "the same command again says that all is as the plan says")
             return True
         if result.code != 3 or not any(re.search(words, result.out) for words in self.action.refusals):
@@ -211,12 +211,12 @@ def partition_place(image, number):
 
 
 def overlay_files(box):
-    """Return the tree of the internal overlay as it is on its image; the box is off."""
+    """Return the tree of the internal overlay as the next start finds it, its journal replayed; the box is off."""
     place = box.folder / "look"
     place.mkdir(exist_ok=True)
-    loop = Loop(box.image("overlay"), read_only=True)
+    loop = Loop(box.image("overlay"))
     try:
-        subprocess.run(["mount", "-t", "ext4", "-o", "ro,noload", loop.path, place], check=True)
+        subprocess.run(["mount", "-t", "ext4", "-o", "ro", loop.path, place], check=True)
         try:
             return tree_at(str(place), ("/lost+found",))
         finally:

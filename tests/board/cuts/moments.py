@@ -1,7 +1,7 @@
 """Every moment at which the power may go, as cuts of a :class:`journal.History`, and which leave the same images.
 
 - after each write, in order (a write is what the kernel gave the disk as one);
-- in each write of more than one block: only its first block, its first half, all but its last block;
+- in each write of more than one block: only its first block, all but its last block;
 - after each write, without what had not been flushed: on every disk, and on each disk alone;
 - before each flush that had something to do: seeded random parts of what it would make last are missing.
 """
@@ -68,7 +68,7 @@ class Moments:
         for begin, end in self.history.requests:
             if not self.first < end <= self.last:
                 continue
-            torn = {begin, (begin + end) // 2, end - 1} if end > begin else ()
+            torn = {begin, end - 1} if end > begin else ()
             for step in sorted(torn):
                 yield Cut(step)
             yield Cut(end)

@@ -39,4 +39,4 @@ for one in ACTIONS:
 @scenario(tier=2, title="the judge's own test: the commands of a common guide")
 def cut_guide(folder):
     """What is known to be unsafe must be found to be unsafe, or the judge is blind."""
-    return outcome_of(examine(GUIDES, folder, kills=False), folder, expected_bad=True)
+    return outcome_of(examine(GUIDES, folder), folder, expected_bad=True)
