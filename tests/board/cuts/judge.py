@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 
 from ..loops import Loop
-from ..router import Hang, Panic, Timeout
+from ..router import BootError, Hang, Panic, Timeout
 from .action import NEW_FILES, SCRIPT
 from .box import differences, tree_at
 from .journal import BLOCK
@@ -64,12 +64,15 @@ class Judge:
         return self.faults
 
     def carefully(self, looks):
-        """Make these looks; a router that does not come up, or a command that does not end, is a fault."""
+        """Make these looks; a router that does not come up, or a command that does not end, is a fault.
+
+        :class:`BootError` comes when a root has not even the files that a power-on looks at.
+        """
         try:
             looks()
         except Timeout as problem:
             self.fault("no end", last_words(str(problem)))
-        except (Hang, Panic) as problem:
+        except (Hang, Panic, BootError) as problem:
             self.fault("no start", f"{type(problem).__name__}: {last_words(str(problem))}")
         finally:
             self.box.off()
