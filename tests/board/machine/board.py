@@ -8,12 +8,14 @@
 What is real and what is not is in :file:`README.md`.
 """
 
+import contextlib
 import os
 import re
 import shlex
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ from .. import parts as host_parts
 from ..cache import build_parts
 from ..debian import install
 from ..router import BootError, Disk, Hang, Panic, Result, Timeout, die_with_parent
-from . import kernel, media, programs, system, uboot
+from . import kernel, media, nbd, programs, system, uboot
 
 PARTS = (*programs.PARTS, kernel.PART, uboot.PART, system.AGENT)
 ROUTER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -57,7 +59,6 @@ class Machine:
         self.env = dict(env or {})
         self.process, self.port, self.uboot_port = None, None, None
         self.received = b""
-        self.starts = 0
         self.drives = self.file_drives
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -70,11 +71,18 @@ class Machine:
         self.log = self.folder / "console.log"
         self.log.write_bytes(b"")
         self.make_media()
+        # the name of a socket may have 107 bytes only, so they are in a folder with a short name
+        self.ports = tempfile.TemporaryDirectory(prefix="board-")
         return self
 
     def __exit__(self, *_):
         """Switch off, whatever happened."""
         self.off()
+        self.ports.cleanup()
+
+    def port_path(self, name):
+        """Return the path of one of the sockets to QEMU."""
+        return Path(self.ports.name) / name
 
     def make_media(self):
         """Make the flash, the card, and the NVMe disks, with the system and the environment on the medium."""
@@ -104,20 +112,42 @@ class Machine:
         return {path.stem: f"driver=raw,file.driver=file,file.filename={path}"
                 for path in sorted(self.images.glob("*.img"))}
 
+    @contextlib.contextmanager
+    def recording(self, folder):
+        """While the block lasts, power-ons write to a journal in ``folder`` and not to the images; see :mod:`nbd`.
+
+        The board must be off at its begin and is off at its end.
+        """
+        images = {path.stem: path for path in sorted(self.images.glob("*.img"))}
+        place = self.port_path("nbd")
+        with nbd.Server(place, folder, images) as server:
+            self.drives = lambda: {
+                name: f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={place},file.export={name}"
+                for name in images}
+            try:
+                yield server
+            finally:
+                self.off()
+                self.drives = self.file_drives
+
+    def adopt(self, folder):
+        """Put the images of a folder in place of the board's own, which must be off."""
+        for path in Path(folder).glob("*.img"):
+            path.replace(self.image(path.stem))
+
     def command_line(self):
         """Return QEMU's command line."""
-        ports = self.folder / "port"
         log = f"logfile={self.log},logappend=on"
         words = [*programs.qemu_command(self.parts["qemu"]), "-M", programs.MACHINE, "-cpu", "cortex-a72", "-smp",
                  "1", "-accel", "tcg,tb-size=256", "-m", str(self.memory), "-nodefaults", "-display", "none",
                  "-bios", self.parts["uboot-arm64"] / f"{self.medium}.bin",
-                 "-chardev", f"socket,id=uboot,path={ports}.uboot,server=on,wait=off,{log}", "-serial", "chardev:uboot",
+                 "-chardev", f"socket,id=uboot,path={self.port_path('uboot')},server=on,wait=off,{log}", "-serial", "chardev:uboot",
                  "-chardev", f"null,id=kernel,{log}", "-device", "pci-serial,chardev=kernel",
                  "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-                 "-chardev", f"socket,id=agent,path={ports}.agent,server=on,wait=off",
+                 "-chardev", f"socket,id=agent,path={self.port_path('agent')},server=on,wait=off",
                  "-device", "virtserialport,chardev=agent,name=bench"]
         for name, place in self.drives().items():
-            words += ["-drive", f"if={'pflash,unit=1' if name == 'flash' else 'none'},id={name},{place}"]
+            words += ["-drive", f"if={'pflash,unit=1' if name == 'flash' else 'none'},id={name},discard=unmap,{place}"]
         if self.medium != "nand":
             card = (f"emmc,boot-partition-size={images.BOOT_PARTITION_BYTES}" if self.medium == "emmc" else "sd-card")
             words += ["-device", "sdhci-pci,id=mmc,capareg=0x056034b4", "-device", f"{card},drive=mmcblk0"]
@@ -130,8 +160,8 @@ class Machine:
         """Start QEMU and connect to U-Boot's console and to the port of the guest's agent."""
         if self.process is not None:
             raise BootError("the board is on already")
-        for path in self.folder.glob("port.*"):
-            path.unlink()
+        for name in ("uboot", "agent"):
+            self.port_path(name).unlink(missing_ok=True)
         self.start_of_log = self.log.stat().st_size
         self.trouble = open(self.folder / "qemu.log", "ab")  # noqa: SIM115  # closed with the power
         self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL, stdout=self.trouble,
@@ -147,7 +177,7 @@ class Machine:
         while True:
             link = socket.socket(socket.AF_UNIX)
             try:
-                link.connect(str(self.folder / f"port.{name}"))
+                link.connect(str(self.port_path(name)))
                 return link
             except OSError:
                 link.close()
@@ -252,6 +282,8 @@ class Machine:
             piece = self.port.recv(1 << 20)
         except TimeoutError:
             return False
+        except ConnectionError:
+            piece = b""
         if not piece:
             raise BootError("QEMU ended: " + (self.folder / "qemu.log").read_text(errors="replace"))
         self.received += piece

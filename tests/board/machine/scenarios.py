@@ -1,0 +1,283 @@
+"""What the table of the bench shows of the whole board in QEMU."""
+
+import contextlib
+
+from ..cuts.journal import Cut, History, replay
+from ..router import Disk, Panic
+from ..scenario import Outcome, scenario
+from ..scripts import SERIAL, Bench, compiled, kind_of_router, plan
+from . import board
+from .board import Machine
+
+UP = 100
+# Digests of these change while the system runs, whatever the script does.
+LIVE = ("rootfs_data",)
+CUTS_OF_A_RUN = 4
+
+
+def build(report):
+    """Build what these scenarios need; ``report`` gets a line for each part."""
+    board.build(report)
+
+
+def check(condition, *texts):
+    """Raise :class:`AssertionError` with the texts when the condition does not hold."""
+    if not condition:
+        raise AssertionError("\n".join(map(str, texts)))
+
+
+def root_of(machine):
+    """Return (source, type) of what the guest's kernel has mounted at /, the last one that counts."""
+    return [(source, kind) for source, target, kind, _ in machine.mounts() if target == "/"][-1]
+
+
+def source_of(machine, target):
+    """Return what the guest's kernel has mounted at a place."""
+    return [source for source, place, _, _ in machine.mounts() if place == target][-1]
+
+
+def status_of(bench):
+    """Return the exit code of ``status`` and its lines as a dictionary; of a name the last line counts."""
+    result = bench.sh("status")
+    return result.code, dict(line.split(None, 1) for line in result.out.splitlines() if " " in line)
+
+
+def as_planned(bench, method):
+    """Check that ``status`` and the kernel's own mounts agree that the plan is what runs."""
+    code, lines = status_of(bench)
+    check(code == 0 and lines["as-planned"] == "yes", lines)
+    machine = bench.router
+    check(source_of(machine, "/srv").startswith("/dev/nvme0n1p"), machine.mounts())
+    source, kind = root_of(machine)
+    if method == "extroot-overlay":
+        check(kind == "overlay" and source_of(machine, "/overlay") == "/dev/nvme0n1p1", machine.mounts())
+    elif method == "extroot-pivot":
+        check((source, kind) == ("/dev/nvme0n1p1", "ext4"), machine.mounts())
+    elif method == "cmdline":
+        number = machine.run("cat /sys/class/block/nvme0n1p1/dev; ls -di /; awk '$5 == \"/\" { print $3 }' "
+                             "/proc/self/mountinfo").ok().out.split()
+        check(kind == "ext4" and number[0] == number[-1], number, machine.mounts())
+    else:
+        check(kind == "overlay" and not source_of(machine, "/overlay").startswith("/dev/nvme"), machine.mounts())
+
+
+@contextlib.contextmanager
+def installed(folder, method, medium, **more):
+    """Give a running machine with its :class:`Bench` after ``install --apply``, not restarted yet."""
+    with Machine(folder, medium=medium, **{**kind_of_router(method), **more}) as machine:
+        machine.boot(UP)
+        check(machine.chose == ["production"], machine.chose, machine.console)
+        bench = Bench(machine, plan(method, medium))
+        bench.sh("install --apply").ok()
+        yield machine, bench
+
+
+def install(folder, method, medium, **more):
+    """Install, restart, and look: status, the kernel's mounts, U-Boot's choice. Then the same again changes nothing."""
+    with installed(folder, method, medium, **more) as (machine, bench):
+        bench.restart()
+        check(machine.chose == ["production"] * 2, machine.chose)
+        as_planned(bench, method)
+        bench.sh("install --apply").ok()
+        as_planned(bench, method)
+    return Outcome()
+
+
+@scenario(tier=3, title="install extroot-overlay, nand: restart, status, mounts")
+def board_nand_overlay(folder):
+    """extroot-overlay on a board that boots from SPI-NAND."""
+    return install(folder, "extroot-overlay", "nand")
+
+
+@scenario(tier=3, title="install extroot-pivot, nand, disk with 4096-byte blocks")
+def board_nand_pivot(folder):
+    """extroot-pivot, with an NVMe disk that has 4096 bytes in a logical block."""
+    return install(folder, "extroot-pivot", "nand", disks=(Disk(serial=SERIAL, logical=4096),))
+
+
+@scenario(tier=3, title="install internal, nand")
+def board_nand_internal(folder):
+    """The root stays where it is, only data goes to the disk."""
+    return install(folder, "internal", "nand")
+
+
+@scenario(tier=3, title="install extroot-overlay, emmc")
+def board_emmc_overlay(folder):
+    """extroot-overlay on a board that boots from eMMC."""
+    return install(folder, "extroot-overlay", "emmc")
+
+
+@scenario(tier=3, title="install extroot-pivot, sd")
+def board_sd_pivot(folder):
+    """extroot-pivot on a board that boots from the SD card."""
+    return install(folder, "extroot-pivot", "sd")
+
+
+@scenario(tier=3, title="install cmdline, nand: the kernel itself mounts root=PARTUUID=")
+def board_nand_cmdline(folder):
+    """A firmware with NVMe built in: U-Boot passes root=PARTUUID=, the kernel mounts the partition."""
+    return install(folder, "cmdline", "nand")
+
+
+@scenario(tier=3, title="install cmdline, emmc: the kernel itself mounts root=PARTUUID=")
+def board_emmc_cmdline(folder):
+    """The same with the environment on the eMMC."""
+    return install(folder, "cmdline", "emmc")
+
+
+@scenario(tier=3, title="a refused install writes nothing: digests of every image")
+def board_refused(folder):
+    """A plan for another disk, and one for another medium: exit code 3 or 2, and no medium changes by a byte."""
+    with Machine(folder, medium="nand") as machine:
+        machine.boot(UP)
+        machine.put("/tmp/disk.sh", compiled(plan(disk="serial: NOT-THIS-ONE")))
+        machine.put("/tmp/medium.sh", compiled(plan(medium="emmc")))
+        before = machine.digests()
+        for name in ("disk", "medium"):
+            result = machine.run(f"sh /tmp/{name}.sh install --apply", 120)
+            check(result.code not in (0, 1), result)
+        after = machine.digests()
+    changed = [name for name in before if before[name] != after[name]]
+    check(not [name for name in changed if name not in LIVE], changed)
+    return Outcome(note=f"{len(before)} images" + (", the live rootfs_data aside" if changed else ""))
+
+
+@scenario(tier=3, title="one copy of the environment damaged: boots, the script works")
+def board_one_env_copy(folder):
+    """Each of the two copies in turn: U-Boot takes the other one, and so does the script."""
+    with Machine(folder, medium="nand") as machine:
+        for number in (1, 2):
+            machine.environment.damage(number)
+            machine.boot(UP)
+            check(machine.chose == ["production"], machine.console)
+            bench = Bench(machine, plan())
+            bench.sh("check").ok()
+            # writing the environment as it is repairs the damaged copy, as any write does
+            machine.run("fw_setenv bench 1 && fw_setenv bench").ok()
+            machine.power_cut()
+    return Outcome()
+
+
+@scenario(tier=3, title="both copies of the environment damaged: first boot, then the script works")
+def board_no_env_copy(folder):
+    """U-Boot takes its compiled-in environment, saves it in both copies, and starts production."""
+    with Machine(folder, medium="nand") as machine:
+        machine.environment.damage(1)
+        machine.environment.damage(2)
+        check(machine.environment.all() is None)
+        machine.boot(UP)
+        check("bad CRC" in machine.console or "using default environment" in machine.console, machine.console)
+        check(machine.chose[-1] == "production", machine.chose, machine.console)
+        check("_firstboot" not in (machine.fw_printenv() or {"_firstboot": ""}), machine.fw_printenv())
+        bench = Bench(machine, plan())
+        result = bench.sh("check")
+        return Outcome(note=f"check ends with {result.code}")
+
+
+@scenario(tier=3, title="NVMe gone after extroot-overlay: the internal overlay boots")
+def board_nvme_gone(folder):
+    """The disk is taken out: the old system starts from the internal overlay after delay_root; back in, it is the root."""
+    with installed(folder, "extroot-overlay", "nand") as (machine, bench):
+        machine.off()
+        disks, machine.disks = machine.disks, []
+        gone = machine.image("nvme0").rename(machine.folder / "nvme0.gone")
+        machine.boot(UP)
+        check(source_of(machine, "/overlay") == "ubi0:rootfs_data", machine.mounts())
+        machine.put(bench.name, bench.script)
+        code, lines = status_of(bench)
+        check(code == 1 and lines["as-planned"] == "no", lines)
+        machine.off()
+        machine.disks = disks
+        gone.rename(machine.image("nvme0"))
+        machine.boot(UP)
+        machine.put(bench.name, bench.script)
+        as_planned(bench, "extroot-overlay")
+    return Outcome()
+
+
+@scenario(tier=3, title="NVMe gone after cmdline: the kernel gives up, U-Boot starts recovery")
+def board_cmdline_gone(folder):
+    """The kernel waits for a limited time, panics, resets; U-Boot finds the record of it and starts recovery."""
+    with installed(folder, "cmdline", "nand") as (machine, _):
+        machine.off()
+        machine.disks = []
+        machine.image("nvme0").rename(machine.folder / "nvme0.gone")
+        try:
+            machine.boot(UP)
+        except Panic:
+            machine.wait_up(UP)
+        else:
+            check(False, "no panic", machine.console)
+        check(machine.chose == ["production", "recovery"], machine.chose, machine.console)
+        check(root_of(machine)[1] == "tmpfs", machine.mounts())
+        check(machine.run("ls /sys/fs/pstore").ok().out.strip(), "no crash record")
+    return Outcome()
+
+
+@scenario(tier=3, title="a crash of the running system: recovery, and back after the record is removed")
+def board_crash(folder):
+    """A panic of the guest's kernel leaves a record in RAM; U-Boot finds it and starts recovery until it is removed."""
+    with Machine(folder, medium="nand") as machine:
+        machine.boot(UP)
+        machine.start("echo c > /proc/sysrq-trigger")
+        try:
+            machine.wait_up(UP)
+        except Panic:
+            machine.wait_up(UP)
+        check(machine.chose == ["production", "recovery"], machine.chose, machine.console)
+        check(root_of(machine)[1] == "tmpfs", machine.mounts())
+        machine.run("rm /sys/fs/pstore/*").ok()
+        machine.reboot(UP)
+        check(machine.chose == ["production", "recovery", "production"], machine.chose)
+    return Outcome()
+
+
+def after_cut(folder, journal, step, method, medium):
+    """Boot a board from what a cut left, check that it is a whole old or new system, finish the install; list faults."""
+    history = History(journal)
+    with Machine(folder, medium=medium, **kind_of_router(method)) as machine:
+        replay(history, Cut(step), folder / "cut")
+        machine.adopt(folder / "cut")
+        machine.boot(UP)
+        bench = Bench(machine, plan(method, medium))
+        code, lines = status_of(bench)
+        planned = code == 0 and lines["as-planned"] == "yes"
+        if not planned:
+            bench.sh("install --apply").ok()
+            bench.restart()
+        as_planned(bench, method)
+        return "new" if planned else "old"
+
+
+def cuts_of_a_run(folder, method, medium):
+    """Record an install, cut at moments spread over it, and finish it after each."""
+    journal = folder / "journal"
+    with Machine(folder / "first", medium=medium, **kind_of_router(method)) as machine:
+        with machine.recording(journal) as server:
+            machine.boot(UP)
+            bench = Bench(machine, plan(method, medium))
+            server.mark("begin")
+            bench.sh("install --apply").ok()
+            server.mark("end")
+        first, last = (mark.step for mark in History(journal).marks)
+        steps = [first + (last - first) * number // CUTS_OF_A_RUN for number in range(1, CUTS_OF_A_RUN + 1)]
+        bad, found = 0, []
+        for step in steps:
+            try:
+                found.append(after_cut(folder / f"cut-{step}", journal, step, method, medium))
+            except Exception as problem:  # a bad state, whatever it is; the others are still looked at
+                bad += 1
+                found.append(f"{step}: {problem!r}"[:200])
+        return Outcome(cuts=len(steps), bad=bad, note=f"of {last - first} writes; {', '.join(found)}")
+
+
+@scenario(tier=3, title="power cuts during install extroot-overlay, nand: sampled, finished after each")
+def board_cuts_overlay(folder):
+    """What the judge of tier 2 sees at every write, on the whole board at some."""
+    return cuts_of_a_run(folder, "extroot-overlay", "nand")
+
+
+@scenario(tier=3, title="power cuts during install cmdline, nand: sampled, finished after each")
+def board_cuts_cmdline(folder):
+    """The same with the environment in UBI volumes and the kernel's own root."""
+    return cuts_of_a_run(folder, "cmdline", "nand")
