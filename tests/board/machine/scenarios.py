@@ -5,7 +5,7 @@ import contextlib
 from ..cuts.journal import Cut, History, replay
 from ..router import Disk, Panic
 from ..scenario import Outcome, scenario
-from ..scripts import SERIAL, Bench, compiled, kind_of_router, plan
+from ..scripts import PARTITIONS, SERIAL, Bench, compiled, kind_of_router, plan
 from . import board
 from .board import Machine
 
@@ -13,6 +13,7 @@ UP = 100
 # Digests of these change while the system runs, whatever the script does.
 LIVE = ("rootfs_data",)
 CUTS_OF_A_RUN = 4
+F2FS = tuple(line.replace("ext4", "f2fs") for line in PARTITIONS)
 
 
 def build(report):
@@ -52,7 +53,7 @@ def as_planned(bench, method):
     if method == "extroot-overlay":
         check(kind == "overlay" and source_of(machine, "/overlay") == "/dev/nvme0n1p1", machine.mounts())
     elif method == "extroot-pivot":
-        check((source, kind) == ("/dev/nvme0n1p1", "ext4"), machine.mounts())
+        check(source == "/dev/nvme0n1p1" and kind in ("ext4", "f2fs"), machine.mounts())
     elif method == "cmdline":
         number = machine.run("cat /sys/class/block/nvme0n1p1/dev; ls -di /; awk '$5 == \"/\" { print $3 }' "
                              "/proc/self/mountinfo").ok().out.split()
@@ -62,12 +63,12 @@ def as_planned(bench, method):
 
 
 @contextlib.contextmanager
-def installed(folder, method, medium, **more):
+def installed(folder, method, medium, partitions=None, **more):
     """Give a running machine with its :class:`Bench` after ``install --apply``, not restarted yet."""
     with Machine(folder, medium=medium, **{**kind_of_router(method), **more}) as machine:
         machine.boot(UP)
         check(machine.chose == ["production"], machine.chose, machine.console)
-        bench = Bench(machine, plan(method, medium))
+        bench = Bench(machine, plan(method, medium, partitions=partitions))
         bench.sh("install --apply").ok()
         yield machine, bench
 
@@ -93,6 +94,12 @@ def board_nand_overlay(folder):
 def board_nand_pivot(folder):
     """extroot-pivot, with an NVMe disk that has 4096 bytes in a logical block."""
     return install(folder, "extroot-pivot", "nand", disks=(Disk(serial=SERIAL, logical=4096),))
+
+
+@scenario(tier=3, title="install extroot-overlay, nand, f2fs")
+def board_nand_f2fs(folder):
+    """The overlay and the data on f2fs, which the kernel of the private root cannot mount."""
+    return install(folder, "extroot-overlay", "nand", partitions=F2FS)
 
 
 @scenario(tier=3, title="install internal, nand")
@@ -232,11 +239,11 @@ def board_crash(folder):
     return Outcome()
 
 
-def after_cut(folder, journal, step, method, medium):
+def after_cut(folder, journal, cut, method, medium):
     """Boot a board from what a cut left, check that it is a whole old or new system, finish the install; list faults."""
     history = History(journal)
     with Machine(folder, medium=medium, **kind_of_router(method)) as machine:
-        replay(history, Cut(step), folder / "cut")
+        replay(history, cut, folder / "cut")
         machine.adopt(folder / "cut")
         machine.boot(UP)
         bench = Bench(machine, plan(method, medium))
@@ -250,7 +257,10 @@ def after_cut(folder, journal, step, method, medium):
 
 
 def cuts_of_a_run(folder, method, medium):
-    """Record an install, cut at moments spread over it, and finish it after each."""
+    """Record an install, cut at moments spread over it, and finish it after each.
+
+    At every second cut the NVMe disk also loses what it was not told to flush.
+    """
     journal = folder / "journal"
     with Machine(folder / "first", medium=medium, **kind_of_router(method)) as machine:
         with machine.recording(journal) as server:
@@ -260,15 +270,16 @@ def cuts_of_a_run(folder, method, medium):
             bench.sh("install --apply").ok()
             server.mark("end")
         first, last = (mark.step for mark in History(journal).marks)
-        steps = [first + (last - first) * number // CUTS_OF_A_RUN for number in range(1, CUTS_OF_A_RUN + 1)]
+        cuts = [Cut(first + (last - first) * number // CUTS_OF_A_RUN, ("nvme0",) if number % 2 else ())
+                for number in range(1, CUTS_OF_A_RUN + 1)]
         bad, found = 0, []
-        for step in steps:
+        for cut in cuts:
             try:
-                found.append(after_cut(folder / f"cut-{step}", journal, step, method, medium))
+                found.append(after_cut(folder / f"cut-{cut.step}", journal, cut, method, medium))
             except Exception as problem:  # a bad state, whatever it is; the others are still looked at
                 bad += 1
-                found.append(f"{step}: {problem!r}"[:200])
-        return Outcome(cuts=len(steps), bad=bad, note=f"of {last - first} writes; {', '.join(found)}")
+                found.append(f"{cut}: {problem!r}"[:200])
+        return Outcome(cuts=len(cuts), bad=bad, note=f"of {last - first} writes; {', '.join(found)}")
 
 
 @scenario(tier=3, title="power cuts during install extroot-overlay, nand: sampled, finished after each")
