@@ -54,6 +54,17 @@ def install_and_restart(method):
     return prepare
 
 
+def install_and_take_back(medium):
+    """Return a function that installs with root= on the disk, restores the environment, and starts the stock system."""
+    def prepare(box):
+        """Install, restore, restart."""
+        bench = Bench(box, plan("cmdline", medium))
+        bench.sh("install --apply").ok()
+        bench.sh("restore-env $(ls /etc/bootplan/env-*.txt) --apply").ok()
+        box.reboot()
+    return prepare
+
+
 def back_to_the_medium(box):
     """Install an overlay, use it, start the system of the boot medium again as the script says, and change that."""
     install_and_restart("extroot-overlay")(box)
@@ -82,9 +93,11 @@ ACTIONS = (
     install("extroot-pivot"),
     install("cmdline"),
     install("internal"),
-    # What these have in common with those above is not killed once more: of power cuts, the disks tell them apart.
-    install("cmdline", "emmc", kills=False),
-    install("cmdline", "sd", kills=False),
+    # The media differ in where the environment is, and in nothing else of the action.
+    install("cmdline", "emmc", name="bootargs_emmc", title="install over a finished copy: bootargs only, emmc",
+            prepare=install_and_take_back("emmc")),
+    install("cmdline", "sd", name="bootargs_sd", title="install over a finished copy: bootargs only, sd",
+            prepare=install_and_take_back("sd")),
     install("extroot-overlay", name="recopy_extroot_overlay",
             title="install --recopy over an old copy, extroot-overlay", words=RECOPY,
             prepare=back_to_the_medium, refusals=(START_THE_OTHER,), kills=False),

@@ -3,8 +3,8 @@
  * The script is what the second exec brings: the first is the program that enters the router. From there on, points are
  *   - every fork, vfork, clone and exec of every process of the script;
  *   - every mount, umount, rename, unlink, mkdir, rmdir, link, symlink, sync and fsync by the script's own shell,
- *     because BusyBox runs such commands inside the shell. What a command does inside is no point, and neither is what
- *     refresh does, which stands for the kernel.
+ *     because BusyBox runs such commands inside the shell. What a command does inside is no point.
+ * sfdisk is one command, with refresh, which stands for the kernel: it has no points, and is not killed on its way.
  * POINT 0: a line for each point goes to SOCKET, "NUMBER CHANGED WHAT", and a byte is awaited before it goes on.
  * CHANGED is 1 when anything that outlives the script was changed since the last point: anything but what it prints,
  * pipes, devices that keep nothing and, in the file system of /tmp, the folder /tmp/bootplan.?????? and the log.
@@ -70,7 +70,7 @@ static const struct {
 
 static struct {
 	pid_t pid;
-	int kernel; /* it stands for the kernel */
+	enum { SCRIPT, SFDISK, KERNEL } part; /* of the script, of the command sfdisk, or it stands for the kernel */
 } processes[MAX_PROCESSES];
 static pid_t first, script;
 static int process_count, control, execs, killing, changed = 1;
@@ -91,21 +91,25 @@ static int index_of(pid_t pid)
 	return i;
 }
 
-static int stands_for_kernel(pid_t pid)
+static int part_of(pid_t pid)
 {
 	int i = index_of(pid);
 
-	return i < process_count && processes[i].kernel;
+	return i < process_count ? (int)processes[i].part : SCRIPT;
 }
 
-static void remember(pid_t pid, int kernel)
+static void remember(pid_t pid, int part)
 {
-	if (process_count == MAX_PROCESSES) {
+	int i = index_of(pid);
+
+	if (i == MAX_PROCESSES) {
 		errno = E2BIG;
 		die("too many processes");
 	}
-	processes[process_count].pid = pid;
-	processes[process_count++].kernel = kernel;
+	if (i == process_count)
+		process_count++;
+	processes[i].pid = pid;
+	processes[i].part = part;
 }
 
 static void forget(pid_t pid)
@@ -116,10 +120,10 @@ static void forget(pid_t pid)
 		processes[i] = processes[--process_count];
 }
 
-/* After an exec: is it refresh that runs now? */
+/* After an exec: is it sfdisk, or refresh, that runs now? */
 static void see_program(pid_t pid)
 {
-	char link[64], words[256] = "";
+	char link[64], words[256] = "", name[64] = "";
 	int i = index_of(pid), descriptor;
 	ssize_t length, at;
 
@@ -130,8 +134,32 @@ static void see_program(pid_t pid)
 	for (at = 0; at < length; at++)
 		if (words[at] == 0)
 			words[at] = ' ';
+	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
+	length = readlink(link, name, sizeof(name) - 1);
 	if (i < process_count && strstr(words, "/.rig/refresh"))
-		processes[i].kernel = 1;
+		processes[i].part = KERNEL;
+	else if (i < process_count && length > 0 && strstr(name, "/sfdisk") && processes[i].part == SCRIPT)
+		processes[i].part = SFDISK;
+}
+
+/* A process that was born before its parent's stop was seen is of the same part as that. */
+static void adopt(pid_t pid)
+{
+	char path[64], text[512], *end;
+	int descriptor, parent = 0;
+	ssize_t length;
+
+	if (index_of(pid) < process_count)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	descriptor = open(path, O_RDONLY | O_CLOEXEC);
+	length = descriptor < 0 ? 0 : read(descriptor, text, sizeof(text) - 1);
+	close(descriptor);
+	text[length > 0 ? length : 0] = 0;
+	end = strrchr(text, ')');
+	if (end)
+		sscanf(end + 1, " %*c %d", &parent);
+	remember(pid, part_of(parent));
 }
 
 /* Is this name, in the file system of the script's /tmp, one that the script alone uses? */
@@ -240,14 +268,14 @@ static int changes(pid_t pid, enum target target, const unsigned long long *a, l
 	}
 }
 
-/* Kill all but the first process, which entered the router, reports that, and waits for the script. */
+/* Kill the script; not the first process, which entered the router, reports that, and waits for the script. */
 static void kill_all(void)
 {
 	int i;
 
 	killing = 1;
 	for (i = 0; i < process_count; i++)
-		if (processes[i].pid != first)
+		if (processes[i].pid != first && processes[i].part == SCRIPT)
 			kill(processes[i].pid, SIGKILL);
 }
 
@@ -255,7 +283,7 @@ static void point(pid_t pid, const char *what)
 {
 	char text[300], link[64], name[200] = "";
 
-	if (stands_for_kernel(pid))
+	if (part_of(pid) != SCRIPT || killing)
 		return;
 	points++;
 	if (wanted) {
@@ -286,7 +314,7 @@ static void at_call(pid_t pid)
 			continue;
 		if (calls[i].point && pid == script)
 			point(pid, calls[i].point);
-		if (!wanted && !changed && !stands_for_kernel(pid))
+		if (!wanted && !changed && part_of(pid) != KERNEL)
 			changed = changes(pid, calls[i].target, (const unsigned long long *)info.seccomp.args, calls[i].number);
 	}
 }
@@ -297,7 +325,8 @@ static void go_on(pid_t pid, int status)
 	unsigned long child = 0;
 	int event = status >> 16, number = WSTOPSIG(status);
 
-	if (killing && pid != first) { /* it was born a moment ago */
+	adopt(pid);
+	if (killing && pid != first && part_of(pid) == SCRIPT) { /* it was born a moment ago */
 		kill(pid, SIGKILL);
 		return;
 	}
@@ -306,7 +335,7 @@ static void go_on(pid_t pid, int status)
 	case PTRACE_EVENT_VFORK:
 	case PTRACE_EVENT_CLONE:
 		ptrace(PTRACE_GETEVENTMSG, pid, NULL, &child);
-		remember(child, stands_for_kernel(pid));
+		remember(child, part_of(pid));
 		if (script)
 			point(pid, "fork");
 		number = 0;
@@ -379,7 +408,7 @@ int main(int count, char **arguments)
 		die(arguments[3]);
 	}
 	fcntl(control, F_SETFD, FD_CLOEXEC);
-	remember(first, 0);
+	remember(first, SCRIPT);
 	if (ptrace(PTRACE_SEIZE, first, NULL, (void *)options))
 		die("ptrace");
 	if (write(ready[1], "", 1) != 1)
