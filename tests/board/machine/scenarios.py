@@ -3,7 +3,7 @@
 import contextlib
 
 from ..cuts.journal import Cut, History, replay
-from ..router import Disk, Panic
+from ..router import BootError, Disk, Panic, Timeout
 from ..scenario import Outcome, scenario
 from ..scripts import PARTITIONS, SERIAL, Bench, compiled, kind_of_router, plan
 from . import board
@@ -12,7 +12,7 @@ from .board import Machine
 UP = 100
 # Digests of these change while the system runs, whatever the script does.
 LIVE = ("rootfs_data",)
-CUTS_OF_A_RUN = 4
+CUTS_OF_A_RUN = 8
 F2FS = tuple(line.replace("ext4", "f2fs") for line in PARTITIONS)
 
 
@@ -81,6 +81,38 @@ def install(folder, method, medium, **more):
         as_planned(bench, method)
         bench.sh("install --apply").ok()
         as_planned(bench, method)
+    return Outcome()
+
+
+def raises(error, function, *operands):
+    """Check that a call ends with this error."""
+    try:
+        function(*operands)
+    except error:
+        return
+    check(False, f"no {error.__name__}")
+
+
+@scenario(tier=3, title="the bench itself: commands, files, time limits, restart, power cut")
+def board_itself(folder):
+    """Exit codes, both outputs, input, time limits, files; what is there after a restart, and that off is off."""
+    noise = b"\0\xff" * 100000
+    with Machine(folder) as machine:
+        machine.boot(UP)
+        result = machine.run("echo out; echo err >&2; exit 3")
+        check((result.code, result.out, result.err) == (3, "out\n", "err\n"), result)
+        check(machine.run("kill -9 $$").code == 137)
+        check(machine.run("cat", input=noise).ok().out == noise.decode(errors="replace"))
+        check(len(machine.run("seq 100000").ok().out.split()) == 100000)
+        raises(Timeout, machine.run, "echo before; sleep 100", 2)
+        check(machine.run(["printf", "%s", "a b"]).out == "a b")
+        machine.put("/etc/a/file", "text\n", 0o600)
+        check(machine.read("/etc/a/file") == "text\n" and not machine.exists("/etc/a/other"))
+        machine.reboot(UP)
+        check(machine.read("/etc/a/file") == "text\n" and machine.chose == ["production"] * 2, machine.chose)
+        check(machine.fw_printenv()["bootcmd"] == machine.run("fw_printenv -n bootcmd").out.rstrip("\n"))
+        machine.power_cut()
+        raises(BootError, machine.run, "true")
     return Outcome()
 
 
