@@ -33,11 +33,22 @@ blocks_of() { # DISK - the kernel names of a disk and of its partitions, on one 
 }
 
 refuse_if_used() { # DISK - nothing of it may be in use when its table changes
-    local blocks users
+    local blocks users way
     blocks=$(blocks_of "$1")
     # shellcheck disable=SC2086 # kernel names, split on purpose
     users=$(users_of $blocks)
-    [ -z "$users" ] || refuse "the partition table of $1 must change, but the disk is in use:$users"
+    way=$(how_to_leave "$users")
+    [ -z "$users" ] || refuse "the partition table of $1 must change, but the disk is in use:$users$way"
+}
+
+how_to_leave() { # USERS - what users_of() told: when the running root is among them, how to start without it
+    case "$1 " in
+        *' / '* | *' /overlay '*)
+            printf '; start the router from the boot medium alone first: '
+            way_back
+            ;;
+        *) ;;
+    esac
 }
 
 refuse_if_openwrts() { # DISK - it must not carry what the router boots from, not even with --wipe

@@ -280,11 +280,12 @@ firmware_uuid() { # - the UUID that fstools gives the running firmware's squashf
 }
 
 refuse_if_part_used() { # DISK NUMBER - what becomes a new file system must not be in use
-    local part users
+    local part users way
     part=$(part_at "$1" "$2")
     [ -n "$part" ] || return 0
     users=$(users_of "$part")
-    [ -z "$users" ] || refuse "$part must get a new file system, but it is in use:$users"
+    way=$(how_to_leave "$users")
+    [ -z "$users" ] || refuse "$part must get a new file system, but it is in use:$users$way"
 }
 
 check_filesystem() { # DISK NUMBER KIND LABEL - reads back from the disk what mkfs wrote, then takes the number off the mark

@@ -8,7 +8,9 @@ from .action import ENV_BYTES, INTERNAL, NEW_FILES, OWN_FILES, ROOTS, Action
 LARGER = ("{name: root, size: 512MiB, filesystem: ext4}", "{name: data, size: rest, filesystem: ext4, mount: /srv}")
 KEEP = "/etc/keep"
 RECOPY = f"install --apply --recopy --wipe {SERIAL}"
-IN_USE = r"the partition table of nvme0n1 must change, but the disk is in use"
+# Until the old root has been overwritten it is what starts, and nobody can overwrite the root he runs from.
+IN_USE = (r"the partition table of nvme0n1 must change, but the disk is in use",
+          r"nvme0n1p1 must get a new file system, but it is in use")
 START_THE_OTHER = r"--recopy copies the system of the boot medium; start that one first"
 
 
@@ -106,7 +108,7 @@ ACTIONS = (
     install("extroot-pivot", name="resize",
             title="install of a plan with a larger root over an old copy, extroot-pivot",
             plan=plan("extroot-pivot", partitions=LARGER), words=f"install --apply --wipe {SERIAL}",
-            session=installed("extroot-pivot"), refusals=(IN_USE,), kills=False),
+            session=installed("extroot-pivot"), refusals=IN_USE, kills=False),
     install("cmdline", name="restore_env", title="restore-env, back to the stock system",
             words="restore-env $(ls /etc/bootplan/env-*.txt) --apply", prepare=install_and_restart("cmdline"),
             new=INTERNAL, old=(ROOTS["cmdline"],), planned=ROOTS["cmdline"],
