@@ -9,8 +9,7 @@ LARGER = ("{name: root, size: 512MiB, filesystem: ext4}", "{name: data, size: re
 KEEP = "/etc/keep"
 RECOPY = f"install --apply --recopy --wipe {SERIAL}"
 # Until the old root has been overwritten it is what starts, and nobody can overwrite the root he runs from.
-IN_USE = r"must (change|get a new file system), but (the disk|it) is in use: .*start the router from the boot medium alone first"
-          r"nvme0n1p1 must get a new file system, but it is in use")
+IN_USE = (r"must (change|get a new file system), but (the disk|it) is in use: .*start the router from the boot medium alone first",)
 START_THE_OTHER = r"--recopy copies the system of the boot medium; start that one first"
 
 
