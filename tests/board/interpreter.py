@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+STARTED = "BOOTPLAN_BENCH_STARTED"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -13,7 +14,7 @@ def use_project_python():
     if importlib.util.find_spec("bootplan"):
         return
     python = os.environ.get("PYTHON") or ROOT / ".venv/bin/python"
-    if not os.access(python, os.X_OK) or os.path.samefile(python, sys.executable) or "BOOTPLAN_STARTED" in os.environ:
+    if not os.access(python, os.X_OK) or STARTED in os.environ:
         sys.exit(f"{python} has not got the project; the README's second command installs it")
-    os.environ["BOOTPLAN_STARTED"] = "yes"
+    os.environ[STARTED] = "yes"
     os.execv(python, [str(python), *sys.argv])
