@@ -162,7 +162,26 @@ class Running:
         return Result(code, self.out, self.err, seconds)
 
 
-class Router:
+class Files:
+    """Files on a live root, for a class that has ``run``."""
+
+    def put(self, path, content, mode=0o644):
+        """Write a file on the live root, making the folders above it."""
+        name = shlex.quote(path)
+        folder = shlex.quote(os.path.dirname(path) or "/")
+        self.run(f"mkdir -p {folder} && cat > {name} && chmod {mode:o} {name}", input=content).ok()
+
+    def read(self, path):
+        """Return the text of a file on the live root."""
+        return self.run(f"cat {shlex.quote(path)}").ok().out
+
+    def exists(self, path):
+        """Tell whether a name is there on the live root, even as a link to nothing."""
+        name = shlex.quote(path)
+        return self.run(f"[ -e {name} ] || [ -L {name} ]").code == 0
+
+
+class Router(Files):
     """One router with its disks. Use it as a context manager."""
 
     def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
@@ -449,21 +468,6 @@ class Router:
             return running.wait(timeout)
         finally:
             self.running.remove(running)
-
-    def put(self, path, content, mode=0o644):
-        """Write a file on the live root, making the folders above it."""
-        name = shlex.quote(path)
-        folder = shlex.quote(os.path.dirname(path) or "/")
-        self.run(f"mkdir -p {folder} && cat > {name} && chmod {mode:o} {name}", input=content).ok()
-
-    def read(self, path):
-        """Return the text of a file on the live root."""
-        return self.run(f"cat {shlex.quote(path)}").ok().out
-
-    def exists(self, path):
-        """Tell whether a name is there on the live root, even as a link to nothing."""
-        name = shlex.quote(path)
-        return self.run(f"[ -e {name} ] || [ -L {name} ]").code == 0
 
     def mounts(self):
         """Return the router's mounts as (source, target, type, options)."""

@@ -9,7 +9,6 @@ What is real and what is not is in :file:`README.md`.
 """
 
 import contextlib
-import os
 import re
 import shlex
 import signal
@@ -24,7 +23,7 @@ from .. import images
 from .. import parts as host_parts
 from ..cache import build_parts
 from ..debian import install
-from ..router import BootError, Disk, Hang, Panic, Result, Timeout, die_with_parent
+from ..router import BootError, Disk, Files, Hang, Panic, Result, Timeout, die_with_parent
 from . import kernel, media, nbd, programs, system, uboot
 
 PARTS = (*programs.PARTS, kernel.PART, uboot.PART, system.AGENT)
@@ -42,7 +41,7 @@ def build(report=lambda line: None):
     return {"host": host_parts.build(report)["envtools"], **build_parts(PARTS, report)}
 
 
-class Machine:
+class Machine(Files):
     """One board with its media. Use it as a context manager."""
 
     def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
@@ -350,20 +349,6 @@ class Machine:
         """Run a command to its end and return its :class:`Result`; :class:`Timeout` after ``timeout`` seconds."""
         self.start(command, env=env, input=input)
         return self.finish(timeout)
-
-    def put(self, path, content, mode=0o644):
-        """Write a file on the live root, making the folders above it."""
-        name, folder = shlex.quote(path), shlex.quote(os.path.dirname(path) or "/")
-        self.run(f"mkdir -p {folder} && cat > {name} && chmod {mode:o} {name}", input=content).ok()
-
-    def read(self, path):
-        """Return the text of a file on the live root."""
-        return self.run(f"cat {shlex.quote(path)}").ok().out
-
-    def exists(self, path):
-        """Tell whether a name is there on the live root, even as a link to nothing."""
-        name = shlex.quote(path)
-        return self.run(f"[ -e {name} ] || [ -L {name} ]").code == 0
 
     def mounts(self):
         """Return the guest kernel's mounts as (source, target, type, options)."""
