@@ -46,9 +46,11 @@ _START = (
     'setenv bp_args "$bootargs" ; setenv bootargs "{bootargs} bootplan.slot={slot} $bp_mark" ; '
     '{prepare} && run boot_production ; setenv bootargs "$bp_args"'
 )
-# A kernel must not meet the other slot's data: where the idle data volume is gone, nothing is renamed.
-_PAIR = "if ubi check fit_$bp_slot ; then run bp_whole && run bp_both ; else run bp_both ; fi"
-_WHOLE = "ubi check rootfs_data_a || ubi check rootfs_data_b"
+# The plain name belongs to the slot whose letter no volume has. Where no letter is left nobody knows, so nothing is renamed:
+# a kernel must not meet the other slot's data.
+_PAIR = "run bp_kernels && run bp_data && run bp_both"
+_KERNELS = "ubi check fit_a || ubi check fit_b"
+_DATA = "ubi check rootfs_data_a || ubi check rootfs_data_b"
 _BOTH = "setenv bp_volume rootfs_data ; run bp_swap && setenv bp_volume fit && run bp_swap"
 _SWAP = (
     "if ubi check ${bp_volume}_$bp_slot ; then "
@@ -85,5 +87,5 @@ def variables(choice: Choice, bootcmd: str) -> dict[str, str]:
         bootargs = choice.bootargs.get(slot, "$bootargs")
         made[f"bp_use_{slot}"] = _START.format(slot=slot, bootargs=bootargs, prepare=prepare)
     if choice.pairs:
-        made |= {"bp_pair": _PAIR, "bp_whole": _WHOLE, "bp_both": _BOTH, "bp_swap": _SWAP}
+        made |= {"bp_pair": _PAIR, "bp_kernels": _KERNELS, "bp_data": _DATA, "bp_both": _BOTH, "bp_swap": _SWAP}
     return made
