@@ -12,7 +12,7 @@ import pytest
 from bootplan.chooser import Choice, variables
 
 from .sandbox import cuts, flash
-from .sandbox.uboot import UBoot, system_image
+from .sandbox.uboot import ADDRESS, UBoot, system_image
 
 TRIES, STARTS = 2, 1
 STOCK = "if pstore check ; then run boot_recovery ; else run boot_ubi ; fi"
@@ -136,38 +136,39 @@ def test_every_state_of_the_volumes(slots, good, trial):
     Where the pair that should start is there under any of its names, it starts. Where a volume is missing, so that names
     cannot tell whose the others are, no slot starts.
     """
-    contents = {"fit": {"a": system_image("production"), "b": system_image("recovery")},
-                "rootfs_data": {"a": b"a" * 64, "b": b"b" * 64}}
+    files = {"fit": {slot: system_image(system) for system, slot in KERNELS.items()},
+             "rootfs_data": {slot: slot.encode() * 64 for slot in OTHER}}
+    for (prefix, contents) in files.items():
+        for slot, data in contents.items():
+            (slots.folder / f"{prefix}-{slot}").write_bytes(data)
     base = slots.folder / "base"
     slots.run(["ubi part ubi", *(f"ubi remove {name}" for name in sorted(volumes(slots)))])
+    set_state(slots, good, trial, "1" if trial else None)
     flash.copy_sparse(slots.image, base)
     for kernel, data in itertools.product(("a,b", "b,a", "a", "b", "-,a,b"), repeat=2):
         flash.copy_sparse(base, slots.image)
-        for prefix, names in (("fit", kernel), ("rootfs_data", data)):
-            place(slots, prefix, names, contents[prefix])
-        set_state(slots, good, trial, "1" if trial else None)
+        slots.run(["ubi part ubi", *made("fit", kernel), *made("rootfs_data", data)])
         boot = slots.boot()
         if "bootplan.slot" in boot.bootargs:
             slot = KERNELS[boot.chose]
             assert slots.volumes.read("rootfs_data", 1) == slot.encode(), (kernel, data, boot.console)
             assert f"bootplan.slot={slot}" in boot.bootargs, (kernel, data, boot.console)
-        wanted = trial or good
         if len(kernel) > 1 and len(data) > 1:  # both pairs are there
-            assert f"bootplan.slot={wanted} " in boot.bootargs, (kernel, data, boot.console)
+            assert f"bootplan.slot={trial or good} " in boot.bootargs, (kernel, data, boot.console)
 
 
-def place(board, prefix, names, contents):
-    """Make the volumes of one kind: the slot whose volume has the plain name, then the other's, with its letter.
+def made(prefix, names):
+    """Return the commands that make the volumes of one kind: the slot that has the plain name, then the other.
 
     ``-,a,b`` is the moment between two renames: nobody has the plain name.
     """
+    commands = []
     for position, slot in enumerate(names.split(",")):
-        if slot == "-":
-            continue
-        plain = position == 0
-        name = prefix if plain else f"{prefix}_{slot}"
-        board.run(["ubi part ubi", f"ubi create {name} {MEGABYTE:#x} dynamic"])
-        board.volumes.write(name, contents[slot])
+        name = f"{prefix}_{slot}" if position else prefix
+        if slot != "-":
+            commands += [f"ubi create {name} {MEGABYTE:#x} dynamic", f"load hostfs - {ADDRESS:#x} {prefix}-{slot}",
+                         f"ubi write {ADDRESS:#x} {name} $filesize"]
+    return commands
 
 
 def test_a_cut_at_each_write_of_a_change_of_slots(slots):
