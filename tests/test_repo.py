@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "bootplan"
 # A module may import from the layers below its own, and from modules of its own layer that come before it.
 LAYERS = [
     ["bootplan"],
-    ["units", "shell", "assets", "diagnostics"],
+    ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report"],
     ["layout", "packages"],
