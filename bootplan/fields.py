@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bootplan.diagnostics import kind_of
-from bootplan.units import BINARY_UNITS, parse_capacity, parse_size, show_size
+from bootplan.units import BINARY_UNITS, parse_capacity, parse_duration, parse_size, show_duration, show_size
 
 _RAM_BYTES = (4 * BINARY_UNITS["GiB"], 8 * BINARY_UNITS["GiB"])
 
@@ -48,12 +48,41 @@ def _measured(parse: Callable[[str], int], rest: bool = False) -> BeforeValidato
     return BeforeValidator(check)
 
 
+def _lasting(smallest: int, largest: int, pattern: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Turn a written duration into seconds, at least *smallest* and at most *largest*; *pattern* is for the schema."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise wrong("BP005", f"a duration is text with a unit, not {kind_of(value)}", "write it like 10min or 90s")
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            raise wrong("BP112", str(error)) from None
+        if not smallest <= seconds <= largest:
+            limits = f"{show_duration(smallest)} to {show_duration(largest)}"
+            raise wrong("BP112", f"{value:.40} is out of range; write {limits}")
+        return seconds
+
+    return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
+
+
 def _seconds(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchema]:
     """Accept whole seconds in a range, and say so in the schema."""
 
     def check(value: int) -> int:
         if not smallest <= value <= largest:
             raise wrong("BP110", f"{value} seconds is out of range; write {smallest} to {largest}")
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"type": "integer", "minimum": smallest, "maximum": largest})
+
+
+def _times(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchema]:
+    """Accept a whole number in a range, and say so in the schema."""
+
+    def check(value: int) -> int:
+        if not smallest <= value <= largest:
+            raise wrong("BP113", f"{value} times is out of range; write {smallest} to {largest}")
         return value
 
     return AfterValidator(check), WithJsonSchema({"type": "integer", "minimum": smallest, "maximum": largest})
@@ -97,6 +126,8 @@ _CAPACITY_SCHEMA = {"type": "string", "pattern": f"^({_BINARY}|{_DECIMAL})$"}
 _PARTITION_SIZE_SCHEMA = {"type": "string", "pattern": f"^(rest|{_BINARY})$"}
 _PLAN_NAME_SCHEMA = {"type": "string", "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,64}$"}
 _SERIAL_SCHEMA = {"type": "string", "pattern": "^[!-~]([ -~]{0,18}[!-~])?$"}
+_TO_60_MIN = "0*([3-9][0-9]|[1-9][0-9]{2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600) ?s|0*([1-9]|[1-5][0-9]|60) ?min"
+_TO_120_MIN = "0*([3-9][0-9]|[1-9][0-9]{2}|[1-6][0-9]{3}|7[01][0-9]{2}|7200) ?s|0*([1-9][0-9]?|1[01][0-9]|120) ?min"
 
 Size = Annotated[int, _measured(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 Ram = Annotated[Size, AfterValidator(_check_ram), WithJsonSchema(_RAM_SCHEMA)]
@@ -170,3 +201,33 @@ Switch = Annotated[
 ]
 RootwaitSeconds = Annotated[int, *_seconds(1, 300)]
 PanicSeconds = Annotated[int, *_seconds(1, 60)]
+WindowSeconds = Annotated[int, *_lasting(30, 60 * 60, _TO_60_MIN)]
+DeadmanSeconds = Annotated[int, *_lasting(30, 120 * 60, _TO_120_MIN)]
+Times = Annotated[int, *_times(1, 9)]
+Sha256 = Annotated[
+    str,
+    *_matches(
+        "BP114",
+        "[0-9a-f]{64}",
+        "'{}' is not a SHA-256 sum",
+        "write the 64 lower-case hex digits that sha256sum prints, in quotes",
+    ),
+]
+FileName = Annotated[
+    str,
+    *_matches(
+        "BP115",
+        "[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}",
+        "'{}' is not the name of an image file",
+        "write the name alone, without a folder: letters, digits and '._+~-'",
+    ),
+]
+KeptPath = Annotated[
+    str,
+    *_matches(
+        "BP116",
+        r"(?=.{2,128}$)(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
+        "'{}' is not a path that can be kept",
+        "write an absolute path like /etc/wireguard: at most 128 letters, digits and '._+-', no '..', no '/' at the end",
+    ),
+]

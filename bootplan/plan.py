@@ -8,11 +8,14 @@ editors show.
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from bootplan.diagnostics import Path
 from bootplan.fields import (
     Capacity,
+    DeadmanSeconds,
+    FileName,
+    KeptPath,
     KernelArgument,
     MediumName,
     MountPoint,
@@ -25,12 +28,23 @@ from bootplan.fields import (
     Ram,
     RootwaitSeconds,
     Serial,
+    Sha256,
+    Size,
     Switch,
+    Times,
     Version,
+    WindowSeconds,
+    wrong,
 )
+from bootplan.units import MIB
 
 DEFAULT_ROOTWAIT_SECONDS = 30
 DEFAULT_PANIC_SECONDS = 5
+DEFAULT_FIRMWARE_BYTES = 24 * MIB
+DEFAULT_DATA_BYTES = 16 * MIB
+DEFAULT_TRIES = 3
+DEFAULT_WINDOW_SECONDS = 600
+DEFAULT_DEADMAN_MORE_SECONDS = 300
 
 
 class _Strict(BaseModel):
@@ -140,7 +154,9 @@ class Root(_Strict):
         "cmdline: root= on the kernel command line, for a kernel with NVMe built in; "
         "internal: the root stays on the boot medium, NVMe carries data."
     )
-    partition: str | None = Field(None, description="The name of the partition that becomes root or overlay.")
+    partition: str | None = Field(
+        None, description="The name of the partition that becomes root or overlay; with slots they say it."
+    )
     arguments: Annotated[tuple[KernelArgument, ...], Field(strict=False)] = Field(
         (), description="Extra kernel arguments, with method cmdline only."
     )
@@ -149,6 +165,138 @@ class Root(_Strict):
     )
     panic: PanicSeconds | None = Field(
         None, description="Seconds from a kernel panic to the reboot, with method cmdline only; 5 when not written."
+    )
+
+
+class Slot(_Strict):
+    """A kernel and a root that switch together."""
+
+    root: str = Field(description="The name of the partition that is this slot's root, or its overlay.")
+
+
+class Room(_Strict):
+    """How much of the boot medium a slot gets."""
+
+    firmware_bytes: Size | None = Field(
+        None,
+        alias="firmware",
+        description="Room for one FIT image, the kernel with its squashfs; 24MiB if not written.",
+    )
+    data_bytes: Size | None = Field(
+        None,
+        alias="data",
+        description="Room for one rootfs_data, the overlay on SPI-NAND; with nand only, 16MiB if not written.",
+    )
+
+
+class Confirm(_Strict):
+    """What a slot on trial must show before it counts as good, and until when."""
+
+    within_seconds: WindowSeconds = Field(
+        DEFAULT_WINDOW_SECONDS,
+        alias="within",
+        description="How long the checks may take to pass, like 10min or 90s: 30s to 60min; 10min if not written.",
+    )
+    deadman_seconds: DeadmanSeconds | None = Field(
+        None,
+        alias="deadman",
+        description="When the router restarts by force if nothing was decided; 5min after `within` if not written.",
+    )
+    checks: Annotated[tuple[Literal["root", "lan", "wan", "dns", "ssh"], ...], Field(strict=False)] = Field(
+        ("root", "lan", "wan", "dns"),
+        description="What is checked; besides, the programs in /etc/bootplan/checks.d/ on the router.",
+    )
+
+    @property
+    def forced_restart_seconds(self) -> int:
+        """When the router restarts by force, written or not."""
+        if self.deadman_seconds is None:
+            return self.within_seconds + DEFAULT_DEADMAN_MORE_SECONDS
+        return self.deadman_seconds
+
+
+class GoodFirst(_Strict):
+    """After a crash outside a trial, start the good slot so many times before the recovery system."""
+
+    good: Times
+
+
+def _on_crash(value: object) -> Literal["recovery"] | GoodFirst:
+    """`recovery`, or `{good: N}`; a union of models would tell every mistake twice."""
+    if value == "recovery":
+        return "recovery"
+    if isinstance(value, GoodFirst):
+        return value
+    if isinstance(value, dict) and list(value) == ["good"] and type(value["good"]) is int:
+        times = value["good"]
+        if 1 <= times <= 9:
+            return GoodFirst(good=times)
+        raise wrong("BP113", f"{times} times is out of range; write 1 to 9")
+    raise wrong("BP006", "'on_crash' is one word or one number", "write recovery, or {good: 3}")
+
+
+_ON_CRASH_SCHEMA = {
+    "anyOf": [
+        {"const": "recovery"},
+        {
+            "type": "object",
+            "properties": {"good": {"type": "integer", "minimum": 1, "maximum": 9}},
+            "required": ["good"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+class Slots(_Strict):
+    """Two systems, of which one runs and the other one is upgraded."""
+
+    a: Slot = Field(description="The slot that `install` makes and that is good at first.")
+    b: Slot = Field(description="The other slot.")
+    kernel: Literal["own", "shared"] = Field(
+        "own",
+        description="own: each slot has its own FIT image; "
+        "shared: both start the one FIT on the boot medium, with method cmdline only.",
+    )
+    room: Room | None = Field(None, description="How much of the boot medium a slot gets.")
+    tries: Times = Field(DEFAULT_TRIES, description="How often a slot on trial is started: 1 to 9; 3 if not written.")
+    confirm: Confirm = Field(
+        default_factory=lambda: Confirm.model_validate({}), description="What makes a slot on trial the good one."
+    )
+    on_crash: Annotated[
+        Literal["recovery"] | GoodFirst, PlainValidator(_on_crash), WithJsonSchema(_ON_CRASH_SCHEMA)
+    ] = Field(
+        "recovery",
+        description="What starts after a crash of the good slot: recovery, as OpenWrt does, "
+        "or {good: N}: the good slot N times (1 to 9), and then recovery.",
+    )
+
+    @property
+    def firmware_bytes(self) -> int:
+        """Room for one FIT image, written or not."""
+        written = self.room.firmware_bytes if self.room else None
+        return DEFAULT_FIRMWARE_BYTES if written is None else written
+
+    @property
+    def data_bytes(self) -> int:
+        """Room for one rootfs_data, written or not."""
+        written = self.room.data_bytes if self.room else None
+        return DEFAULT_DATA_BYTES if written is None else written
+
+
+class Image(_Strict):
+    """An image for sysupgrade, and the proof that it is that very one."""
+
+    file: FileName = Field(description="The name of the image file: …bananapi_bpi-r4-squashfs-sysupgrade.itb")
+    sha256: Sha256 = Field(description="Its SHA-256 sum, 64 hex digits, as sha256sum prints it.")
+
+
+class Upgrade(_Strict):
+    """What an upgrade writes into the slot that does not run."""
+
+    image: Image | None = Field(None, description="The image to upgrade to; without it any image that fits is taken.")
+    keep: Annotated[tuple[KeptPath, ...], Field(strict=False)] = Field(
+        (), description="Files and folders kept besides what sysupgrade keeps, as absolute paths."
     )
 
 
@@ -169,6 +317,8 @@ class Plan(_Strict):
     packages: Annotated[tuple[PackageName, ...], Field(strict=False)] = Field(
         (), description="Packages you want besides what the plan itself needs."
     )
+    slots: Slots | None = Field(None, description="Two systems with a way back; leave it out for one.")
+    upgrade: Upgrade | None = Field(None, description="What an upgrade of a slot writes; with slots only.")
 
     def disks(self) -> Iterator[tuple[str, Nvme]]:
         """The media that can have partitions, each with its name."""
@@ -181,6 +331,14 @@ class Plan(_Strict):
         for name, disk in self.disks():
             for index, partition in enumerate(disk.partitions):
                 yield ("media", name, "partitions", index), partition
+
+    def roots(self) -> Iterator[tuple[str, Path]]:
+        """The names of the partitions that become root or overlay, each with the path of where that is written."""
+        if self.slots is not None:
+            yield self.slots.a.root, ("slots", "a", "root")
+            yield self.slots.b.root, ("slots", "b", "root")
+        elif self.root.partition is not None:
+            yield self.root.partition, ("root", "partition")
 
     def find_partition(self, name: str) -> tuple[str, int, Partition] | None:
         """The partition called *name*: its medium's name, its place there counted from 0, and itself."""

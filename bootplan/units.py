@@ -1,4 +1,4 @@
-"""Sizes: written with a unit by people, held in bytes by the program."""
+"""Sizes and durations: written with a unit by people, held in bytes and seconds by the program."""
 
 import re
 
@@ -7,6 +7,9 @@ DECIMAL_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MIB = BINARY_UNITS["MiB"]
 LARGEST_BYTES = 64 * BINARY_UNITS["TiB"]
 
+SECONDS = {"min": 60, "s": 1}
+
+_DURATION = re.compile(r"([0-9]{1,15}) ?([A-Za-z]*)")
 _SIZE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]*)")
 
 
@@ -33,6 +36,23 @@ def show_roughly(size_bytes: int) -> str:
     """*size_bytes* in GiB with one decimal, rounded down; in MiB when it is less than one GiB."""
     gib = BINARY_UNITS["GiB"]
     return f"{size_bytes * 10 // gib / 10}GiB" if size_bytes >= gib else f"{size_bytes // MIB}MiB"
+
+
+def parse_duration(text: str) -> int:
+    """The seconds in *text*, a whole number and s or min (`10min`); ValueError says what is wrong."""
+    match = _DURATION.fullmatch(text)
+    shown = text[:40]
+    if match is None:
+        raise ValueError(f"duration '{shown}' is not a whole number and a unit; write it like 10min or 90s")
+    number, unit = match.groups()
+    if unit not in SECONDS:
+        raise ValueError(f"duration '{shown}' has no unit{' we know' if unit else ''}; write min or s")
+    return int(number) * SECONDS[unit]
+
+
+def show_duration(seconds: int) -> str:
+    """*seconds* in minutes when they are whole ones: `10min`, `90s`."""
+    return f"{seconds // 60}min" if seconds and seconds % 60 == 0 else f"{seconds}s"
 
 
 def _parse(text: str, units: dict[str, int], remedy: str) -> int:

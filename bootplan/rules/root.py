@@ -8,9 +8,11 @@ from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP302", reads="root")
+@rule("BP302", reads="root slots")
 def method_has_its_partition(plan: Plan, board: Board) -> Iterator[Finding]:
     """Every method but `internal` says which partition becomes root.
+
+    With slots it is they that say so.
 
     Wrong:
         root: {method: extroot-overlay}
@@ -20,7 +22,7 @@ def method_has_its_partition(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: the plan language itself.
     """
-    if plan.root.method != "internal" and plan.root.partition is None:
+    if plan.root.method != "internal" and plan.root.partition is None and plan.slots is None:
         yield Finding(
             ("root",), f"method {plan.root.method} needs a partition", "add `partition:` with its name", of_key=True
         )
