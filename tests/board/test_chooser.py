@@ -31,7 +31,7 @@ def slots(tmp_path):
         board.volumes.write("fit_b", system_image("recovery"))
         for name, word in (("rootfs_data", b"a"), ("rootfs_data_b", b"b")):
             board.volumes.write(name, word * 64)
-        board.env.set({"bp_good": "a", **variables(Choice(TRIES, STARTS, True, {}), STOCK)})
+        board.env.set({"bp_good": "a", **variables(Choice(TRIES, STARTS, "pair"), STOCK)})
         yield board
 
 
