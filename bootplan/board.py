@@ -52,8 +52,49 @@ class Environment(_Sourced):
     required: _Words
 
 
+class Allowance(_Sourced):
+    """A size that nobody tells, and what this program allows for it."""
+
+    size_bytes: int
+
+
+class Ubi(_Sourced):
+    """The UBI device of SPI-NAND, *size_bytes* of a chip of *chip_bytes*.
+
+    Of each physical eraseblock of *peb_bytes* a volume gets *leb_bytes*. UBI keeps *own_blocks* for itself, and for bad
+    ones *bad_per_1024* of each 1024 of the whole chip. *volumes* are OpenWrt's own that have one size in every
+    release; *recovery* is as large as its image.
+    """
+
+    size_bytes: int
+    chip_bytes: int
+    peb_bytes: int
+    leb_bytes: int
+    own_blocks: int
+    bad_per_1024: int
+    volumes: dict[str, int]
+    recovery: Allowance
+
+    def blocks(self, size_bytes: int) -> int:
+        """The eraseblocks that a volume of *size_bytes* takes."""
+        return -(-size_bytes // self.leb_bytes)
+
+    @property
+    def free_blocks(self) -> int:
+        """The eraseblocks that are left for kernels and their overlays."""
+        bad = -(-(self.chip_bytes // self.peb_bytes) * self.bad_per_1024 // 1024)
+        taken = sum(self.blocks(size) for size in (*self.volumes.values(), self.recovery.size_bytes))
+        return self.size_bytes // self.peb_bytes - self.own_blocks - bad - taken
+
+
+class Gpt(_Sourced):
+    """OpenWrt's partitions on eMMC and SD card; *production_bytes* is the room for its own FIT image."""
+
+    production_bytes: int
+
+
 class BootMedium(_Sourced):
-    """A medium the boot ROM can start from; *switch* are SW3's digits at A and B."""
+    """A medium the boot ROM can start from; *switch* are SW3's digits at A and B. It has a UBI device, or a GPT."""
 
     title: str
     switch: str
@@ -61,6 +102,8 @@ class BootMedium(_Sourced):
     rootdisk: str
     bootargs: str
     environment: Environment
+    ubi: Ubi | None = None
+    gpt: Gpt | None = None
 
 
 class Release(_Sourced):

@@ -57,6 +57,8 @@ def _features(plan: Plan) -> list[tuple[str, str, Path]]:
                 wanted += _of_partition(partition, (*here, "partitions", index))
     if plan.root.method.startswith("extroot"):
         wanted.append(("block-mount", "it mounts the root from NVMe", ("root", "method")))
+    if plan.slots is not None:
+        wanted.append(("uboot-envtools", "it writes which slot is good and which is on trial", ("slots",)))
     if plan.root.method == "cmdline":
         wanted.append(("uboot-envtools", "it writes the kernel command line", ("root", "method")))
     return wanted

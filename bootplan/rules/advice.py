@@ -17,7 +17,7 @@ _WITHOUT_PACKAGES = {
 }
 
 
-@rule("BP901", Severity.NOTE, reads="media firmware root packages")
+@rule("BP901", Severity.NOTE, reads="media firmware root packages slots")
 def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     """After a sysupgrade, packages that are not in the image are gone.
 
@@ -32,7 +32,8 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     noted in it, and the new squashfs has another: fstools leaves the overlay alone. Make it
     anew, from the system on the boot medium: install --apply --recopy --wipe SERIAL.
 
-    With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903.
+    With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903. With
+    slots the system is upgraded another way: see BP724 and BP725.
 
     Wrong:
         firmware: {release: "25.12", kernel: stock}
@@ -46,7 +47,7 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     compares .extroot-uuid and falls back.
     """
     names = missing(needed(plan, board))
-    if plan.root.method == "cmdline" or not names:
+    if plan.root.method == "cmdline" or plan.slots is not None or not names:
         return
     hint = f"bake them in: {image_variable(names)}"
     if plan.root.method == "extroot-overlay":
@@ -79,7 +80,7 @@ def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding
         )
 
 
-@rule("BP903", Severity.NOTE, reads="root")
+@rule("BP903", Severity.NOTE, reads="root slots")
 def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the whole root on NVMe, a sysupgrade brings a new kernel and leaves the old modules there.
 
@@ -91,6 +92,7 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     With `cmdline` there is more: root=PARTUUID stays in U-Boot's environment, and OpenWrt's own
     image brings a kernel without NVMe, which never finds that root. Put the saved environment
     back first (restore-env FILE --apply), restart, and upgrade the system on the boot medium.
+    With slots the idle one is upgraded instead: see BP724.
 
     Wrong:
         root: {method: extroot-pivot, partition: root}
@@ -102,6 +104,8 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     only. sysupgrade writes the FIT image and leaves the environment alone (OpenWrt
     package/utils/fitblk/files/fit.sh).
     """
+    if plan.slots is not None:
+        return  # another rule tells what a sysupgrade does to slots
     if plan.root.method == "extroot-pivot":
         yield Finding(
             ("root", "method"),
@@ -116,7 +120,7 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP904", Severity.NOTE, reads="media root")
+@rule("BP904", Severity.NOTE, reads="media root slots")
 def partition_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition that is neither root nor mounted is made and then left alone.
 
@@ -142,10 +146,11 @@ def partition_is_used(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: the plan language itself.
     """
-    if plan.root.method != "internal" and plan.find_partition(plan.root.partition or "") is None:
-        return  # another rule says that root has no partition; it may well be this one
+    roots = [name for name, _ in plan.roots()]
+    if plan.root.method != "internal" and (not roots or any(plan.find_partition(name) is None for name in roots)):
+        return  # another rule says that a root has no partition; it may well be this one
     for path, partition in plan.partitions():
-        if partition.mount is None and partition.name != plan.root.partition:
+        if partition.mount is None and partition.name not in roots:
             yield Finding(
                 (*path, "name"),
                 f"'{partition.name}' is neither root nor mounted, so nothing uses it",

@@ -8,12 +8,14 @@ from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
 OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name")
-"""The arguments that the script sets itself."""
+OURS_BEGIN = "bootplan."
+"""The arguments that the script or U-Boot's commands of a slot set themselves, and the beginning of others."""
 STARTS = ("--", "init", "rdinit", "initrd", "ro", "rw", "rootflags", "rootdelay", "initcall_blacklist")
 STARTS_BEGIN = ("sysctl.", "fstools_", "ubi.")
 """Names, and beginnings of names, of the arguments that change how the system starts."""
 LONGEST_BYTES = 1024
 OWN_BYTES = 160  # root=PARTUUID=..., rootfstype, rootwait, panic and fstools_overlay_name, with blanks
+SLOT_BYTES = 200  # bootplan.slot and bootplan.trial, and U-Boot's commands in the variable that holds the line
 
 
 @rule("BP301", reads="firmware root")
@@ -78,16 +80,17 @@ def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP308", reads="boot root")
+@rule("BP308", reads="boot root slots")
 def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding]:
     """Extra kernel arguments do not override what the boot medium or the script sets.
 
     The script keeps the stock arguments of the boot medium (console, pci, ubi.block) and adds
     root, rootfstype, rootwait, panic and fstools_overlay_name itself. A second one would win
-    over the first. For the seconds there are the keys `rootwait` and `panic`. Arguments that
-    change how the system starts (init, ro, rootflags, sysctl and the like) could leave the
-    router without a root, or without a way back. The whole line has at most 1024 bytes: arm64
-    takes 2048, the console of U-Boot less.
+    over the first. For the seconds there are the keys `rootwait` and `panic`. By bootplan.slot
+    and bootplan.trial a system learns which slot it is. Arguments that change how the system
+    starts (init, ro, rootflags, sysctl and the like) could leave the router without a root, or
+    without a way back. The whole line has at most 1024 bytes: arm64 takes 2048, the console of
+    U-Boot less; with slots some commands are in the same variable.
 
     Wrong:
         firmware: {release: "25.12", kernel: nvme-builtin}
@@ -105,7 +108,7 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
     for index, argument in enumerate(plan.root.arguments):
         written = argument.partition("=")[0]
         name = written.replace("-", "_")
-        if name in OURS:
+        if name in OURS or name.startswith(OURS_BEGIN):
             hint = f"use the key `{name}:`" if name in ("rootwait", "panic") else "remove it"
             yield Finding(("root", "arguments", index), f"the script sets '{name}' itself", hint)
         elif name in stock:
@@ -116,7 +119,7 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
             )
         elif written in STARTS or name in STARTS or name.startswith(STARTS_BEGIN):
             yield Finding(("root", "arguments", index), f"'{written}' changes how the system starts", "remove it")
-    length = len(" ".join([bootargs, *plan.root.arguments])) + OWN_BYTES
+    length = len(" ".join([bootargs, *plan.root.arguments])) + OWN_BYTES + SLOT_BYTES * (plan.slots is not None)
     if plan.root.arguments and length > LONGEST_BYTES:
         yield Finding(
             ("root", "arguments"),
@@ -126,12 +129,13 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
         )
 
 
-@rule("BP309", Severity.WARNING, reads="board firmware root")
+@rule("BP309", Severity.WARNING, reads="board firmware root slots")
 def environment_can_be_written(plan: Plan, board: Board) -> Iterator[Finding]:
     """On this model and release, OpenWrt does not tell fw_setenv where the environment is.
 
     The script that writes /etc/fw_env.config has no case for `bananapi,bpi-r4-2g5`, the name of
-    the bpi-r4-poe since 25.12. The compiled script therefore brings a configuration of its own.
+    the bpi-r4-poe since 25.12. The compiled script therefore brings a configuration of its own;
+    the method `cmdline` and slots need it.
     That follows from OpenWrt's source code and was never tried on the board: look at the output
     of the script's check before you apply it.
 
@@ -149,9 +153,10 @@ def environment_can_be_written(plan: Plan, board: Board) -> Iterator[Finding]:
     58aa1b7f16ef.
     """
     missing_on = board.releases[plan.firmware.release].env_config_missing_on
-    if plan.root.method == "cmdline" and plan.board.model in missing_on:
+    if plan.board.model in missing_on and (plan.root.method == "cmdline" or plan.slots is not None):
         yield Finding(
-            ("root", "method"),
+            ("root", "method") if plan.slots is None else ("slots",),
             f"OpenWrt {plan.firmware.release} makes no fw_env.config on {plan.board.model}",
             "the script brings its own; never tried on hardware, so run its check first",
+            of_key=plan.slots is not None,
         )

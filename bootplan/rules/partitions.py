@@ -169,7 +169,7 @@ def partitions_fit(plan: Plan, board: Board) -> Iterator[Finding]:
                 break
 
 
-@rule("BP211", reads="media root")
+@rule("BP211", reads="media root slots")
 def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
     """A partition is not smaller than its file system can be, and root has room to live.
 
@@ -197,11 +197,12 @@ def partition_is_large_enough(plan: Plan, board: Board) -> Iterator[Finding]:
 
     Source: measured with e2fsprogs 1.47.0 and f2fs-tools 1.15.0.
     """
+    roots = {name for name, _ in plan.roots()}
     for name, disk in plan.disks():
         for place, partition in zip(lay_out(disk.partitions), disk.partitions, strict=True):
             here = ("media", name, "partitions", place.number - 1, "size")
             smallest, what = SMALLEST_BYTES[partition.filesystem], str(partition.filesystem)
-            if partition.name == plan.root.partition:
+            if partition.name in roots:
                 smallest, what = SMALLEST_ROOT_BYTES, "a root partition"
             if partition.size_bytes is not None and partition.size_bytes < smallest:
                 message = f"{show_size(partition.size_bytes)} is too small for {what}"

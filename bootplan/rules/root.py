@@ -28,7 +28,7 @@ def method_has_its_partition(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP303", reads="media root")
+@rule("BP303", reads="media root slots")
 def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     """The root partition is one of the plan's partitions.
 
@@ -41,7 +41,7 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: the plan language itself.
     """
     name = plan.root.partition
-    if name is None or plan.root.method == "internal" or plan.find_partition(name) is not None:
+    if name is None or plan.slots is not None or plan.root.method == "internal" or plan.find_partition(name) is not None:
         return
     known = [partition.name for medium in plan.media.values() for partition in medium.partitions]
     close = nearest(name, known)
@@ -49,7 +49,7 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     yield Finding(("root", "partition"), f"no partition is called '{name:.40}'", hint)
 
 
-@rule("BP304", reads="media root")
+@rule("BP304", reads="media root slots")
 def root_partition_is_not_mounted_elsewhere(plan: Plan, board: Board) -> Iterator[Finding]:
     """The root partition has no mount point of its own.
 
@@ -72,7 +72,7 @@ def root_partition_is_not_mounted_elsewhere(plan: Plan, board: Board) -> Iterato
 
     Source: fstools libfstools/extroot.c takes the first match.
     """
-    if plan.root.method == "internal" or plan.root.partition is None:
+    if plan.root.method == "internal" or plan.root.partition is None or plan.slots is not None:
         return
     place = plan.find_partition(plan.root.partition)
     if place is not None and place[2].mount is not None:
