@@ -9,16 +9,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bootplan.board import Board, BootMedium
+from bootplan.board import Board
+from bootplan.bootargs import bootargs
 from bootplan.diagnostics import Path
 from bootplan.document import Document
-from bootplan.layout import Place, lay_out, smallest_disk_mib
+from bootplan.layout import Part, disk_id, lay_out, parts, smallest_disk_mib
 from bootplan.packages import needed
-from bootplan.plan import DEFAULT_PANIC_SECONDS, DEFAULT_ROOTWAIT_SECONDS, Nvme, Partition, Plan
+from bootplan.plan import Plan
+from bootplan.slots import Call, SlotSteps, Titled
 from bootplan.units import MIB
-
-# An overlay of this name exists nowhere: fstools then leaves the root as the kernel mounted it.
-NO_OVERLAY = "fstools_overlay_name=none"
 
 _CONTENT = {"extroot-overlay": "overlay", "extroot-pivot": "root", "cmdline": "root"}
 _TARGET = {"extroot-overlay": "/overlay", "extroot-pivot": "/"}
@@ -31,7 +30,6 @@ _PROOF = {  # package -> the look that shows it is there
     "uboot-envtools": ("need_command", "fw_setenv"),
 }
 
-Call = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -68,30 +66,16 @@ class Program:
     actions: tuple[Action, ...]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One partition of the plan, with all that a step on it needs to know."""
-
-    medium: str
-    disk: str
-    place: Place
-    partition: Partition
-    path: Path
-
-    @property
-    def on_disk(self) -> Call:
-        return self.disk, self.place.number
-
-
 def program(plan: Plan, board: Board, document: Document) -> Program:
     """The program of a plan that all rules accept."""
-    parts = tuple(_parts(plan))
-    steps = _Steps(plan, board, document, parts)
+    steps = _Steps(plan, board, document, tuple(parts(plan)))
     actions = (
+        *steps.slot_facts(),
         steps.action("who", "Is this the router the plan was written for?", steps.who()),
         steps.action("env", "Where this medium keeps the U-Boot environment.", steps.env()),
         steps.action("look", "What must be true before anything is changed.", steps.look()),
         steps.action("install", "From the system on the boot medium to the one of the plan.", steps.install(), True),
+        *steps.slot_actions(),
         steps.action("status", "Is everything where the plan wants it?", steps.status()),
         steps.action("saved_env", "Is that file a saved environment of this router?", steps.saved_env()),
     )
@@ -111,41 +95,7 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
     )
 
 
-def disk_id(medium: Nvme) -> str:
-    """How the library names a disk: by serial number, or by PCI address when it has none."""
-    return f"serial:{medium.serial}" if medium.serial else f"pci:{medium.pci}"
-
-
-def bootargs(plan: Plan, medium: BootMedium) -> tuple[str, str]:
-    """The kernel command line before and behind root=PARTUUID=..., for root method `cmdline`.
-
-    All stock arguments of the medium stay, but those that name the stock root; the waiting ends, so that a
-    missing disk leads to a panic and a restart instead of an endless wait (rootwait=SECONDS: Linux 6.6,
-    commit 45071e1c2897).
-    """
-    stock = [word for word in medium.bootargs.split() if word != "rootwait" and not word.startswith("root=")]
-    root = plan.root
-    found = plan.find_partition(root.partition or "")
-    filesystem = found[2].filesystem if found else "ext4"
-    behind = [
-        f"rootfstype={filesystem}",
-        f"rootwait={DEFAULT_ROOTWAIT_SECONDS if root.rootwait is None else root.rootwait}",
-        f"panic={DEFAULT_PANIC_SECONDS if root.panic is None else root.panic}",
-        NO_OVERLAY,
-        *root.arguments,
-    ]
-    return " ".join(stock), " ".join(behind)
-
-
-def _parts(plan: Plan) -> Iterator[_Part]:
-    for name, medium in plan.media.items():
-        if isinstance(medium, Nvme):
-            places = lay_out(medium.partitions)
-            for index, (place, partition) in enumerate(zip(places, medium.partitions, strict=True)):
-                yield _Part(name, disk_id(medium), place, partition, ("media", name, "partitions", index))
-
-
-def _section(part: _Part) -> str:
+def _section(part: Part) -> str:
     """The section of /etc/config/fstab that mounts *part*; a medium's name has no `_`, so no two are the same."""
     return f"bootplan_{part.medium.replace('-', '_')}_{part.place.number}"
 
@@ -153,19 +103,36 @@ def _section(part: _Part) -> str:
 class _Steps:
     """The steps of one plan; each method yields those of one action as (title, call, origin)."""
 
-    def __init__(self, plan: Plan, board: Board, document: Document, parts: tuple[_Part, ...]) -> None:
+    def __init__(self, plan: Plan, board: Board, document: Document, parts: tuple[Part, ...]) -> None:
         self._plan, self._board, self._document, self._parts = plan, board, document, parts
         self._medium = board.media[plan.boot.medium]
         self._release = board.releases[plan.firmware.release]
         self._root = next((part for part in parts if part.partition.name == plan.root.partition), None)
+        self._slots = None if plan.slots is None else SlotSteps(plan, plan.slots, board, parts)
         self._mounts = tuple((part, part.partition.mount) for part in parts if part.partition.mount)
 
-    def action(self, name: str, summary: str, steps: Iterator[tuple[str, Call, Path]], numbered: bool = False) -> Action:
+    def action(self, name: str, summary: str, steps: Iterator[Titled], numbered: bool = False) -> Action:
         """An action whose steps know the line of the plan they come from."""
         made = (Step(title, call, origin, self._document.span(origin).line) for title, call, origin in steps)
         return Action(name, summary, tuple(made), numbered)
 
-    def who(self) -> Iterator[tuple[str, Call, Path]]:
+    def slot_facts(self) -> Iterator[Action]:
+        """What the library has to know of slots, or that there are none."""
+        if self._slots:
+            yield self.action("slots", "The two slots, and how one on trial proves itself.", self._slots.facts())
+        else:
+            nothing: Iterator[Titled] = iter([("no slots", ("no_slots",), ("root",))])
+            yield self.action("slots", "This plan has no slots.", nothing)
+
+    def slot_actions(self) -> Iterator[Action]:
+        """What only a plan with slots can do."""
+        if self._slots:
+            yield self.action("decide", "What every decision about the slots looks at first.", self.decide())
+            yield self.action("upgrade_look", "Is the image one for the slot that does not run?", self._slots.look_at_upgrade())
+            yield self.action("upgrade", "A new system into the slot that does not run.", self._slots.upgrade(), True)
+            yield self.action("chooser", "What U-Boot runs at power-on, before its stock commands.", self._slots.chooser())
+
+    def who(self) -> Iterator[Titled]:
         plan, board, medium = self._plan, self._board, self._medium
         names = board.models[plan.board.model].names[plan.firmware.release]
         yield "the board", ("need_board", board.soc, *names), ("board", "model")
@@ -175,7 +142,7 @@ class _Steps:
         switch = ("need_medium", plan.boot.medium, medium.rootdisk, medium.switch, medium.menu_title)
         yield "the boot medium", switch, ("boot", "medium")
 
-    def env(self) -> Iterator[tuple[str, Call, Path]]:
+    def env(self) -> Iterator[Titled]:
         environment = self._medium.environment
         where: Call = environment.volumes
         if environment.kind == "mmc":
@@ -183,7 +150,7 @@ class _Steps:
         call = ("locate_env", environment.kind, environment.size_bytes, *where)
         yield "the environment's place", call, ("boot", "medium")
 
-    def look(self) -> Iterator[tuple[str, Call, Path]]:
+    def look(self) -> Iterator[Titled]:
         plan = self._plan
         yield "the router", ("plan_who",), ("board",)
         if plan.board.ram:
@@ -193,11 +160,12 @@ class _Steps:
             yield f"package {package.name}", (*proof, package.name), package.origin_path
         yield "all packages", ("no_package_missing", self._release.package_manager), ("packages",)
         yield from self._look_at_disks()
-        if self._root:
-            place = (*self._root.on_disk, _CONTENT[plan.root.method])
+        if self._slots:
+            yield self._environment()
+            yield from self._slots.look()
         else:
-            place = ("none", 0, "internal")
-        yield "the running system", ("need_system", *place), ("root",)
+            place = (*self._root.on_disk, _CONTENT[plan.root.method]) if self._root else ("none", 0, "internal")
+            yield "the running system", ("need_system", *place), ("root",)
         target = _TARGET.get(plan.root.method)
         owners = [("/", "bootplan_root" if target else "none"), ("/overlay", "bootplan_root" if target else "none")]
         owners += [(target, _section(part)) for part, target in self._mounts]
@@ -205,54 +173,71 @@ class _Steps:
         if plan.root.method == "cmdline":
             yield from self._look_at_cmdline()
 
-    def _look_at_disks(self) -> Iterator[tuple[str, Call, Path]]:
-        for name, medium in self._plan.media.items():
-            if isinstance(medium, Nvme):
-                size = smallest_disk_mib(lay_out(medium.partitions))
-                yield f"disk {name}", ("need_disk", disk_id(medium), size), ("media", name)
-                if medium.serial and medium.pci:
-                    yield f"place of {name}", ("need_pci", disk_id(medium), medium.pci), ("media", name, "pci")
+    def _look_at_disks(self) -> Iterator[Titled]:
+        for name, disk in self._plan.disks():
+            size = smallest_disk_mib(lay_out(disk.partitions))
+            yield f"disk {name}", ("need_disk", disk_id(disk), size), ("media", name)
+            if disk.serial and disk.pci:
+                yield f"place of {name}", ("need_pci", disk_id(disk), disk.pci), ("media", name, "pci")
 
-    def _look_at_cmdline(self) -> Iterator[tuple[str, Call, Path]]:
-        plan, medium = self._plan, self._medium
+    def _look_at_cmdline(self) -> Iterator[Titled]:
         yield "NVMe in the kernel", ("need_nvme_builtin",), ("firmware", "kernel")
         reason = "rootwait=SECONDS is unknown to it, so a missing disk would hang the router for ever"
         yield "the kernel's age", ("need_kernel", 6, 6, reason), ("root", "rootwait")
         yield "fstools", ("need_overlay_switch",), ("root", "method")
-        configured = "no" if plan.board.model in self._release.env_config_missing_on else "yes"
-        call = ("need_env", medium.menu_title, configured, *medium.environment.required)
-        yield "the environment", call, ("boot", "medium")
+        if not self._slots:
+            yield self._environment()
 
-    def install(self) -> Iterator[tuple[str, Call, Path]]:
+    def _environment(self) -> Titled:
+        medium = self._medium
+        configured = "no" if self._plan.board.model in self._release.env_config_missing_on else "yes"
+        call = ("need_env", medium.menu_title, configured, *medium.environment.required)
+        return "the environment", call, ("boot", "medium")
+
+    def decide(self) -> Iterator[Titled]:
+        """What every decision about slots looks at first."""
+        yield "the router", ("plan_who",), ("board",)
+        yield self._environment()
+
+    def install(self) -> Iterator[Titled]:
         if self._root and self._plan.root.method == "cmdline":
             yield from self._leave_root(self._root)
-        for name, medium in self._plan.media.items():
-            if isinstance(medium, Nvme):
-                table = [
-                    word
-                    for place in lay_out(medium.partitions)
-                    for word in (place.name, place.start_mib, "rest" if place.size_mib is None else place.size_mib)
-                ]
-                path = ("media", name, "partitions")
-                yield f"partition table of {name}", ("partition_disk", disk_id(medium), *table), path
+        if self._slots:
+            yield from self._slots.make_places()
+        for name, disk in self._plan.disks():
+            table = [
+                word
+                for place in lay_out(disk.partitions)
+                for word in (place.name, place.start_mib, "rest" if place.size_mib is None else place.size_mib)
+            ]
+            path = ("media", name, "partitions")
+            yield f"partition table of {name}", ("partition_disk", disk_id(disk), *table), path
         for part in self._parts:
-            role = _CONTENT[self._plan.root.method] if part is self._root else "data"
-            kind, label = part.partition.filesystem, part.partition.name
-            call = ("make_filesystem", *part.on_disk, kind, label, role)
-            yield f"file system of {label}", call, (*part.path, "filesystem")
+            yield from self._make_filesystem(part)
         for part, target in self._mounts:
             call = ("mount_at_boot", _section(part), target, *part.on_disk, part.partition.name)
             yield f"{part.partition.name} at {target}", call, (*part.path, "mount")
         if self._root:
             yield from self._install_root(self._root)
+        if self._slots:
+            yield from self._slots.fill_first()
 
-    def _leave_root(self, root: _Part) -> Iterator[tuple[str, Call, Path]]:
+    def _make_filesystem(self, part: Part) -> Iterator[Titled]:
+        if self._slots and part in self._slots.roots.values():
+            yield from self._slots.make_filesystem(part)
+            return
+        role = _CONTENT[self._plan.root.method] if part is self._root else "data"
+        kind, label = part.partition.filesystem, part.partition.name
+        call = ("make_filesystem", *part.on_disk, kind, label, role)
+        yield f"file system of {label}", call, (*part.path, "filesystem")
+
+    def _leave_root(self, root: Part) -> Iterator[Titled]:
         before, _ = bootargs(self._plan, self._medium)
         kind, label = root.partition.filesystem, root.partition.name
         call = ("root_not_from", *root.on_disk, kind, label, self._medium.bootargs, before)
         yield f"the stock root while {label} is made anew", call, ("root", "method")
 
-    def _install_root(self, root: _Part) -> Iterator[tuple[str, Call, Path]]:
+    def _install_root(self, root: Part) -> Iterator[Titled]:
         method, path = self._plan.root.method, ("root", "method")
         kind, label = root.partition.filesystem, root.partition.name
         before, behind = bootargs(self._plan, self._medium)
@@ -266,10 +251,12 @@ class _Steps:
         else:
             yield f"root on {label}, from the next start on", ("root_from_disk", _TARGET[method], *root.on_disk, label), path
 
-    def status(self) -> Iterator[tuple[str, Call, Path]]:
+    def status(self) -> Iterator[Titled]:
         yield "the router", ("tell_router",), ("board",)
         method = self._plan.root.method
-        if self._root:
+        if self._slots:
+            yield "the slots", ("tell_slots",), ("slots",)
+        elif self._root:
             kind, label = self._root.partition.filesystem, self._root.partition.name
             call = ("tell_root", method, _CONTENT[method], *self._root.on_disk, kind, label)
             yield "root", call, ("root",)
@@ -278,7 +265,7 @@ class _Steps:
         for part, target in self._mounts:
             yield part.partition.name, ("tell_mount", target, _section(part), *part.on_disk), (*part.path, "mount")
 
-    def saved_env(self) -> Iterator[tuple[str, Call, Path]]:
+    def saved_env(self) -> Iterator[Titled]:
         medium = self._medium
         call = ("need_saved_env", medium.menu_title, *medium.environment.required)
         yield "the saved environment", call, ("boot", "medium")

@@ -20,7 +20,8 @@ LAYERS = [
     ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report"],
-    ["layout", "packages"],
+    ["layout", "packages", "bootargs"],
+    ["slots"],
     ["rules.rule"],
     [
         "rules.board",
@@ -29,6 +30,7 @@ LAYERS = [
         "rules.mounts",
         "rules.root",
         "rules.cmdline",
+        "rules.slots",
         "rules.packages",
         "rules.advice",
     ],

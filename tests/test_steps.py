@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from bootplan.board import load_board
+from bootplan.bootargs import bootargs
 from bootplan.compiler import check
-from bootplan.steps import Program, bootargs, program
+from bootplan.steps import Program, program
 
 
 def made_from(text: str) -> Program:

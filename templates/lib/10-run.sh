@@ -9,6 +9,7 @@
 apply=no                  # yes with --apply
 wipe=''                   # what each --wipe named, one a line: a disk's serial number, or its PCI address
 recopy=no                 # yes with --recopy
+stock=no                  # yes with --stock
 console=no                # yes with --console
 json=no                   # yes with --json
 phase=look                # look | change
@@ -112,6 +113,7 @@ begin() { # ACTION - log, lock and our folder in RAM
     take_locks "$1"
     # What a run that was killed left mounted goes before anything else.
     [ "$1" = status ] || tidy_up /tmp/bootplan.??????
+    exec 3>&1 # progress goes to who watches, not to the log
     work=$(mktemp -d /tmp/bootplan.XXXXXX)
     mkdir "$work/uci"
     printf '%s\n' "---- $plan_name: $*" >>"$log"
@@ -179,7 +181,7 @@ tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours i
             /tmp/bootplan.??????) ;;
             *) continue ;;
         esac
-        for place in target root merged look; do
+        for place in target root merged look image; do
             grep -q " $folder/$place " /proc/mounts || continue
             umount "$folder/$place" || umount -l "$folder/$place" # a reader in it may not have ended yet
         done

@@ -90,7 +90,7 @@ uuid_at() { # OFFSET - of $work/head, in the usual form
     printf '%s' "$hex" | sed 's/\(........\)\(....\)\(....\)\(....\)\(.*\)/\1-\2-\3-\4-\5/'
 }
 
-make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that label; ROLE is overlay, root or data
+make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that label; ROLE is overlay, root, idle or data
     local id=$1 disk node
     disk=$(disk_named "$id")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
@@ -154,6 +154,8 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
         verdict="$kind '$label'"
     elif [ "$5" = data ]; then
         verdict=keep
+    elif [ "$5" = idle ]; then
+        judge_idle "$part" "$3"
     else
         judge_root "$part" "$3" "$5"
     fi

@@ -117,7 +117,7 @@ env_is_stock() { # TITLE [VARIABLE]... - these variables exist, and the menu tit
 }
 
 save_env() { # BEFORE - a copy of the whole environment in /etc/bootplan, unless bootargs is already ours (BEFORE root=...)
-    local copy have now
+    local copy have
     [ "$phase" = change ] && [ "$console" = no ] || return 0
     have=$(env_value bootargs)
     case $have in
@@ -130,6 +130,11 @@ save_env() { # BEFORE - a copy of the whole environment in /etc/bootplan, unless
             ;;
         *) ;;
     esac
+    keep_env
+}
+
+keep_env() { # - a copy of the environment as it is, unless there is one already
+    local copy now
     for copy in "$env_copies"/env-*.txt; do
         if [ -e "$copy.sha256" ] && cmp -s "$copy" "$work/env"; then
             so "the environment is saved in $copy"

@@ -139,6 +139,55 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
     fi
 }
 
+tell_slots() { # - which slot runs, which is good, what is in both, and why the last trial failed
+    local name key text
+    plan_env
+    env_state='not found'
+    [ ! -s "$work/fw_env.config" ] || read_env
+    [ "$env_state" = good ] || : >"$work/env"
+    tell_system
+    see_slots
+    tell slot "${slot_running:-none}"
+    tell good "${slot_good:-none}"
+    if [ -n "$slot_try" ]; then
+        tell trial "$slot_try"
+        tell tries-left "${slot_left:-0}"
+    fi
+    for name in a b; do
+        for key in state version sha256 written; do
+            text=$(slot_says "$name" "$key")
+            [ -z "$text" ] || tell "slot-$name-$key" "$text"
+        done
+    done
+    if [ -e "$env_copies/last-trial" ]; then
+        text=$(tr '\n' ';' <"$env_copies/last-trial")
+        tell last-trial "${text%;}"
+    fi
+    judge_slots
+}
+
+judge_slots() { # - is everything as the plan wants it?
+    if [ "$env_state" != good ]; then
+        not_as_planned "the U-Boot environment is $env_state" "sh ${0##*/} restore-env FILE, with a copy from $env_copies or a backup"
+    elif [ -z "$slot_good" ]; then
+        not_as_planned "no slots are installed" "sh ${0##*/} install"
+    elif [ -z "$slot_running" ]; then
+        not_as_planned "the router runs from neither slot" "reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+    elif [ -n "$slot_told" ] && [ "$slot_told" != "$slot_running" ]; then
+        not_as_planned "U-Boot started slot $slot_told, but the root is that of slot $slot_running" "reboot"
+    elif [ "$slots_method/$system" = overlay/internal ]; then
+        not_as_planned "slot $slot_running runs without its overlay on the disk" "reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+    elif [ -n "$slot_try" ] && [ "$slot_try" = "$slot_running" ]; then
+        not_as_planned "slot $slot_running is on trial" "wait for its health check, or: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
+    elif [ -n "$slot_try" ]; then
+        not_as_planned "slot $slot_try is to start on trial" "reboot, or: sh ${0##*/} rollback --apply"
+    elif [ "$slot_running" != "$slot_good" ]; then
+        not_as_planned "slot $slot_running runs, but slot $slot_good is the good one" "reboot"
+    else
+        is_whole "$slots_method"
+    fi
+}
+
 tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
     local disk part number='' there chosen enabled
     disk=$(disk_named "$3")
@@ -182,6 +231,7 @@ print_status() { # - the report as text or JSON; ends with 0 when all is as plan
                     ;;
                 *)
                     text=$(json_text "$text")
+                    key=$(printf '%s' "$key" | tr - _)
                     line="$line$separator\"$key\": $text"
                     ;;
             esac

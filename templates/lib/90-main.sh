@@ -13,10 +13,16 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   sh ${0##*/} status [--json]            is root where the plan wants it? if not, why, and what to do
   sh ${0##*/} backup FOLDER              save environment, tables and settings in a folder that is not in RAM
   sh ${0##*/} restore-env FILE [--apply] put a saved U-Boot environment back
+  sh ${0##*/} upgrade IMAGE [--apply]    slots: a new system into the one that does not run, and on trial
+  sh ${0##*/} switch [SLOT] [--apply]    slots: the other one on trial, as it is
+  sh ${0##*/} confirm [--apply]          slots: the one on trial is good (its health check does so by itself)
+  sh ${0##*/} rollback [--apply]         slots: no trial any more; when there is none, the other one on trial
+  sh ${0##*/} rollback --stock [--apply] slots: none any more, U-Boot starts the stock way
 
   --apply        change things (without it an action is a rehearsal)
   --wipe SERIAL  what the disk with this serial number holds may be lost where it is in the way
   --recopy       with --wipe: copy the system again although a finished copy is there
+  --sha256 HEX   the SHA-256 of IMAGE, from the release's sha256sums, when the plan does not say it
   --console      for root= plans: leave the U-Boot environment alone, print the lines for its console
 
 ends with 0 done, or already so; 1 a step failed (status: not as planned); 2 wrong usage;
@@ -36,6 +42,26 @@ look_at_plan() { # - the first walk: everything is looked at, all reasons not to
     stop_if_refused
 }
 
+look_at_slots() { # - the same for every decision about slots
+    if [ "$slots_kind" = none ]; then
+        refuse "this plan has no slots"
+    else
+        plan_decide
+        need_slots
+    fi
+}
+
+finish() { # TEXT - the last words of an action that changes something
+    at='the last words'
+    if [ "$changes" -eq 0 ]; then
+        say "it is already so; nothing was changed"
+    elif [ "$apply" = no ]; then
+        say "rehearsal: $changes changes shown, none made; to make them add --apply"
+    else
+        say "done. $1"
+    fi
+}
+
 action_check() { # - all looks of install
     look_at_plan
     recovery_noted
@@ -44,6 +70,10 @@ action_check() { # - all looks of install
 
 action_install() { # - both walks
     look_at_plan
+    if [ -n "$room_missing" ]; then
+        make_room
+        return 0
+    fi
     phase=change
     plan_install
     at='the last words'
@@ -106,6 +136,88 @@ action_restore_env() { # FILE - one write, read back
     [ "$apply" = yes ] || [ "$changes" -eq 0 ] || say "rehearsal: the environment was not changed; to change it add --apply"
 }
 
+action_upgrade() { # IMAGE - a new system into the idle slot, and on trial
+    local have
+    image=$1
+    look_at_slots
+    stop_if_refused
+    need_no_trial_here
+    stop_if_refused
+    plan_upgrade_look
+    stop_if_refused
+    phase=change
+    have=$(slot_says "$slot_idle" state)
+    have="$have "$(slot_says "$slot_idle" sha256)
+    if [ "$slot_try/$have" = "$slot_idle/complete $image_sum" ]; then
+        so "slot $slot_idle holds this very image, and is on trial"
+    else
+        plan_upgrade
+    fi
+    finish "Restart the router: slot $slot_idle starts on trial, and is kept when its checks pass; else slot $slot_good comes back by itself."
+}
+
+action_switch() { # [SLOT] - the idle slot on trial, as it is
+    look_at_slots
+    stop_if_refused
+    case ${1:-$slot_idle} in
+        "$slot_idle") ;;
+        "$slot_running")
+            [ -z "$slot_try" ] || refuse "slot $slot_running runs; to end the trial of slot $slot_try: sh ${0##*/} rollback"
+            stop_if_refused
+            so "slot $1 runs"
+            finish ''
+            return 0
+            ;;
+        *) refuse "there is no slot '$1': write a or b" ;;
+    esac
+    need_no_trial_here
+    need_whole "$slot_idle"
+    need_idle_root
+    stop_if_refused
+    phase=change
+    begin_trial
+    finish "Restart the router: slot $slot_idle starts on trial, and is kept when its checks pass; else slot $slot_good comes back by itself."
+}
+
+action_confirm() { # - the slot that runs on trial is the good one
+    look_at_slots
+    stop_if_refused
+    if [ -n "$slot_try" ] && [ "$slot_try" != "$slot_running" ]; then
+        refuse "slot $slot_try is on trial, but slot $slot_running runs; only a slot that runs can be confirmed"
+    elif [ -z "$slot_try" ] && [ "$slot_running" != "$slot_good" ]; then
+        refuse "slot $slot_running runs without being on trial, slot $slot_good is the good one; restart the router first"
+    fi
+    stop_if_refused
+    phase=change at='confirming the trial'
+    confirm_trial
+    finish "Slot $slot_running is the good one."
+}
+
+action_rollback() { # - back to the good slot; when there is no trial, to the other slot, on trial
+    look_at_slots
+    stop_if_refused
+    if [ "$stock" = yes ]; then
+        rollback_to_stock
+    elif [ -n "$slot_try" ]; then
+        phase=change at='ending the trial'
+        end_trial
+        finish "The next start is slot $slot_good's."
+    else
+        action_switch ''
+    fi
+}
+
+rollback_to_stock() { # - no slots any more
+    [ -z "$slot_try" ] || refuse "slot $slot_try is on trial; first: sh ${0##*/} rollback --apply, or: sh ${0##*/} confirm --apply"
+    [ "$slots_kind/$slot_running" != "pair/$slot_idle" ] && [ "$slot_running" = "$slot_good" ] ||
+        refuse "slot $slot_good is the good one, but slot $slot_running runs; restart the router first"
+    stop_if_refused
+    phase=change at='leaving the slots'
+    [ "$apply" = no ] || boots="the stock way, or slot $slot_good if the environment was not written any more"
+    leave_slots
+    finish "U-Boot starts the stock way from the next start on. What is in the slots stays where it is."
+}
+
 main() { # ACTION [WORD]... - the command line
     set -eu
     umask 022
@@ -121,6 +233,15 @@ main() { # ACTION [WORD]... - the command line
             --recopy) recopy=yes ;;
             --console) console=yes ;;
             --json) json=yes ;;
+            --stock) stock=yes ;;
+            --sha256)
+                case ${2:-} in
+                    *[!0-9a-f]*) misused "--sha256 needs 64 hexadecimal digits in small letters" ;;
+                    *) [ "${#2}" -eq 64 ] || misused "--sha256 needs 64 hexadecimal digits in small letters" ;;
+                esac
+                wanted_sum=$2
+                shift
+                ;;
             --wipe)
                 [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--wipe needs the disk's serial number"
                 wipe="$wipe$newline$2"
@@ -139,6 +260,14 @@ main() { # ACTION [WORD]... - the command line
         shift
     done
     check_usage "$action" "$operands"
+    plan_slots
+    case $action in
+        health | deadman)
+            "action_$action"
+            exit 0
+            ;;
+        *) ;;
+    esac
     begin "$action"
     case $action in
         check) action_check ;;
@@ -146,6 +275,10 @@ main() { # ACTION [WORD]... - the command line
         status) action_status ;;
         backup) action_backup "$operand" ;;
         restore-env) action_restore_env "$operand" ;;
+        upgrade) action_upgrade "$operand" ;;
+        switch) action_switch "$operand" ;;
+        confirm) action_confirm ;;
+        rollback) action_rollback ;;
         *) ;;
     esac
     ended=yes
@@ -155,14 +288,17 @@ main() { # ACTION [WORD]... - the command line
 check_usage() { # ACTION OPERANDS - the action exists, and has the options and the operands it takes
     local wanted=0
     case $1 in
-        check | install | status) ;;
-        backup | restore-env) wanted=1 ;;
+        check | install | status | confirm | rollback | health | deadman) ;;
+        backup | restore-env | upgrade) wanted=1 ;;
+        switch) [ "$2" -gt 1 ] || wanted=$2 ;;
         '') misused "an action is needed" ;;
         *) misused "unknown action '$1'" ;;
     esac
     [ "$2" -eq "$wanted" ] || misused "$1 takes $wanted operands, not $2"
-    case $1/$apply in install/* | restore-env/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
+    case $1/$apply in install/* | restore-env/* | upgrade/* | switch/* | confirm/* | rollback/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
     case $1/$json in status/* | */no) ;; *) misused "$1 takes no --json" ;; esac
     case $1/$recopy$console$wipe in install/* | check/* | */nono) ;; *) misused "--wipe, --recopy and --console belong to install and check" ;; esac
+    case $1/$stock in rollback/* | */no) ;; *) misused "--stock belongs to rollback" ;; esac
+    case $1/$wanted_sum in upgrade/* | */) ;; *) misused "--sha256 belongs to upgrade" ;; esac
     [ "$recopy" = no ] || [ -n "$wipe" ] || misused "--recopy needs --wipe"
 }

@@ -1,0 +1,160 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: room for the second slot -----------------------------------------------------------------
+#
+# On SPI-NAND OpenWrt gives all that is left to rootfs_data. Volumes for a second slot need a smaller one, which a
+# sysupgrade makes when the environment has rootfs_data_max. So room is made in two runs, with a sysupgrade between.
+
+room_missing='' # what has to be done before the slots can be made; nothing when there is room
+
+make_volumes() { # FIRMWARE DATA - the UBI volumes of the slots that are not there yet, of so many bytes
+    local names='' name device need=0 left
+    [ "$slots_active" = no ] || return 0
+    for name in $(slot_volumes); do
+        device=$(volume_named "$name")
+        [ -z "$device" ] || continue
+        names="$names $name"
+        left=$(volume_size "$name" "$1" "$2")
+        left=$(blocks_for "$left")
+        need=$((need + left))
+    done
+    if [ -z "$names" ]; then
+        [ "$phase" = look ] || so "the volumes of the slots"
+        return 0
+    fi
+    read -r left <"/sys/class/ubi/ubi0/avail_eraseblocks"
+    if [ "$phase" = look ]; then
+        [ "$left" -ge "$need" ] || see_room "$2" $((need - left))
+        return 0
+    fi
+    for name in $names; do
+        left=$(volume_size "$name" "$1" "$2")
+        run ubimkvol /dev/ubi0 -N "$name" -s "$left"
+        run volume_is_there "$name" "$left"
+    done
+}
+
+slot_volumes() { # - the names of the volumes that must be there beside the stock ones
+    local first
+    case $slots_kind in
+        pair)
+            first=$(first_slot)
+            first=$(other_slot "$first")
+            printf 'fit_%s rootfs_data_%s' "$first" "$first"
+            ;;
+        volume) printf 'fit_a fit_b' ;;
+        *) ;;
+    esac
+}
+
+volume_size() { # NAME FIRMWARE DATA - the bytes that volume has to hold
+    case $1 in rootfs_data*) printf '%s' "$3" ;; *) printf '%s' "$2" ;; esac
+}
+
+volume_is_there() { # NAME BYTES - it was made, as large as that, and its node is there
+    local device room
+    device=$(volume_named "$1")
+    [ -n "$device" ] || fail "the volume $1 was not made"
+    room=$(room_of "$device")
+    [ "$room" -ge "$2" ] || fail "the volume $1 has $room bytes, not $2"
+    wait_for_volume "$device"
+}
+
+wait_for_volume() { # DEVICE - until its node is there; ten seconds at most
+    local second
+    for second in 1 2 3 4 5 6 7 8 9 10; do
+        [ ! -e "/dev/$1" ] || return 0
+        sleep 1
+    done
+    fail "/dev/$1 does not appear (waited $second s)"
+}
+
+see_room() { # DATA BLOCKS - that many erase blocks are missing: can a smaller rootfs_data give them?
+    local device have max
+    device=$(volume_named rootfs_data)
+    if [ -z "$device" ]; then
+        refuse "there is no volume rootfs_data"
+        return 0
+    fi
+    have=$(room_of "$device")
+    max=$(blocks_for "$1")
+    have=$(blocks_for "$have")
+    if [ $((have - max)) -lt "$2" ]; then
+        have=$(volumes_here)
+        refuse "the SPI-NAND lacks $2 erase blocks for the volumes of the slots; here are:$have"
+        return 0
+    fi
+    room_missing=$(printf '0x%x' "$1")
+}
+
+volumes_here() { # - every UBI volume and its size, for a message
+    local entry name room
+    for entry in /sys/class/ubi/ubi0_*; do
+        [ -e "$entry/name" ] || continue
+        read -r name <"$entry/name"
+        room=$(room_of "${entry##*/}")
+        printf ' %s (%s KiB)' "$name" $((room / 1024))
+    done
+}
+
+make_room() { # - the next sysupgrade makes rootfs_data no larger than the plan says
+    phase=change
+    at='room for the second slot'
+    change_env rootfs_data_max "$room_missing"
+    [ "$env_change" = yes ] || so "rootfs_data_max"
+    say "the SPI-NAND has no room for a second slot yet. What makes it, in this order:"
+    say "  1. sh ${0##*/} install --apply     (sets rootfs_data_max to $room_missing)"
+    say "  2. sysupgrade IMAGE               (the image of this very release; keeps your settings, makes rootfs_data smaller, restarts)"
+    say "  3. sh ${0##*/} install             (again, with --apply when it shows what you want)"
+}
+
+make_card_partitions() { # MIB - partitions for two kernels, behind all others of the eMMC or SD card; nothing else of the table changes
+    local name device all next end
+    [ "$slots_active" = no ] || return 0
+    device=$(card_part_named fit_b)
+    name=$(card_part_named fit_a)
+    if [ -n "$device" ] && [ -n "$name" ]; then
+        [ "$phase" = look ] || so "the partitions fit_a and fit_b"
+        return 0
+    fi
+    [ -z "$device$name" ] || refuse "only one of the partitions fit_a and fit_b exists; remove it first (sfdisk --delete /dev/mmcblk0 NUMBER)"
+    sfdisk --dump /dev/mmcblk0 >"$work/card.dump" 2>/dev/null || true
+    grep -q '^label: gpt$' "$work/card.dump" || {
+        refuse "/dev/mmcblk0 has no partition table of kind gpt"
+        return 0
+    }
+    sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\).*/\1 \2/p' "$work/card.dump" >"$work/card.places"
+    end=$(awk '$1 + $2 > end { end = $1 + $2 } END { print end + 0 }' "$work/card.places")
+    next=$(((end + 2047) / 2048 * 2048))
+    read -r all </sys/class/block/mmcblk0/size
+    if [ $((next + 2 * $1 * 2048 + 2048)) -gt "$all" ]; then
+        refuse "/dev/mmcblk0 has no $((2 * $1)) MiB left behind its last partition"
+        return 0
+    fi
+    [ "$phase" = change ] || return 0
+    printf 'start=%s, size=%s, name="fit_a"\nstart=%s, size=%s, name="fit_b"\n' \
+        "$next" $(($1 * 2048)) $((next + $1 * 2048)) $(($1 * 2048)) >"$work/card.new"
+    while read -r name; do
+        say "    $name"
+    done <"$work/card.new"
+    run append_partitions
+}
+
+append_partitions() { # - what $work/card.new says, behind what is in the table; all the rest reads back as before
+    sfdisk --append --no-reread --wipe never --wipe-partitions never /dev/mmcblk0 <"$work/card.new"
+    sfdisk --dump /dev/mmcblk0 >"$work/card.now"
+    sed '/^\/dev\//!d' "$work/card.dump" >"$work/card.had"
+    sed -e '/^\/dev\//!d' -e '/name="fit_[ab]"/d' "$work/card.now" >"$work/card.left"
+    cmp "$work/card.had" "$work/card.left" || fail "other partitions of the card changed"
+    wait_for_card_part fit_a
+    wait_for_card_part fit_b
+}
+
+wait_for_card_part() { # NAME - until its node is there; ten seconds at most
+    local second device
+    for second in 1 2 3 4 5 6 7 8 9 10; do
+        device=$(card_part_named "$1")
+        [ ! -b "/dev/${device:-none}" ] || return 0
+        sleep 1
+    done
+    fail "the partition $1 does not appear (waited $second s)"
+}

@@ -1,0 +1,291 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: a new system into the idle slot -------------------------------------------------------------
+#
+# IMAGE is an OpenWrt sysupgrade image. Its FIT becomes the slot's kernel as it is; its squashfs is mounted from a copy in
+# RAM, to look at what it brings and, where root is on the disk, to copy it there. The settings come over as
+# sysupgrade would keep them. Nothing of the slot that runs is written to but its record of the other slot.
+
+image=''         # the file
+image_sum=''     # its SHA-256
+wanted_sum=''    # what the plan or --sha256 says it is
+image_bytes=0
+image_version='' # the release in it
+kept=''          # what the plan keeps besides, one a line
+
+pin_image() { # HEX - the SHA-256 of the plan's image; --sha256 outranks it
+    [ -n "$wanted_sum" ] || wanted_sum=$1
+}
+
+keep() { # PATH - kept from one slot to the next, besides what sysupgrade keeps
+    kept="$kept$1$newline"
+}
+
+need_image() { # PATTERN TARGET - the image is whole, is for this board, and is of that release (a shell pattern)
+    local text
+    if [ ! -f "$image" ] || [ ! -r "$image" ]; then
+        refuse "'$image' is no file that can be read"
+        return 0
+    fi
+    image_bytes=$(wc -c <"$image")
+    if [ -z "$wanted_sum" ]; then
+        refuse "nothing says what the SHA-256 of the image is; add --sha256 with the one from the release's sha256sums, or write it into the plan"
+        return 0
+    fi
+    say "  looking at $image, $((image_bytes / 1024)) KiB"
+    image_sum=$(sum_of "$image" "$image_bytes")
+    if [ "$image_sum" != "$wanted_sum" ]; then
+        refuse "the SHA-256 of '$image' is $image_sum, not $wanted_sum: it is another file, or damaged"
+        return 0
+    fi
+    sysupgrade -T "$image" >"$work/tested" 2>&1 || {
+        cat "$work/tested" >>"$log"
+        text=$(grep -v '^ *$' "$work/tested" | tail -n 3 | tr '\n' ' ') || true
+        refuse "sysupgrade -T does not accept '$image': ${text:-it says nothing}"
+        return 0
+    }
+    see_fit "$image"
+    if [ "$fit_bytes" -eq 0 ]; then
+        refuse "'$image' holds no FIT with one squashfs"
+        return 0
+    fi
+    open_image
+    [ -d "$work/image" ] || return 0
+    need_system_in_image "$1" "$2"
+}
+
+open_image() { # - mounts the image's squashfs at $work/image, from a copy in RAM
+    local free need=$((rootfs_size / 1024 + 8192))
+    free=$(room_in /tmp)
+    if [ "$free" -lt "$need" ]; then
+        refuse "/tmp has $free KiB left, $need KiB are needed to look into the image"
+        return 0
+    fi
+    dd if="$image" of="$work/rootfs" bs=4096 skip=$((rootfs_at / 4096)) count=$(((rootfs_size + 4095) / 4096)) 2>/dev/null
+    mkdir "$work/image"
+    mount -t squashfs -o loop,ro "$work/rootfs" "$work/image" 2>>"$log" || {
+        rmdir "$work/image"
+        refuse "the squashfs in '$image' cannot be mounted"
+    }
+}
+
+need_system_in_image() { # PATTERN TARGET - what the image brings is a system that can be a slot of this plan
+    local target modules
+    image_version=$(release_in "$work/image" DISTRIB_RELEASE)
+    target=$(release_in "$work/image" DISTRIB_TARGET)
+    # shellcheck disable=SC2254 # PATTERN is a pattern
+    case $image_version in
+        $1) say "  it brings OpenWrt $image_version" ;;
+        *) refuse "the image brings OpenWrt '${image_version:-of no version}', this plan is for $1" ;;
+    esac
+    [ "$target" = "$2" ] || refuse "the image is for target '${target:-unknown}', not for $2"
+    modules=$(ls "$work/image/lib/modules") || modules=''
+    case $modules in
+        '' | *"$newline"*) refuse "the image has modules for no kernel, or for more than one" ;;
+        *) need_modules_in_image "$modules" ;;
+    esac
+    [ -e "$work/image/usr/sbin/fw_setenv" ] ||
+        refuse "the image has no fw_setenv: a system in it could never be confirmed; build one with uboot-envtools"
+}
+
+need_modules_in_image() { # KERNEL - the image's modules are right for how this plan finds its root
+    local running file folder="$work/image/lib/modules/$1" differing=''
+    running=$(uname -r)
+    case $slots_kind in
+        pair)
+            if [ ! -e "$folder/nvme.ko" ] || ! grep -qs '^nvme$' "$work/image"/etc/modules-boot.d/*; then
+                refuse "the image has no kmod-nvme: the new system would never find its overlay; build one with the packages of the plan"
+            fi
+            [ -e "$work/image/sbin/block" ] || refuse "the image has no block-mount: the new system would never mount its overlay; build one with the packages of the plan"
+            return 0
+            ;;
+        *) ;;
+    esac
+    grep -qs fstools_overlay_name "$work/image/sbin/mount_root" ||
+        refuse "the image's mount_root does not know fstools_overlay_name: it would put the internal overlay on top of the new root"
+    if [ -e "$folder/nvme.ko" ]; then
+        refuse "the image has NVMe as a module, so its kernel would not find its root; build one with CONFIG_BLK_DEV_NVME=y"
+    elif [ "$slots_kind" = shared ]; then
+        [ "$1" = "$running" ] || {
+            refuse "both slots share the kernel $running, the image has modules for $1 only; a plan with 'kernel: own' gives each slot its own"
+            return 0
+        }
+        for file in "$folder"/*.ko; do
+            [ -e "$file" ] || continue
+            [ ! -e "/lib/modules/$1/${file##*/}" ] || cmp -s "$file" "/lib/modules/$1/${file##*/}" || differing="$differing ${file##*/}"
+        done
+        [ -z "$differing" ] || refuse "the image's modules are of another build of kernel $1 than the running one's:$differing"
+    fi
+}
+
+release_in() { # FOLDER NAME - a value of its etc/openwrt_release
+    [ -e "$1/etc/openwrt_release" ] || return 0
+    sed -n "s/^$2=['\"]\\(.*\\)['\"]\$/\\1/p" "$1/etc/openwrt_release"
+}
+
+need_idle_place() { # FIRMWARE - the idle slot's disk is here and not in use, and its kernel fits into FIRMWARE bytes
+    local disk number device blocks left
+    [ -n "$slot_idle" ] || return 0 # need_slots told it
+    use_slot "$slot_idle"
+    disk=$(disk_named "$slot_disk")
+    if [ ! -b "/dev/${disk:-none}p$slot_number" ]; then
+        refuse "the disk of slot $slot_idle is not here"
+        return 0
+    fi
+    number=$(users_of "${disk}p$slot_number")
+    [ -z "$number" ] || refuse "/dev/${disk}p$slot_number is in use:$number"
+    probe "/dev/${disk}p$slot_number" 0
+    [ "$kind/$label" = "$slot_kind/$slot_label" ] || refuse "/dev/${disk}p$slot_number holds $kind '$label', not $slot_kind '$slot_label': sh ${0##*/} install"
+    [ -n "$number" ] || {
+        judge_idle "${disk}p$slot_number" "$kind"
+        [ "$verdict" = keep ] || refuse "/dev/${disk}p$slot_number holds $verdict"
+    }
+    [ "$slots_kind" != shared ] || return 0
+    [ "$image_bytes" -le "$1" ] || refuse "the image has $image_bytes bytes, the plan has room for $1 in a slot"
+    device=$(kernel_of "$slot_idle")
+    if [ -z "$device" ] && [ "$slots_kind" = partition ]; then
+        refuse "there is no partition fit_$slot_idle: sh ${0##*/} install"
+    elif [ "$slots_kind" = pair ]; then
+        number=$(volume_named "rootfs_data_$slot_idle")
+        [ -n "$number" ] || refuse "there is no volume rootfs_data_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+    fi
+    case $device in ubi*) ;; *) [ -z "$device" ] || return 0 ;; esac
+    left=0
+    [ -z "$device" ] || left=$(room_of "$device")
+    [ "$left" -lt "$image_bytes" ] || return 0
+    # The volume has to be made anew, larger.
+    read -r number <"/sys/class/ubi/ubi0/avail_eraseblocks"
+    left=$(blocks_for "$left")
+    blocks=$(blocks_for "$1")
+    [ $((number + left)) -ge "$blocks" ] || refuse "the SPI-NAND lacks $((blocks - number - left)) erase blocks for a kernel of $1 bytes"
+}
+
+# ---- the changes
+
+slot_is_unfinished() { # - whoever asks from now on: the idle slot holds nothing that can start
+    [ "$phase" = change ] || return 0
+    run record_slot '' "$slot_idle" unfinished "$image_version" "$image_sum" "$image_bytes"
+}
+
+put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; a volume is made anew when it is too small
+    local device room
+    [ "$phase" = change ] || return 0
+    device=$(kernel_of "$slot_idle")
+    room=0
+    [ -z "$device" ] || room=$(room_of "$device")
+    if [ "$room" -lt "$image_bytes" ]; then
+        [ -z "$device" ] || run ubirmvol /dev/ubi0 -N "fit_$slot_idle"
+        run ubimkvol /dev/ubi0 -N "fit_$slot_idle" -s "$1"
+        run volume_is_there "fit_$slot_idle" "$1"
+        device=$(volume_named "fit_$slot_idle")
+    fi
+    if [ "$apply" = no ]; then
+        run write_kernel "$image" "$image_bytes" "${device:-fit_$slot_idle}"
+    else
+        write_kernel "$image" "$image_bytes" "$device"
+    fi
+}
+
+keep_settings() { # - what sysupgrade would keep, and what the plan keeps, in RAM
+    [ "$phase" = change ] || return 0
+    run name_what_is_kept ''
+    run sysupgrade -b "$work/settings.tar.gz"
+    run mkdir "$work/settings"
+    run tar -C "$work/settings" -xzf "$work/settings.tar.gz"
+}
+
+fill_root() { # - a new file system on the idle slot's partition, with the new system in it
+    local node
+    [ "$phase" = change ] || return 0
+    use_slot "$slot_idle"
+    node=$(disk_named "$slot_disk")
+    node=/dev/${node}p$slot_number
+    case $slot_kind in
+        ext4) run mkfs.ext4 -q -F -L "$slot_label" "$node" ;;
+        *) run mkfs.f2fs -q -f -l "$slot_label" "$node" ;;
+    esac
+    run mkdir -p "$work/target"
+    run mount -t "$slot_kind" "$node" "$work/target"
+    run mkdir -p "$work/target/.bootplan"
+    run write_file "$work/target/.bootplan/state" unfinished
+    if [ "$slots_method" = root ]; then
+        run cp -a "$work/image/." "$work/target/"
+        reread "$node"
+        run compare_names "$work/image" "$work/target"
+        run compare_bytes "$work/image" "$work/target"
+        [ -z "$differences" ] || fail "the new root differs from the image: $differences"
+        run mount -o remount,rw "$node" "$work/target"
+        settle_in "$work/target"
+        reread "$node"
+        run settings_are_there "$work/target"
+    else
+        run mkdir -p "$work/target/upper" "$work/target/work"
+        settle_in "$work/target/upper"
+        reread "$node"
+        run settings_are_there "$work/target/upper"
+    fi
+    run mount -o remount,rw "$node" "$work/target"
+    run write_file "$work/target/.bootplan/state" "complete $slots_method"
+    run umount "$work/target"
+}
+
+reread() { # NODE - mounts what is at $work/target anew, read-only: from the disk, not from what the kernel remembers
+    run sync
+    run umount "$work/target"
+    run mount -t "$slot_kind" -o ro "$1" "$work/target"
+}
+
+fill_internal() { # - the idle slot's rootfs_data: settings, and the fstab that names the slot's overlay on the disk
+    local device
+    [ "$phase" = change ] || return 0
+    device=$(volume_named "rootfs_data_$slot_idle")
+    run ubiupdatevol "/dev/$device" -t
+    run mkdir -p "$work/target"
+    run mount -t ubifs "ubi0:rootfs_data_$slot_idle" "$work/target"
+    run mkdir -p "$work/target/upper" "$work/target/work"
+    settle_in "$work/target/upper"
+    # fstools empties an overlay that is not marked as ready (libfstools/overlay.c: .fs_state, a link to 2).
+    run ln -s 2 "$work/target/.fs_state"
+    run sync
+    run settings_are_there "$work/target/upper"
+    run umount "$work/target"
+}
+
+settle_in() { # FOLDER - settings, this script and its services, and the records, into the new system there
+    differences=''
+    run cp -a "$work/settings/." "$1/"
+    run furnish "$1"
+    run record_slot "$1" "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
+    [ "$slots_kind" != pair ] || run name_overlay "$1"
+}
+
+name_overlay() { # FOLDER - the fstab there names the slot's own partition for the overlay
+    local id
+    id=$(uuid_on_slot)
+    touch "$1/etc/config/fstab"
+    uci -c "$1/etc/config" -t "$work/uci" set fstab.bootplan_root=mount
+    uci -c "$1/etc/config" -t "$work/uci" set fstab.bootplan_root.target=/overlay
+    uci -c "$1/etc/config" -t "$work/uci" set "fstab.bootplan_root.uuid=$id"
+    uci -c "$1/etc/config" -t "$work/uci" set fstab.bootplan_root.enabled=1
+    uci -c "$1/etc/config" -t "$work/uci" commit fstab
+}
+
+uuid_on_slot() { # - the UUID of the file system on the slot's partition
+    local disk
+    use_slot "$slot_idle"
+    disk=$(disk_named "$slot_disk")
+    probe "/dev/${disk}p$slot_number" 0
+    [ "$kind/$label" = "$slot_kind/$slot_label" ] || fail "no file system '$slot_label' on /dev/${disk}p$slot_number"
+    printf '%s' "$uuid"
+}
+
+settings_are_there() { # FOLDER - each kept file reads back; fstab has been given another overlay
+    rm -f "$work/settings/etc/config/fstab" "$work/settings/etc/bootplan/slot-$slot_idle" "$work/settings$service_script"
+    compare_bytes "$work/settings" "$1"
+    [ -z "$differences" ] || fail "the settings do not read back: $differences"
+    cmp "$0" "$1$service_script" || fail "the health service does not read back"
+}
+
+slot_is_finished() { # - the idle slot can be started
+    [ "$phase" = change ] || return 0
+    run record_slot '' "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
+}

@@ -1,0 +1,258 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: a slot on trial has to prove itself -----------------------------------------------------------
+#
+# /etc/init.d/bootplan runs `health` behind all other services: when all checks pass within the window the slot is confirmed,
+# else the router restarts, and U-Boot counts. /etc/init.d/bootplan-deadman, before all others, restarts it by force
+# when nothing was decided until then. Outside a trial neither changes anything but what a crash left behind.
+
+service_script=/etc/bootplan/bootplan.sh # this very script, as the services run it
+checks_folder=/etc/bootplan/checks.d     # the owner's own checks: each must end with 0
+crash_folder=/etc/bootplan/crash         # crash records, moved out of RAM
+health_checks=''                         # which of the built-in checks the plan wants
+failing=''                               # the checks that did not pass
+
+check_health() { # NAME... - the built-in checks of the plan
+    health_checks="$*"
+}
+
+# ---- the services
+
+install_service() { # - the services, in the system that runs
+    [ "$phase" = change ] || return 0
+    if [ -e "$service_script" ] && cmp -s "$0" "$service_script" && [ -x /etc/init.d/bootplan ] && [ -x /etc/init.d/bootplan-deadman ] &&
+        [ -L /etc/rc.d/S99bootplan ] && [ -L /etc/rc.d/S00bootplan-deadman ]; then
+        so "the health service"
+    else
+        run furnish ''
+    fi
+    run name_what_is_kept ''
+}
+
+furnish() { # FOLDER - this script and the two services, enabled, in the system below FOLDER
+    mkdir -p "$1${service_script%/*}" "$1$checks_folder" "$1/etc/init.d" "$1/etc/rc.d"
+    cat "$0" >"$1$service_script.new"
+    fsync "$1$service_script.new"
+    mv "$1$service_script.new" "$1$service_script"
+    service_text 99 health >"$work/service"
+    put_service "$1/etc/init.d/bootplan"
+    service_text 00 deadman >"$work/service"
+    put_service "$1/etc/init.d/bootplan-deadman"
+    ln -sf ../init.d/bootplan "$1/etc/rc.d/S99bootplan"
+    ln -sf ../init.d/bootplan-deadman "$1/etc/rc.d/S00bootplan-deadman"
+}
+
+put_service() { # FILE - $work/service as an executable file, wholly or not at all
+    cat "$work/service" >"$1.new"
+    chmod 755 "$1.new"
+    fsync "$1.new"
+    mv "$1.new" "$1"
+}
+
+service_text() { # START ACTION - a boot script that runs this action of the script in the background
+    cat <<END
+#!/bin/sh /etc/rc.common
+# Made by bootplan: does nothing unless this slot is on trial, or one before it failed.
+START=$1
+
+start()
+{
+	[ ! -e $service_script ] || sh $service_script $2 </dev/null >/dev/null 2>&1 &
+}
+END
+}
+
+name_what_is_kept() { # FOLDER - a sysupgrade keeps the services and what the plan wants kept
+    local file="$1/etc/sysupgrade.conf" path
+    touch "$file"
+    cat "$file" >"$work/conf"
+    while read -r path; do
+        [ -z "$path" ] || grep -qxF "$path" "$work/conf" || printf '%s\n' "$path" >>"$work/conf"
+    done <<END
+/etc/bootplan/
+/etc/init.d/bootplan
+/etc/init.d/bootplan-deadman
+/etc/rc.d/S99bootplan
+/etc/rc.d/S00bootplan-deadman
+$kept
+END
+    cmp -s "$work/conf" "$file" || {
+        cat "$work/conf" >"$file.new"
+        mv "$file.new" "$file"
+    }
+}
+
+# ---- the health of a system that has just started
+
+quietly() { # - no lock: this waits for minutes, and the owner may want to look or to decide meanwhile
+    log=/tmp/bootplan-$1.log
+    work=/tmp/bootplan-$1
+    rm -rf "$work"
+    mkdir -p "$work/uci"
+    trap '' HUP PIPE INT
+    plan_slots
+    plan_env
+    [ ! -s "$work/fw_env.config" ] || read_env
+    see_slots
+}
+
+announce() { # TEXT - to the system's log
+    logger -t bootplan "$*" || true
+    say "$*"
+}
+
+action_health() { # - decides a trial; after one that failed, and after a crash, puts things in order
+    quietly health
+    [ -n "$slot_told" ] && [ "$env_state" = good ] || return 0
+    if [ "$slot_try" = "$slot_told" ]; then
+        [ "$on_trial" = no ] || prove_slot
+    elif [ -n "$slot_try" ] && [ "$slot_told" = "$slot_good" ]; then
+        close_failed_trial
+    elif [ -z "$slot_try" ]; then
+        close_crash
+    fi
+}
+
+prove_slot() { # - checks again and again; confirms when all pass, restarts when the window is over
+    local end now
+    archive_crash # of the try before this one
+    read -r now now </proc/uptime
+    now=$(uptime_now)
+    end=$((now + slots_within))
+    announce "slot $slot_told is on trial; checking: $health_checks"
+    while [ "$now" -lt "$end" ]; do
+        run_checks
+        if [ -z "$failing" ]; then
+            if (sh "$0" confirm --apply); then
+                announce "slot $slot_told is healthy and confirmed"
+                return 0
+            fi
+            failing=' confirm'
+        fi
+        sleep 5
+        now=$(uptime_now)
+    done
+    give_up "${failing# }"
+    reboot
+}
+
+uptime_now() { # - whole seconds since the start: the clock may jump
+    local seconds
+    read -r seconds </proc/uptime
+    seconds=${seconds%% *}
+    printf '%s' "${seconds%%.*}"
+}
+
+run_checks() { # - sets failing: the names of the checks that do not pass, each with a blank before it
+    local name file
+    failing=''
+    for name in $health_checks; do
+        (set +e; "healthy_$name") >>"$log" 2>&1 </dev/null || failing="$failing $name"
+    done
+    for file in "$checks_folder"/*; do
+        [ -x "$file" ] && [ -f "$file" ] || continue
+        "$file" >>"$log" 2>&1 </dev/null || failing="$failing ${file##*/}"
+    done
+}
+
+healthy_root() { # - the root is the slot's own, finished, with modules for this kernel, and can be written
+    local kernel here
+    kernel=$(uname -r)
+    see_system
+    here=$(slot_of_root)
+    [ "$here" = "$slot_told" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/.writable"
+}
+
+healthy_lan() { # - the interface lan is up
+    interface_up lan
+}
+
+healthy_wan() { # - one of the interfaces wan and wan6 is up
+    interface_up wan wan6
+}
+
+interface_up() { # NAME... - one of these is up, says netifd
+    local name told
+    for name; do
+        told=$(ubus call "network.interface.$name" status) || told=''
+        case $told in *'"up": true'*) return 0 ;; *) ;; esac
+    done
+    return 1
+}
+
+healthy_dns() { # - the router's own resolver finds a name
+    nslookup openwrt.org 127.0.0.1
+}
+
+healthy_ssh() { # - something accepts connections on the port of the SSH server
+    local port
+    port=$(uci -q get 'dropbear.@dropbear[0].Port') || port=22
+    port=$(printf '%04X' "$port")
+    cat /proc/net/tcp /proc/net/tcp6 >"$work/sockets"
+    awk -v port=":$port" '$4 == "0A" && index($2, port) { found = 1 } END { exit !found }' "$work/sockets"
+}
+
+give_up() { # WHY - notes it where the good slot finds it
+    announce "slot $slot_told gives up: $1"
+    printf 'bp_why %s\n' "$1" >"$work/env.new"
+    fw_setenv -c "$work/fw_env.config" -s "$work/env.new" >>"$log" 2>&1 || true
+}
+
+action_deadman() { # - restarts a trial that nothing decided
+    quietly deadman
+    [ "$on_trial" = yes ] && [ "$env_state" = good ] && [ "$slot_try" = "$slot_told" ] || return 0
+    sleep "$slots_deadman"
+    read_env
+    slot_try=$(env_value bp_try)
+    [ "$slot_try" = "$slot_told" ] || return 0
+    give_up "nothing was decided within $slots_deadman seconds"
+    sync
+    reboot -f
+}
+
+close_failed_trial() { # - this is the good slot, after a trial that failed: why, and no trial any more
+    local why records date
+    why=$(env_value bp_why)
+    records=$(archive_crash)
+    [ -z "$records" ] || why="${why:+$why; }a crash ($records)"
+    [ -n "$why" ] || why='it never came far enough to be checked'
+    date=$(date +%Y-%m-%dT%H:%M:%S)
+    write_file "$env_copies/last-trial" "slot $slot_try${newline}why $why${newline}seen $date"
+    apply=yes
+    end_trial_here
+    announce "the trial of slot $slot_try failed: $why"
+}
+
+end_trial_here() { # - as end_trial, with nobody to read the steps
+    phase=change
+    change_env bp_try '' bp_left '' bp_fell '' bp_why '' bp_crashes ''
+}
+
+close_crash() { # - no trial: a crash record is moved out of RAM; the count of crashes ends when this system has proved to stay
+    local records
+    records=$(archive_crash)
+    [ -z "$records" ] || announce "a crash was recorded: $records"
+    records=$(env_value bp_crashes)
+    [ -n "$records" ] || return 0
+    sleep "$slots_within"
+    read_env
+    apply=yes phase=change
+    change_env bp_crashes ''
+}
+
+archive_crash() { # - moves crash records to /etc/bootplan/crash, which keeps the last three; prints their names
+    local record name date
+    date=$(date +%Y%m%d-%H%M%S)
+    for record in /sys/fs/pstore/*; do
+        [ -e "$record" ] || continue
+        mkdir -p "$crash_folder"
+        name=$date-${record##*/}
+        head -c 65536 "$record" >"$crash_folder/$name" && fsync "$crash_folder/$name" && rm "$record"
+        printf '%s ' "$name"
+    done
+    # Their names begin with the date: the oldest come first.
+    set -- "$crash_folder"/*
+    while [ "$#" -gt 3 ]; do
+        rm -f "$1"
+        shift
+    done
+}
