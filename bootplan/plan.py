@@ -232,7 +232,9 @@ def _on_crash(value: object) -> Literal["recovery"] | GoodFirst:
         if 1 <= times <= 9:
             return GoodFirst(good=times)
         raise wrong("BP113", f"{times} times is out of range; write 1 to 9")
-    raise wrong("BP006", "'on_crash' is one word or one number", "write recovery, or {good: 3}")
+    raise wrong(
+        "BP006", "'on_crash' is recovery, or how often the good slot starts before it", "write recovery, or {good: 3}"
+    )
 
 
 _ON_CRASH_SCHEMA = {

@@ -9,7 +9,20 @@ from bootplan.document import Document
 from bootplan.plan import Plan
 from bootplan.rules.rule import RULES, Finding, Rule
 
-_GROUPS = ("board", "media", "partitions", "mounts", "root", "cmdline", "packages", "advice")
+_GROUPS = (
+    "board",
+    "media",
+    "partitions",
+    "mounts",
+    "root",
+    "cmdline",
+    "packages",
+    "slots",
+    "room",
+    "trial",
+    "upgrade",
+    "advice",
+)
 _EXPLANATIONS = ("text", "values")
 
 for _group in _GROUPS:  # importing a group registers its rules

@@ -41,7 +41,12 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: the plan language itself.
     """
     name = plan.root.partition
-    if name is None or plan.slots is not None or plan.root.method == "internal" or plan.find_partition(name) is not None:
+    if (
+        name is None
+        or plan.slots is not None
+        or plan.root.method == "internal"
+        or plan.find_partition(name) is not None
+    ):
         return
     known = [partition.name for medium in plan.media.values() for partition in medium.partitions]
     close = nearest(name, known)

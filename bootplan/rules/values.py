@@ -233,3 +233,142 @@ def switch_digits() -> None:
     Source: https://7ji.github.io/booting/2024/07/04/booting-debian-from-emmc-on-bpi-r4.html and
     OpenWrt commit f16dc4b42fb2 name opposite directions.
     """
+
+
+@explains("BP112")
+def duration() -> None:
+    """A duration is a whole number and a unit: s or min.
+
+    `within` is 30s to 60min, `deadman` 30s to 120min. A bare number would leave open whether
+    seconds or minutes are meant.
+
+    Wrong:
+        slots: {a: {root: root}, b: {root: root-b}, confirm: {within: 2h}}
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root}, b: {root: root-b}, confirm: {within: 15min}}
+
+    Source: the plan language itself; the limits are our own choice.
+    """
+
+
+@explains("BP113")
+def times() -> None:
+    """`tries`, and how often the good slot is started after a crash, are 1 to 9.
+
+    U-Boot counts in hexadecimal and compares in decimal, so its counters have one digit.
+
+    Wrong:
+        slots: {a: {root: root}, b: {root: root-b}, tries: 10}
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root}, b: {root: root-b}, tries: 3}
+
+    Source: U-Boot cmd/setexpr.c and cmd/test.c.
+    """
+
+
+@explains("BP114")
+def sha256() -> None:
+    """A SHA-256 sum is written as 64 lower-case hex digits, in quotes.
+
+    OpenWrt publishes the sums beside its images, in the file sha256sums. Quotes keep a sum of
+    digits only from being read as a number.
+
+    Wrong:
+        upgrade:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
+            sha256: "12ab"
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root}, b: {root: root-b}}
+        upgrade:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+
+    Source: what the command sha256sum prints.
+    """
+
+
+@explains("BP115")
+def image_file() -> None:
+    """An image is written as the name of its file, without a folder.
+
+    1 to 200 characters: letters, digits and '._+~-', the first one a letter or digit. Where the
+    file lies on the router is said when the script is called: upgrade /tmp/IMAGE.
+
+    Wrong:
+        upgrade:
+          image:
+            file: /tmp/openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root}, b: {root: root-b}}
+        upgrade:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+
+    Source: the plan language itself.
+    """
+
+
+@explains("BP116")
+def kept_path() -> None:
+    """What is kept is written as an absolute path without '..', '.', '//' and a '/' at its end.
+
+    Its parts have letters, digits and '._+-' only: sysupgrade lets the shell take the lines of
+    /etc/sysupgrade.conf apart, where a blank or a '*' means something.
+
+    Wrong:
+        upgrade: {keep: [etc/wireguard]}
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root}, b: {root: root-b}}
+        upgrade: {keep: [/etc/wireguard]}
+
+    Source: OpenWrt package/base-files/files/sbin/sysupgrade, list_static_conffiles.
+    """

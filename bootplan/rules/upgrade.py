@@ -1,0 +1,220 @@
+"""Rules about the upgrade of a slot: which image, what is kept, and what sysupgrade would do."""
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from bootplan.board import Board
+from bootplan.diagnostics import Severity
+from bootplan.packages import image_variable, missing, needed
+from bootplan.plan import Plan
+from bootplan.rules.rule import Finding, rule
+
+_IMAGE = re.compile(
+    r"(?:openwrt-(?P<version>[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
+    r"bananapi_(?P<model>bpi-r4[a-z0-9-]*?)-squashfs-sysupgrade[.]itb"
+)
+_NOT_KEPT = ("/dev", "/lib/modules", "/overlay", "/proc", "/rom", "/run", "/sys", "/tmp", "/var")
+_NOT_AS_A_WHOLE = ("/usr/bin", "/usr/lib", "/usr/libexec", "/usr/sbin", "/usr/share")
+
+
+@rule("BP721", reads="slots upgrade")
+def upgrade_belongs_to_slots(plan: Plan, board: Board) -> Iterator[Finding]:
+    """The key `upgrade` goes with slots.
+
+    The script upgrades the slot that does not run. Without slots there is one system only, and
+    OpenWrt's own sysupgrade replaces it.
+
+    Wrong:
+        upgrade: {keep: [/etc/wireguard]}
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root-a, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root-a}, b: {root: root-b}}
+        upgrade: {keep: [/etc/wireguard]}
+
+    Source: the plan language itself.
+    """
+    if plan.upgrade is not None and plan.slots is None:
+        yield Finding(
+            ("upgrade",), "a plan without slots is upgraded by sysupgrade", "remove it, or add `slots:`", of_key=True
+        )
+
+
+@rule("BP722", reads="board firmware upgrade")
+def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
+    """The image is a sysupgrade image for the plan's board and release.
+
+    OpenWrt's images for sysupgrade are FIT images, `.itb`; there is no `.bin` for this board. The
+    profile in the name is `bananapi_bpi-r4`, or `bananapi_bpi-r4-poe` for the board with the
+    2.5GE port. An image you built yourself may have another beginning, or none. Where the name
+    has a release it is the plan's: settings of 24.10 do not fit 25.12 (its compat_version is
+    1.1), and a script for one release refuses to run on another.
+
+    A name proves little. The script looks at the sum, at the metadata (sysupgrade -T) and at
+    what is in the image before it writes anything.
+
+    Wrong:
+        upgrade:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root-a, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root-a}, b: {root: root-b}}
+        upgrade:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+
+    Source: OpenWrt target/linux/mediatek/image/filogic.mk: the profile, its artifacts and
+    DEVICE_COMPAT_VERSION.
+    """
+    if plan.upgrade is None or plan.upgrade.image is None:
+        return
+    name, here = plan.upgrade.image.file, ("upgrade", "image", "file")
+    profile = f"bananapi_{plan.board.model}"
+    match = _IMAGE.fullmatch(name)
+    if match is None:
+        hint = f"its name ends with {profile}-squashfs-sysupgrade.itb"
+        yield Finding(here, f"'{name:.120}' is not a sysupgrade image of this board", hint)
+        return
+    if match["model"] != plan.board.model:
+        yield Finding(
+            here,
+            f"this image is for {match['model']}, the plan is for {plan.board.model}",
+            f"take the one whose name ends with {profile}-squashfs-sysupgrade.itb",
+            related=(("the board is chosen here", ("board", "model")),),
+        )
+    version, pattern = match["version"], board.releases[plan.firmware.release].version_pattern
+    if version is not None and not fnmatchcase(version, pattern):
+        yield Finding(
+            here,
+            f"this image is of OpenWrt {version}, the plan is for {plan.firmware.release}",
+            "take an image of the plan's release, or change the release",
+            related=(("the release is chosen here", ("firmware", "release")),),
+        )
+
+
+@rule("BP723", reads="upgrade")
+def kept_is_your_own(plan: Plan, board: Board) -> Iterator[Finding]:
+    """What is kept is your own, and no part of the system.
+
+    Programs, libraries and modules come with the new system. Old ones on top of it do not run on
+    the new kernel, or run instead of the new ones. Name what is yours in such a folder, like
+    /usr/share/my-maps. In /dev, /proc, /run, /sys, /tmp and /var nothing lasts anyway, and /rom
+    and /overlay show the same files once more. What is in /etc/config, and what each package
+    names as its settings, is kept in any case.
+
+    Wrong:
+        upgrade: {keep: [/usr/lib]}
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root-a, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root-a}, b: {root: root-b}}
+        upgrade: {keep: [/etc/wireguard, /usr/share/my-maps]}
+
+    Source: OpenWrt package/base-files/files/sbin/sysupgrade, list_static_conffiles; /lib/upgrade/keep.d.
+    """
+    kept = () if plan.upgrade is None else plan.upgrade.keep
+    for index, path in enumerate(kept):
+        here = ("upgrade", "keep", index)
+        if path in kept[:index]:
+            yield Finding(here, f"{path} is listed twice", "remove one")
+        elif any(f"{path}/".startswith(f"{tree}/") for tree in _NOT_KEPT):
+            yield Finding(here, f"{path} comes with the system, or is made at each start", "remove it")
+        elif path in (*board.system_trees, *_NOT_AS_A_WHOLE):
+            yield Finding(here, f"{path} as a whole belongs to the system", "name what is yours in it")
+
+
+@rule("BP724", Severity.NOTE, reads="slots")
+def sysupgrade_knows_no_slots(plan: Plan, board: Board) -> Iterator[Finding]:
+    """With slots, sysupgrade replaces a system in place, without a way back.
+
+    It writes to the volumes `fit` and `rootfs_data`, or to `production`. With extroot-overlay
+    that is the slot which runs; with cmdline it is the stock system, or with `kernel: shared`
+    the kernel of both slots. Neither is tried out, and the other slot knows nothing of it. The
+    script's `upgrade` writes the slot that does not run, starts it on trial, and comes back by
+    itself when the trial fails.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root-a, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root-a}, b: {root: root-b}}
+
+    Right:
+        root: {method: extroot-overlay, partition: root}
+
+    Source: OpenWrt package/utils/fitblk/files/fit.sh.
+    """
+    if plan.slots is not None:
+        yield Finding(
+            ("slots",),
+            "sysupgrade replaces a system in place, without a trial and without a way back",
+            "upgrade by the script: upgrade IMAGE --apply",
+            of_key=True,
+        )
+
+
+@rule("BP725", Severity.NOTE, reads="media firmware root packages slots")
+def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
+    """What a slot needs is in its image.
+
+    A new slot starts with what is in its image and with your settings; packages that were
+    installed by hand are not there. With extroot-overlay and OpenWrt's own kernel it needs
+    kmod-nvme and block-mount to find its overlay at all: the script refuses an image without
+    them. Other packages can be installed after the start, if it has a network. The firmware
+    selector and ImageBuilder bake them in from the PACKAGES line.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root-a, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root-a}, b: {root: root-b}}
+
+    Right:
+        root: {method: extroot-overlay, partition: root}
+
+    Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c.
+    """
+    names = missing(needed(plan, board))
+    if plan.slots is not None and names:
+        yield Finding(
+            ("slots",),
+            "a slot has the packages that are in its image, and no others",
+            f"bake them in: {image_variable(names)}",
+            of_key=True,
+        )
