@@ -109,9 +109,9 @@ class SlotSteps:
         if self._kernel != "shared":
             yield "the kernel of the idle slot", ("put_kernel", firmware), here
         yield "the settings", ("keep_settings",), here
+        yield "the system of the idle slot", ("fill_root",), here
         if self._kernel == "pair":
             yield "the internal overlay of the idle slot", ("fill_internal",), here
-        yield "the system of the idle slot", ("fill_root",), here
         yield "the idle slot is finished", ("slot_is_finished",), here
         yield "the idle slot is on trial", ("begin_trial",), here
 

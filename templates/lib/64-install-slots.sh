@@ -7,9 +7,10 @@
 slots_active=no # yes when the environment already has slots
 
 first_slot() { # - which slot the running system becomes: a, but b where a pair is left of slots that were given up
-    local device
-    device=$(volume_named fit_a)
-    if [ "$slots_kind" = pair ] && [ -n "$device" ]; then printf 'b'; else printf 'a'; fi
+    local letter
+    letter=$(volume_named fit_a)
+    letter=$letter$(volume_named rootfs_data_a)
+    if [ "$slots_kind" = pair ] && [ -n "$letter" ]; then printf 'b'; else printf 'a'; fi
 }
 
 need_place_for_slots() { # - the system that runs can become a slot, or already is one

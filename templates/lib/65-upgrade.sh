@@ -44,7 +44,7 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
         return 0
     }
     see_fit "$image"
-    if [ "$fit_bytes" -eq 0 ]; then
+    if [ "$fit_bytes" -eq 0 ] || [ "$fit_bytes" -gt "$image_bytes" ]; then
         refuse "'$image' holds no FIT with one squashfs"
         return 0
     fi
@@ -123,40 +123,47 @@ release_in() { # FOLDER NAME - a value of its etc/openwrt_release
 }
 
 need_idle_place() { # FIRMWARE - the idle slot's disk is here and not in use, and its kernel fits into FIRMWARE bytes
-    local disk number device blocks left
-    [ -n "$slot_idle" ] || return 0 # need_slots told it
+    local disk part users state
     use_slot "$slot_idle"
     disk=$(disk_named "$slot_disk")
-    if [ ! -b "/dev/${disk:-none}p$slot_number" ]; then
+    part=${disk:-none}p$slot_number
+    if [ ! -b "/dev/$part" ]; then
         refuse "the disk of slot $slot_idle is not here"
         return 0
     fi
-    number=$(users_of "${disk}p$slot_number")
-    [ -z "$number" ] || refuse "/dev/${disk}p$slot_number is in use:$number"
-    probe "/dev/${disk}p$slot_number" 0
-    [ "$kind/$label" = "$slot_kind/$slot_label" ] || refuse "/dev/${disk}p$slot_number holds $kind '$label', not $slot_kind '$slot_label': sh ${0##*/} install"
-    [ -n "$number" ] || {
-        judge_idle "${disk}p$slot_number" "$kind"
-        [ "$verdict" = keep ] || refuse "/dev/${disk}p$slot_number holds $verdict"
-    }
-    [ "$slots_kind" != shared ] || return 0
+    users=$(users_of "$part")
+    [ -z "$users" ] || refuse "/dev/$part is in use:$users"
+    state=$(slot_says "$slot_idle" state)
+    if [ "$state" != unfinished ]; then # what an upgrade that was cut left there may be anything
+        probe "/dev/$part" 0
+        if [ "$kind/$label" = "$slot_kind/$slot_label" ]; then
+            judge_idle "$part" "$kind"
+        else
+            verdict="$kind '$label', not $slot_kind '$slot_label'"
+        fi
+        [ "$verdict" = keep ] || refuse "/dev/$part holds $verdict; this script did not put it there"
+    fi
+    [ "$slots_kind" = shared ] || need_kernel_place "$1"
+}
+
+need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, or room to make one of FIRMWARE bytes
+    local device data here=0 left
     [ "$image_bytes" -le "$1" ] || refuse "the image has $image_bytes bytes, the plan has room for $1 in a slot"
     device=$(kernel_of "$slot_idle")
-    if [ -z "$device" ] && [ "$slots_kind" = partition ]; then
-        refuse "there is no partition fit_$slot_idle: sh ${0##*/} install"
-    elif [ "$slots_kind" = pair ]; then
-        number=$(volume_named "rootfs_data_$slot_idle")
-        [ -n "$number" ] || refuse "there is no volume rootfs_data_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+    if [ "$slots_kind" = partition ]; then
+        [ -n "$device" ] || refuse "there is no partition fit_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+        return 0
     fi
-    case $device in ubi*) ;; *) [ -z "$device" ] || return 0 ;; esac
-    left=0
-    [ -z "$device" ] || left=$(room_of "$device")
-    [ "$left" -lt "$image_bytes" ] || return 0
+    data=$(volume_named "rootfs_data_$slot_idle")
+    [ -n "$data" ] || [ "$slots_kind" != pair ] ||
+        refuse "there is no volume rootfs_data_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+    [ -z "$device" ] || here=$(room_of "$device")
+    [ "$here" -lt "$image_bytes" ] || return 0
     # The volume has to be made anew, larger.
-    read -r number <"/sys/class/ubi/ubi0/avail_eraseblocks"
-    left=$(blocks_for "$left")
-    blocks=$(blocks_for "$1")
-    [ $((number + left)) -ge "$blocks" ] || refuse "the SPI-NAND lacks $((blocks - number - left)) erase blocks for a kernel of $1 bytes"
+    read -r left <"/sys/class/ubi/ubi0/avail_eraseblocks"
+    here=$(blocks_for "$here")
+    data=$(blocks_for "$1")
+    [ $((left + here)) -ge "$data" ] || refuse "the SPI-NAND lacks $((data - left - here)) erase blocks for a kernel of $1 bytes"
 }
 
 # ---- the changes
@@ -185,16 +192,18 @@ put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; 
     fi
 }
 
-keep_settings() { # - what sysupgrade would keep, and what the plan keeps, in RAM
+keep_settings() { # - what sysupgrade would keep and what the plan keeps, this script and its services, the records: in RAM
     [ "$phase" = change ] || return 0
     run name_what_is_kept ''
     run sysupgrade -b "$work/settings.tar.gz"
     run mkdir "$work/settings"
     run tar -C "$work/settings" -xzf "$work/settings.tar.gz"
+    run furnish "$work/settings"
+    run record_slot "$work/settings" "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
 }
 
 fill_root() { # - a new file system on the idle slot's partition, with the new system in it
-    local node
+    local node into
     [ "$phase" = change ] || return 0
     use_slot "$slot_idle"
     node=$(disk_named "$slot_disk")
@@ -207,22 +216,20 @@ fill_root() { # - a new file system on the idle slot's partition, with the new s
     run mount -t "$slot_kind" "$node" "$work/target"
     run mkdir -p "$work/target/.bootplan"
     run write_file "$work/target/.bootplan/state" unfinished
-    if [ "$slots_method" = root ]; then
-        run cp -a "$work/image/." "$work/target/"
-        reread "$node"
-        run compare_names "$work/image" "$work/target"
-        run compare_bytes "$work/image" "$work/target"
-        [ -z "$differences" ] || fail "the new root differs from the image: $differences"
-        run mount -o remount,rw "$node" "$work/target"
-        settle_in "$work/target"
-        reread "$node"
-        run settings_are_there "$work/target"
+    into=$work/target
+    if [ "$slots_method" = overlay ]; then
+        into=$work/target/upper
+        run mkdir -p "$into" "$work/target/work"
+        run name_overlay "$node"
     else
-        run mkdir -p "$work/target/upper" "$work/target/work"
-        settle_in "$work/target/upper"
+        run cp -a "$work/image/." "$into/"
         reread "$node"
-        run settings_are_there "$work/target/upper"
+        run new_root_reads_back
+        run mount -o remount,rw "$node" "$work/target"
     fi
+    run cp -a "$work/settings/." "$into/"
+    reread "$node"
+    run settings_read_back "$into"
     run mount -o remount,rw "$node" "$work/target"
     run write_file "$work/target/.bootplan/state" "complete $slots_method"
     run umount "$work/target"
@@ -234,7 +241,32 @@ reread() { # NODE - mounts what is at $work/target anew, read-only: from the dis
     run mount -t "$slot_kind" -o ro "$1" "$work/target"
 }
 
-fill_internal() { # - the idle slot's rootfs_data: settings, and the fstab that names the slot's overlay on the disk
+name_overlay() { # NODE - the fstab in the settings names the new file system for the overlay
+    local option
+    probe "$1" 0
+    [ "$kind/$label" = "$slot_kind/$slot_label" ] || fail "no file system '$slot_label' on $1"
+    mkdir -p "$work/settings/etc/config"
+    touch "$work/settings/etc/config/fstab"
+    for option in =mount .target=/overlay ".uuid=$uuid" .enabled=1; do
+        uci -c "$work/settings/etc/config" -t "$work/uci" set "fstab.bootplan_root$option"
+    done
+    uci -c "$work/settings/etc/config" -t "$work/uci" commit fstab
+}
+
+new_root_reads_back() { # - every name and byte of the image is on the new root
+    differences=''
+    compare_names "$work/image" "$work/target"
+    compare_bytes "$work/image" "$work/target"
+    [ -z "$differences" ] || fail "the new root differs from the image: $differences"
+}
+
+settings_read_back() { # FOLDER - every file of the settings is there
+    differences=''
+    compare_bytes "$work/settings" "$1"
+    [ -z "$differences" ] || fail "the settings do not read back: $differences"
+}
+
+fill_internal() { # - the idle slot's rootfs_data: the same settings, whose fstab names the overlay on the disk
     local device
     [ "$phase" = change ] || return 0
     device=$(volume_named "rootfs_data_$slot_idle")
@@ -242,47 +274,14 @@ fill_internal() { # - the idle slot's rootfs_data: settings, and the fstab that 
     run mkdir -p "$work/target"
     run mount -t ubifs "ubi0:rootfs_data_$slot_idle" "$work/target"
     run mkdir -p "$work/target/upper" "$work/target/work"
-    settle_in "$work/target/upper"
+    run cp -a "$work/settings/." "$work/target/upper/"
     # fstools empties an overlay that is not marked as ready (libfstools/overlay.c: .fs_state, a link to 2).
     run ln -s 2 "$work/target/.fs_state"
     run sync
-    run settings_are_there "$work/target/upper"
     run umount "$work/target"
-}
-
-settle_in() { # FOLDER - settings, this script and its services, and the records, into the new system there
-    differences=''
-    run cp -a "$work/settings/." "$1/"
-    run furnish "$1"
-    run record_slot "$1" "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
-    [ "$slots_kind" != pair ] || run name_overlay "$1"
-}
-
-name_overlay() { # FOLDER - the fstab there names the slot's own partition for the overlay
-    local id
-    id=$(uuid_on_slot)
-    touch "$1/etc/config/fstab"
-    uci -c "$1/etc/config" -t "$work/uci" set fstab.bootplan_root=mount
-    uci -c "$1/etc/config" -t "$work/uci" set fstab.bootplan_root.target=/overlay
-    uci -c "$1/etc/config" -t "$work/uci" set "fstab.bootplan_root.uuid=$id"
-    uci -c "$1/etc/config" -t "$work/uci" set fstab.bootplan_root.enabled=1
-    uci -c "$1/etc/config" -t "$work/uci" commit fstab
-}
-
-uuid_on_slot() { # - the UUID of the file system on the slot's partition
-    local disk
-    use_slot "$slot_idle"
-    disk=$(disk_named "$slot_disk")
-    probe "/dev/${disk}p$slot_number" 0
-    [ "$kind/$label" = "$slot_kind/$slot_label" ] || fail "no file system '$slot_label' on /dev/${disk}p$slot_number"
-    printf '%s' "$uuid"
-}
-
-settings_are_there() { # FOLDER - each kept file reads back; fstab has been given another overlay
-    rm -f "$work/settings/etc/config/fstab" "$work/settings/etc/bootplan/slot-$slot_idle" "$work/settings$service_script"
-    compare_bytes "$work/settings" "$1"
-    [ -z "$differences" ] || fail "the settings do not read back: $differences"
-    cmp "$0" "$1$service_script" || fail "the health service does not read back"
+    run mount -t ubifs -o ro "ubi0:rootfs_data_$slot_idle" "$work/target"
+    run settings_read_back "$work/target/upper"
+    run umount "$work/target"
 }
 
 slot_is_finished() { # - the idle slot can be started

@@ -89,7 +89,6 @@ quietly() { # - no lock: this waits for minutes, and the owner may want to look 
     rm -rf "$work"
     mkdir -p "$work/uci"
     trap '' HUP PIPE INT
-    plan_slots
     plan_env
     [ ! -s "$work/fw_env.config" ] || read_env
     see_slots
@@ -159,7 +158,7 @@ healthy_root() { # - the root is the slot's own, finished, with modules for this
     kernel=$(uname -r)
     see_system
     here=$(slot_of_root)
-    [ "$here" = "$slot_told" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/.writable"
+    [ "$here" = "$slot_told" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/writable" && rm "$env_copies/writable"
 }
 
 healthy_lan() { # - the interface lan is up
