@@ -222,7 +222,7 @@ fill_root() { # - a new file system on the idle slot's partition, with the new s
         run mkdir -p "$into" "$work/target/work"
         run name_overlay "$node"
     else
-        run cp -a "$work/image/." "$into/"
+        run copy_image "$into"
         reread "$node"
         run new_root_reads_back
         run mount -o remount,rw "$node" "$work/target"
@@ -251,6 +251,17 @@ name_overlay() { # NODE - the fstab in the settings names the new file system fo
         uci -c "$work/settings/etc/config" -t "$work/uci" set "fstab.bootplan_root$option"
     done
     uci -c "$work/settings/etc/config" -t "$work/uci" commit fstab
+}
+
+copy_image() { # FOLDER - the image's root, and how far that is in per cent
+    local entry count=0
+    set -- "$1" "$work/image"/* "$work/image"/.[!.]*
+    for entry; do
+        [ "$entry" != "$1" ] || continue
+        count=$((count + 1))
+        { [ ! -e "$entry" ] && [ ! -L "$entry" ]; } || cp -a "$entry" "$1/"
+        progress "$count" $(($# - 1))
+    done
 }
 
 new_root_reads_back() { # - every name and byte of the image is on the new root

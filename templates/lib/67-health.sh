@@ -114,11 +114,13 @@ action_health() { # - decides a trial; after one that failed, and after a crash,
 prove_slot() { # - checks again and again; confirms when all pass, restarts when the window is over
     local end now
     archive_crash # of the try before this one
-    read -r now now </proc/uptime
     now=$(uptime_now)
     end=$((now + slots_within))
     announce "slot $slot_told is on trial; checking: $health_checks"
     while [ "$now" -lt "$end" ]; do
+        read_env
+        slot_try=$(env_value bp_try)
+        [ "$slot_try" = "$slot_told" ] || return 0 # somebody has decided meanwhile
         run_checks
         if [ -z "$failing" ]; then
             if (sh "$0" confirm --apply); then

@@ -235,7 +235,8 @@ main() { # ACTION [WORD]... - the command line
             --json) json=yes ;;
             --stock) stock=yes ;;
             --sha256)
-                case ${2:-} in
+                [ "$#" -ge 2 ] || misused "--sha256 needs 64 hexadecimal digits in small letters"
+                case $2 in
                     *[!0-9a-f]*) misused "--sha256 needs 64 hexadecimal digits in small letters" ;;
                     *) [ "${#2}" -eq 64 ] || misused "--sha256 needs 64 hexadecimal digits in small letters" ;;
                 esac
