@@ -74,3 +74,65 @@ def test_a_data_only_plan_needs_no_root_steps(plan_with: Callable[[str], str]) -
 
     assert [call[0] for call in calls(made, "install")] == ["partition_disk", "make_filesystem", "mount_at_boot"]
     assert calls(made, "install")[0] == ("partition_disk", "pci:0002:01:00.0", "data", 1, "rest")
+
+
+SLOTS = (
+    "media: {ssd: {type: nvme, serial: A1, partitions: [{name: root-a, size: 1GiB, filesystem: ext4}, "
+    "{name: root-b, size: 2GiB, filesystem: ext4}]}}\n"
+    "slots: {a: {root: root-a}, b: {root: root-b}, room: {firmware: 20MiB}, tries: 2, confirm: {within: 5min}}\n"
+)
+CMDLINE = 'root: {method: cmdline, rootwait: 9}\nfirmware: {release: "25.12", kernel: nvme-builtin}\n'
+
+
+def test_slots_on_a_stock_kernel(plan_with: Callable[[str], str]) -> None:
+    made = made_from(plan_with(f"{SLOTS}root: {{method: extroot-overlay}}\n"))
+
+    facts = calls(made, "slots")
+    assert facts[:3] == [
+        ("slots_are", "pair", "overlay", 2, 300, 600),
+        ("slot", "a", "serial:A1", 1, "ext4", "root-a"),
+        ("slot", "b", "serial:A1", 2, "ext4", "root-b"),
+    ]
+    install = calls(made, "install")
+    assert install[0] == ("make_volumes", 20 << 20, 16 << 20)
+    assert install[2:4] == [("make_slot", "a"), ("make_slot", "b")]
+    assert install[-1] == ("choose_slots",)
+    assert ("copy_to_slot", 1024, 2048) in install
+    assert ("fill_internal",) in calls(made, "upgrade")
+
+
+@pytest.mark.parametrize(
+    ("medium", "kernel", "place", "makes", "writes"),
+    [
+        ("nand", "own", "volume", [("make_volumes", 20 << 20, 16 << 20)], [("put_kernel", 20 << 20)]),
+        ("emmc", "own", "partition", [("make_card_partitions", 20)], [("put_kernel", 20 << 20)]),
+        ("sd", "shared", "shared", [], []),
+    ],
+)
+def test_slots_with_root_on_the_disk(
+    plan_with: Callable[[str], str],
+    medium: str,
+    kernel: str,
+    place: str,
+    makes: list[tuple[str | int, ...]],
+    writes: list[tuple[str | int, ...]],
+) -> None:
+    slots = SLOTS.replace("tries", f"kernel: {kernel}, tries")
+    if kernel == "shared":
+        slots = slots.replace("room: {firmware: 20MiB}, ", "")
+    made = made_from(plan_with(f"{slots}{CMDLINE}boot: {{medium: {medium}}}\n"))
+
+    assert calls(made, "slots")[0][1:3] == (place, "root")
+    assert [call for call in calls(made, "install") if str(call[0]).startswith("make_v")] + [
+        call for call in calls(made, "install") if str(call[0]).startswith("make_card")
+    ] == makes
+    assert [call for call in calls(made, "upgrade") if call[0] == "put_kernel"] == writes
+    line = dict(call[1:] for call in calls(made, "chooser"))["bp_use_b"]
+    assert "root=PARTUUID=$bp_root_b rootfstype=ext4 rootwait=9 panic=5" in str(line)
+
+
+def test_a_plan_without_slots_says_so(plan_with: Callable[[str], str]) -> None:
+    made = made_from(plan_with(""))
+
+    assert calls(made, "slots") == [("no_slots",)]
+    assert {"decide", "upgrade", "chooser"}.isdisjoint(action.name for action in made.actions)
