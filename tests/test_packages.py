@@ -12,6 +12,11 @@ from bootplan.plan import Plan
 PlanWith = Callable[[str], str]
 
 DATA = "media: {ssd: {type: nvme, serial: A1, partitions: [{name: data, size: rest, filesystem: f2fs, mount: /srv}]}}\n"
+AB = (
+    "media: {ssd: {type: nvme, serial: A1, partitions: ["
+    "{name: root-a, size: 8GiB, filesystem: ext4}, {name: root-b, size: 8GiB, filesystem: ext4}]}}\n"
+    "slots: {a: {root: root-a}, b: {root: root-b}}\n"
+)
 OWN_KERNEL = 'firmware: {release: "25.12", kernel: nvme-builtin}\n'
 
 
@@ -29,6 +34,11 @@ def plan_of(text: str) -> Plan:
         (DATA + "root: {method: internal}\n", ["kmod-nvme", "sfdisk", "mkf2fs", "block-mount"]),
         (OWN_KERNEL, ["sfdisk", "e2fsprogs", "block-mount"]),
         (OWN_KERNEL + "root: {method: cmdline, partition: root}\n", ["sfdisk", "e2fsprogs", "uboot-envtools"]),
+        (
+            AB + "root: {method: extroot-overlay}\n",
+            ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount", "uboot-envtools"],
+        ),
+        (AB + OWN_KERNEL + "root: {method: cmdline}\n", ["sfdisk", "e2fsprogs", "uboot-envtools"]),
         ("packages: [tcpdump, nano]\n", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount", "tcpdump", "nano"]),
         ("packages: [sfdisk]\n", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount"]),
     ],

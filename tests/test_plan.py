@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from bootplan.document import parse
-from bootplan.plan import Emmc, Nvme, Plan
+from bootplan.plan import Emmc, GoodFirst, Nvme, Plan
 from bootplan.shape import read
 
 PlanWith = Callable[[str], str]
@@ -35,6 +35,11 @@ def with_partition(**fields: str) -> str:
     return with_disk(partitions="[{" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}]")
 
 
+def with_slots(text: str = "") -> str:
+    """A `slots:` block with two slots and these lines, written as they stand."""
+    return "slots:\n  a: {root: root-a}\n  b: {root: root-b}\n" + text
+
+
 def test_a_sound_plan_is_held_as_written(plan_with: PlanWith) -> None:
     plan = plan_of(plan_with(""))
 
@@ -47,6 +52,8 @@ def test_a_sound_plan_is_held_as_written(plan_with: PlanWith) -> None:
     assert (disk.partitions[0].name, disk.partitions[0].size_bytes, disk.partitions[0].mount) == ("root", 2**33, None)
     assert (plan.root.method, plan.root.partition, plan.root.arguments) == ("extroot-overlay", "root", ())
     assert (plan.root.rootwait, plan.root.panic, plan.packages) == (None, None, ())
+    assert (plan.slots, plan.upgrade) == (None, None)
+    assert list(plan.roots()) == [("root", ("root", "partition"))]
 
 
 def test_optional_fields_are_held_in_bytes_and_seconds(plan_with: PlanWith) -> None:
@@ -63,6 +70,107 @@ def test_optional_fields_are_held_in_bytes_and_seconds(plan_with: PlanWith) -> N
     assert plan.media["ssd"].partitions[0].size_bytes is None
     assert plan.media["ssd"].partitions[0].mount == "/srv"
     assert (plan.root.arguments, plan.root.rootwait, plan.root.panic) == (("quiet", "loglevel=3"), 20, 1)
+
+
+def test_slots_have_defaults(plan_with: PlanWith) -> None:
+    plan = plan_of(plan_with(with_slots() + "upgrade: {}\n"))
+    slots, upgrade = plan.slots, plan.upgrade
+    assert slots is not None and upgrade is not None
+
+    assert (slots.a.root, slots.b.root, slots.kernel, slots.room) == ("root-a", "root-b", "own", None)
+    assert (slots.firmware_bytes, slots.data_bytes, slots.tries, slots.on_crash) == (24 * 2**20, 2**24, 3, "recovery")
+    assert (slots.confirm.within_seconds, slots.confirm.deadman_seconds) == (600, None)
+    assert slots.confirm.forced_restart_seconds == 900
+    assert slots.confirm.checks == ("root", "lan", "wan", "dns")
+    assert (upgrade.image, upgrade.keep) == (None, ())
+    assert list(plan.roots()) == [("root-a", ("slots", "a", "root")), ("root-b", ("slots", "b", "root"))]
+
+
+def test_slots_are_held_in_bytes_and_seconds(plan_with: PlanWith) -> None:
+    text = with_slots(
+        "  kernel: shared\n  room: {firmware: 1GiB, data: 8MiB}\n  tries: 9\n  on_crash: {good: 2}\n"
+        "  confirm: {within: 90s, deadman: 3min, checks: [ssh, lan]}\n"
+    ) + f"upgrade: {{image: {{file: x.itb, sha256: '{'0' * 64}'}}, keep: [/etc/a, /etc/b]}}\n"
+
+    plan = plan_of(plan_with(text))
+    slots, upgrade = plan.slots, plan.upgrade
+    assert slots is not None and upgrade is not None and upgrade.image is not None
+
+    assert (slots.kernel, slots.firmware_bytes, slots.data_bytes, slots.tries) == ("shared", 2**30, 2**23, 9)
+    assert slots.on_crash == GoodFirst(good=2)
+    assert (slots.confirm.within_seconds, slots.confirm.deadman_seconds) == (90, 180)
+    assert (slots.confirm.forced_restart_seconds, slots.confirm.checks) == (180, ("ssh", "lan"))
+    assert (upgrade.image.file, upgrade.image.sha256, upgrade.keep) == ("x.itb", "0" * 64, ("/etc/a", "/etc/b"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        ("  on_crash: recovery\n", []),
+        ("  on_crash: {good: 9}\n", []),
+        ("  on_crash: {good: 0}\n", ["BP113"]),
+        ("  on_crash: {good: 10}\n", ["BP113"]),
+        ("  on_crash: {good: true}\n", ["BP006"]),
+        ("  on_crash: {good: '2'}\n", ["BP006"]),
+        ("  on_crash: {}\n", ["BP006"]),
+        ("  on_crash: 3\n", ["BP006"]),
+        ("  on_crash: null\n", ["BP006"]),
+        ("  on_crash: [recovery]\n", ["BP006"]),
+        ("  on_crash: {good: 2, bad: 1}\n", ["BP006"]),
+        ("  tries: 0\n", ["BP113"]),
+        ("  tries: '3'\n", ["BP005"]),
+        ("  tries: 10\n", ["BP113"]),
+        ("  confirm: {within: 29s}\n", ["BP112"]),
+        ("  confirm: {within: 61min}\n", ["BP112"]),
+        ("  confirm: {within: 10}\n", ["BP005"]),
+        ("  confirm: {within: '10'}\n", ["BP112"]),
+        ("  confirm: {within: null}\n", ["BP005"]),
+        ("  confirm: {deadman: 121min}\n", ["BP112"]),
+        ("  confirm: {checks: [lan, net]}\n", ["BP006"]),
+        ("  confirm: {checks: lan}\n", ["BP005"]),
+        ("  confirm: {check: [lan]}\n", ["BP002"]),
+        ("  room: {firmware: 24}\n", ["BP005"]),
+        ("  room: {firmware: 24M}\n", ["BP101"]),
+        ("  room: {kernel: 24MiB}\n", ["BP002"]),
+        ("  kernel: both\n", ["BP006"]),
+        ("  c: {root: root-c}\n", ["BP002"]),
+    ],
+)
+def test_each_value_of_slots_has_its_code(plan_with: PlanWith, lines: str, codes: list[str]) -> None:
+    assert codes_of(plan_with(with_slots(lines))) == codes
+
+
+@pytest.mark.parametrize("path", ["/etc/wireguard", "/root/a.b", "/etc/..a", "/x"])
+def test_a_path_can_be_kept(plan_with: PlanWith, path: str) -> None:
+    assert codes_of(plan_with(f"upgrade: {{keep: ['{path}']}}\n")) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["etc/x", "/", "", "/etc/", "/etc//x", "/etc/../x", "/etc/.", "/a b", "/a*", "/$(x)", "#/x", "/a\n", "/ü"]
+)
+def test_a_path_that_a_line_or_a_shell_would_misread_is_refused(plan_with: PlanWith, path: str) -> None:
+    quoted = path.replace("\n", "\\n")
+
+    assert codes_of(plan_with(f'upgrade: {{keep: ["{quoted}"]}}\n')) == ["BP116"]
+
+
+@pytest.mark.parametrize(
+    ("file", "sha256", "codes"),
+    [
+        ("a.itb", "0" * 64, []),
+        ("openwrt-25.12.0~r1+x_y.itb", "0a" * 32, []),
+        ("../a.itb", "0" * 64, ["BP115"]),
+        ("-n", "0" * 64, ["BP115"]),
+        ("a b", "0" * 64, ["BP115"]),
+        ("x" * 201, "0" * 64, ["BP115"]),
+        ("a.itb", "0" * 63, ["BP114"]),
+        ("a.itb", "0" * 65, ["BP114"]),
+        ("a.itb", "A" * 64, ["BP114"]),
+        ("a.itb", "0" * 63 + "\\n", ["BP114"]),
+    ],
+)
+def test_an_image_is_a_name_and_a_sum(plan_with: PlanWith, file: str, sha256: str, codes: list[str]) -> None:
+    assert codes_of(plan_with(f'upgrade: {{image: {{file: "{file}", sha256: "{sha256}"}}}}\n')) == codes
 
 
 def test_a_medium_is_what_its_type_says(plan_with: PlanWith) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from bootplan.board import load_board
+from bootplan.bootargs import bootargs
+from bootplan.chooser import ROOT, SLOTS, Choice, variables
 from bootplan.compiler import check
 from bootplan.diagnostics import Severity
 from bootplan.plan import Plan
 from bootplan.report import as_text
 from bootplan.rules import explained
 from bootplan.rules.cmdline import OWN_BYTES
-from bootplan.steps import bootargs
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 EXAMPLES = sorted(Path(__file__).parent.parent.glob("plans/*.yaml"))
@@ -170,6 +171,145 @@ def test_a_rule_reads_only_what_it_says(code: str) -> None:
         for name in set(Plan.model_fields) - rule.reads:
             part.__dict__.pop(name, None)
         assert list(rule.check(part, load_board())) == list(rule.check(plan, load_board()))
+
+
+AB = (
+    "media: {ssd: {type: nvme, serial: A1, partitions: ["
+    "{name: root-a, size: 8GiB, filesystem: ext4}, {name: root-b, size: 8GiB, filesystem: ext4}]}}\n"
+)
+CMDLINE = 'firmware: {release: "25.12", kernel: nvme-builtin}\nroot: {method: cmdline}\n'
+
+
+def slots(**fields: str) -> str:
+    """A `slots:` section with these fields besides its two slots."""
+    fields = {"a": "{root: root-a}", "b": "{root: root-b}", **fields}
+    return f"slots: {{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("fragment", "right"),
+    [
+        ("root: {method: extroot-overlay}\n", True),
+        (CMDLINE, True),
+        (CMDLINE + "boot: {medium: emmc}\n", True),
+        (CMDLINE + "boot: {medium: sd}\n", True),
+        ('root: {method: extroot-overlay}\nfirmware: {release: "25.12", kernel: nvme-builtin}\n', True),
+        ('root: {method: extroot-overlay}\nfirmware: {release: "24.10"}\n', True),
+        ("root: {method: extroot-overlay}\nboot: {medium: emmc}\n", False),
+        ("root: {method: extroot-pivot}\n", False),
+        ("root: {method: internal}\n", False),
+        ("root: {method: cmdline}\n", False),
+    ],
+)
+def test_slots_go_with_what_can_switch(plan_with: PlanWith, fragment: str, right: bool) -> None:
+    assert check(plan_with(AB + slots() + fragment), "plan.yaml").holds(strict=True) is right
+
+
+@pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
+def test_both_slots_may_have_one_kernel(plan_with: PlanWith, medium: str) -> None:
+    text = plan_with(AB + slots(kernel="shared") + CMDLINE + f"boot: {{medium: {medium}}}\n")
+
+    assert check(text, "plan.yaml").holds(strict=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "room", "fits"),
+    [
+        ("root: {method: extroot-overlay}\n", "{}", True),
+        ("root: {method: extroot-overlay}\n", "{firmware: 29MiB}", True),
+        ("root: {method: extroot-overlay}\n", "{firmware: 30MiB}", False),
+        ("root: {method: extroot-overlay}\n", "{data: 21MiB}", True),
+        ("root: {method: extroot-overlay}\n", "{data: 22MiB}", False),
+        (CMDLINE, "{}", True),
+        (CMDLINE, "{firmware: 25MiB}", False),
+        (CMDLINE, "{data: 18MiB}", True),
+        (CMDLINE, "{data: 19MiB}", False),
+        (CMDLINE, "{firmware: 64TiB, data: 64TiB}", False),
+    ],
+)
+def test_the_nand_has_room_for_so_much(plan_with: PlanWith, method: str, room: str, fits: bool) -> None:
+    assert ("BP708" not in codes_of(plan_with(AB + slots(room=room) + method))) is fits
+
+
+def test_the_room_on_the_nand_is_counted_in_eraseblocks() -> None:
+    ubi = load_board().media["nand"].ubi
+    assert ubi is not None
+
+    # 1008 of the device; 6 and 20 of UBI; fip 17, two environments of 9, emmc_install 67, recovery 133.
+    assert ubi.free_blocks == 1008 - 6 - 20 - 17 - 2 * 9 - 67 - 133
+    assert [ubi.blocks(size) for size in (1, 0x1F000, 0x1F001, 24 * 2**20)] == [1, 1, 2, 199]
+
+
+@pytest.mark.parametrize(
+    ("file", "right"),
+    [
+        ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
+        ("openwrt-25.12.0-rc2-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
+        ("openwrt-25.12.5-slots-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
+        ("openwrt-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
+        ("my-own_Build.3-bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
+        ("bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
+        ("openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12-SNAPSHOT-r1-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-poe-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-lite-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.bin", False),
+        ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb", False),
+        ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r3-squashfs-sysupgrade.itb", False),
+        ("notbananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12.5-bpi-r4-squashfs-sysupgrade.itb", False),
+    ],
+)
+def test_an_image_is_known_by_its_name(plan_with: PlanWith, file: str, right: bool) -> None:
+    image = f"upgrade: {{image: {{file: {file}, sha256: '{'0' * 64}'}}}}\n"
+
+    assert ("BP722" not in codes_of(plan_with(AB + slots() + "root: {method: extroot-overlay}\n" + image))) is right
+
+
+@pytest.mark.parametrize(
+    ("rootwait", "confirm", "right"),
+    [
+        ("", "{}", True),
+        ("", "{within: 90s}", True),
+        ("", "{within: 89s}", False),
+        (", rootwait: 300", "{within: 360s}", True),
+        (", rootwait: 300", "{within: 5min}", False),
+        ("", "{deadman: 11min}", True),
+        ("", "{deadman: 659s}", False),
+        ("", "{within: 60min}", True),
+        ("", "{within: 60min, deadman: 10min}", False),
+    ],
+)
+def test_a_trial_has_time(plan_with: PlanWith, rootwait: str, confirm: str, right: bool) -> None:
+    root = f'firmware: {{release: "25.12", kernel: nvme-builtin}}\nroot: {{method: cmdline{rootwait}}}\n'
+
+    assert ("BP712" not in codes_of(plan_with(AB + slots(confirm=confirm) + root))) is right
+
+
+@pytest.mark.parametrize("argument", ["nowatchdog", "nmi-watchdog=0", "watchdog.open_timeout=0", "softlockup_panic=0"])
+def test_only_slots_count_on_the_end_of_a_hang(plan_with: PlanWith, argument: str) -> None:
+    def codes(root: str, rest: str) -> set[str]:
+        own_kernel = 'firmware: {release: "25.12", kernel: nvme-builtin}\n'
+        return codes_of(plan_with(f"{own_kernel}root: {{method: cmdline, {root}arguments: [{argument}]}}\n{rest}"))
+
+    assert "BP711" not in codes("partition: root, ", "")
+    assert "BP711" in codes("", AB + slots())
+
+
+def test_the_longest_command_line_fits_into_a_variable(plan_with: PlanWith) -> None:
+    def plan(letters: int) -> str:
+        arguments = [f"a{number}={'x' * 90}" for number in range(5)] + ["b" * letters]
+        root = f"root: {{method: cmdline, rootwait: 300, panic: 60, arguments: [{', '.join(arguments)}]}}\n"
+        return plan_with(AB + slots() + 'firmware: {release: "25.12", kernel: nvme-builtin}\n' + root)
+
+    longest = max(letters for letters in range(1, 200) if "BP308" not in codes_of(plan(letters)))
+    checked, medium = check(plan(longest), "plan.yaml"), load_board().media["nand"]
+    assert checked.plan is not None
+    before, behind = bootargs(checked.plan, medium, "root-a")
+    lines = {slot: f"{before} root=PARTUUID=${ROOT[slot]} {behind}" for slot in SLOTS}
+
+    assert longest < 199
+    assert max(map(len, variables(Choice(3, 0, "volume", lines), "").values())) <= 1000
 
 
 def test_partition_ten_is_mounted_before_partition_two(plan_with: PlanWith) -> None:

@@ -66,6 +66,18 @@ def partition(**fields: str) -> str:
     return disk(partitions=f"[{{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}]")
 
 
+def slots(**fields: str) -> str:
+    """A `slots:` section with these fields besides its two slots."""
+    fields = {"a": "{root: root-a}", "b": "{root: root-b}", **fields}
+    return f"slots: {{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}\n"
+
+
+def image(**fields: str) -> str:
+    """An `upgrade:` section whose image has these fields."""
+    fields = {"file": "x.itb", "sha256": f"'{'0' * 64}'", **fields}
+    return f"upgrade: {{image: {{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}}}\n"
+
+
 @pytest.mark.parametrize(
     ("fragment", "right"),
     [
@@ -97,6 +109,30 @@ def partition(**fields: str) -> str:
         ("root: {method: cmdline, panic: true}\n", False), ("root: {method: cmdline, arguments: [a b]}\n", False),
         ("root: {method: cmdline, arguments: quiet}\n", False), ("packages: null\n", False),
         ("packages: [nano, Nano]\n", False), ("packages: [nano]\n", True), ("extra: 1\n", False),
+        (slots(), True), ("slots: null\n", True), ("slots: {a: {root: x}}\n", False), (slots(c="{root: x}"), False),
+        (slots(a="root-a"), False), (slots(a="{}"), False), (slots(kernel="shared"), True), (slots(kernel="x"), False),
+        (slots(tries="1"), True), (slots(tries="9"), True), (slots(tries="0"), False), (slots(tries="10"), False),
+        (slots(tries="'3'"), False), (slots(on_crash="recovery"), True), (slots(on_crash="{good: 9}"), True),
+        (slots(on_crash="{good: 0}"), False), (slots(on_crash="{good: 1, x: 1}"), False), (slots(on_crash="{}"), False),
+        (slots(on_crash="good"), False), (slots(on_crash="null"), False), (slots(room="{}"), True),
+        (slots(room="{firmware: 24MiB, data: 16 MiB}"), True), (slots(room="{firmware: 24}"), False),
+        (slots(room="{firmware: rest}"), False), (slots(room="null"), True), (slots(confirm="{}"), True),
+        (slots(confirm="null"), False), (slots(confirm="{checks: []}"), True), (slots(confirm="{checks: [x]}"), False),
+        (slots(confirm="{checks: [root, lan, wan, dns, ssh]}"), True), (slots(confirm="{checks: ssh}"), False),
+        (slots(confirm="{within: 30s}"), True), (slots(confirm="{within: 29s}"), False),
+        (slots(confirm="{within: 0060 min}"), True), (slots(confirm="{within: 61min}"), False),
+        (slots(confirm="{within: 3600s}"), True), (slots(confirm="{within: 3601s}"), False),
+        (slots(confirm="{within: 999s}"), True), (slots(confirm="{within: 0min}"), False),
+        (slots(confirm="{within: 600}"), False), (slots(confirm="{within: 1h}"), False),
+        (slots(confirm="{deadman: 120min}"), True), (slots(confirm="{deadman: 121min}"), False),
+        (slots(confirm="{deadman: 7200s}"), True), (slots(confirm="{deadman: 7201s}"), False),
+        (slots(confirm="{deadman: null}"), True), (slots(confirm="{deadman: 29s}"), False),
+        ("upgrade: {}\n", True), ("upgrade: null\n", True), ("upgrade: []\n", False), (image(), True),
+        (image(sha256="abc"), False), (image(sha256=f"'{'A' * 64}'"), False), (image(file="/tmp/x.itb"), False),
+        (image(file="x" * 200), True), (image(file="x" * 201), False), ("upgrade: {image: x.itb}\n", False),
+        ("upgrade: {image: {file: x.itb}}\n", False), ("upgrade: {keep: [/etc/x]}\n", True),
+        ("upgrade: {keep: [etc/x]}\n", False), ("upgrade: {keep: [/etc/..]}\n", False),
+        ("upgrade: {keep: ['/etc/a b']}\n", False), ("upgrade: {keep: /etc/x}\n", False),
     ],
 )
 def test_schema_and_models_accept_the_same(plan_with: Callable[[str], str], fragment: str, right: bool) -> None:

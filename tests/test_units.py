@@ -1,8 +1,8 @@
-"""Sizes: what is read, what is refused, how it is shown."""
+"""Sizes and durations: what is read, what is refused, how it is shown."""
 
 import pytest
 
-from bootplan.units import parse_capacity, parse_size, show_roughly, show_size
+from bootplan.units import parse_capacity, parse_duration, parse_size, show_duration, show_roughly, show_size
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,34 @@ def test_a_size_is_shown_exactly(size_bytes: int, shown: str) -> None:
 )
 def test_a_rough_size_is_rounded_down(size_bytes: int, shown: str) -> None:
     assert show_roughly(size_bytes) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10min", 600), ("10 min", 600), ("0010min", 600), ("0s", 0), ("1s", 1)]
+)
+def test_a_duration_is_held_in_seconds(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("10", "duration '10' has no unit; write min or s"),
+        ("10m", "duration '10m' has no unit we know; write min or s"),
+        ("10MIN", "duration '10MIN' has no unit we know; write min or s"),
+        ("1.5min", "duration '1.5min' is not a whole number and a unit; write it like 10min or 90s"),
+        ("-1s", "duration '-1s' is not a whole number and a unit; write it like 10min or 90s"),
+        ("10min\n", "duration '10min\n' is not a whole number and a unit; write it like 10min or 90s"),
+        ("", "duration '' is not a whole number and a unit; write it like 10min or 90s"),
+    ],
+)
+def test_a_refused_duration_names_the_remedy(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_duration(text)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(600, "10min"), (90, "90s"), (3600, "60min"), (0, "0s")])
+def test_a_duration_is_shown_in_minutes_when_they_are_whole(seconds: int, shown: str) -> None:
+    assert show_duration(seconds) == shown
