@@ -20,7 +20,7 @@ def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
 
     fstools takes a partition called `rootfs_data` on any disk for the overlay, and the
     environment tools one called `ubootenv` for U-Boot's environment. Such a name on NVMe takes
-    over the system's own.
+    over the system's own. The names with `_a` and `_b` are those of slots on the boot medium.
 
     Wrong:
         media:
@@ -40,12 +40,12 @@ def name_is_not_reserved(plan: Plan, board: Board) -> Iterator[Finding]:
     package/boot/uboot-tools/uboot-envtools/files/mediatek_filogic.
     """
     for path, partition in plan.partitions():
-        if partition.name.lower() in board.reserved_partition_names:
-            yield Finding(
-                (*path, "name"),
-                f"OpenWrt looks for a partition called '{partition.name.lower()}' itself",
-                "choose another name",
-            )
+        name = partition.name.lower()
+        if name in board.reserved_partition_names:
+            message = f"OpenWrt looks for a partition called '{name}' itself"
+            if name.endswith(("_a", "_b")):
+                message = f"slots have a place called '{name}' on the boot medium"
+            yield Finding((*path, "name"), message, "choose another name")
 
 
 @rule("BP208", reads="media")
