@@ -1,0 +1,126 @@
+"""`rauc install` on the devices of the bench: RAUC's configuration, and one installation from slot A into slot B.
+
+Each of the two slots is a root file system on the NVMe disk and, as a slot below it, the kernel in a place of its own.
+The boot loader is U-Boot with its own `fw_setenv`, and RAUC's record of the slots is on the data partition, as its
+manual recommends where the roots are written as a whole.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+from .. import images, parts
+from .bundle import COMPATIBLE, KINDS
+from .system import System
+
+# Where each part of a slot is: an image, and the number of the partition in it or 0.
+ROOTS = {"A": ("nvme0", 1), "B": ("nvme0", 2)}
+KERNELS = {"A": ("fit_a", 0), "B": ("fit_b", 0)}
+DATA = ("nvme0", 3)
+ENVIRONMENT = ("ubootenv", "ubootenv2")
+# What U-Boot's part of RAUC begins with: slot A was marked as good.
+BEGIN = {"BOOT_ORDER": "A B", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}
+CONFIGURATION = f"""\
+[system]
+compatible={COMPATIBLE}
+bootloader=uboot
+mountprefix=/run/rauc
+data-directory=/data/rauc
+
+[keyring]
+path=/etc/rauc/ca.pem
+"""
+SLOT = """
+[slot.rootfs.{number}]
+device={root}
+{type}
+bootname={letter}
+
+[slot.kernel.{number}]
+device={kernel}
+type=raw
+parent=rootfs.{number}
+"""
+SESSION = """
+exec dbus-run-session -- sh -ec '
+export DBUS_STARTER_BUS_TYPE=session
+mount {data} /data
+mkdir -p /data/rauc
+rauc --override-boot-slot=A service >&2 &
+until rauc status >/run/status 2>&1; do sleep 0.1; done
+sync -f /data
+echo ready
+read go
+code=0
+rauc install /tmp/update.raucb >&2 || code=$?
+echo ended $code
+read go
+umount /data
+kill $!
+wait $! || true
+'
+"""
+
+
+def node(image, number=0):
+    """Return the name that a device, or one of its partitions, has in the system.
+
+    It is not that of a loop device: RAUC would look for the file behind it.
+    """
+    return f"/dev/{image}p{number}" if number else f"/dev/{image}"
+
+
+def environment_config():
+    """Return the text of /etc/fw_env.config."""
+    size = images.ENV_COPY_BYTES["nand"]
+    return "".join(f"{node(name)} 0x0 {size:#x} {size:#x} 1\n" for name in ENVIRONMENT)
+
+
+def make_files(folder, devices, bundle, kind):
+    """Make the folder that is laid over the system: its configuration, the bundle, U-Boot's tools."""
+    text = CONFIGURATION
+    for number, letter in enumerate(ROOTS):
+        text += SLOT.format(number=number, letter=letter, type=KINDS[kind][2], root=node(*ROOTS[letter]),
+                            kernel=node(*KERNELS[letter]))
+    (folder / "dev").mkdir(parents=True)
+    for place in (*ROOTS.values(), *KERNELS.values(), DATA, *((name, 0) for name in ENVIRONMENT)):
+        os.mknod(f"{folder}{node(*place)}", 0o600 | stat.S_IFBLK, os.stat(devices.node(*place)).st_rdev)
+    (folder / "etc/rauc").mkdir(parents=True)
+    (folder / "etc/rauc/system.conf").write_text(text)
+    shutil.copy(bundle / "ca.pem", folder / "etc/rauc")
+    (folder / "etc/fw_env.config").write_text(environment_config())
+    (folder / "tmp").mkdir()
+    shutil.copy(bundle / "update.raucb", folder / "tmp")
+    (folder / "usr/bin").mkdir(parents=True)
+    shutil.copy(parts.build()["envtools"] / "bin/fw_printenv", folder / "usr/bin")
+    (folder / "usr/bin/fw_setenv").symlink_to("fw_printenv")
+
+
+class Install:
+    """One system that runs from slot A, with RAUC's service up and nothing installed yet."""
+
+    def __init__(self, folder, devices, bundle, kind):
+        """``bundle`` is a folder that :func:`bundle.make_bundle` made of this ``kind``."""
+        self.folder, self.devices, self.bundle, self.kind = Path(folder), devices, Path(bundle), kind
+
+    @contextlib.contextmanager
+    def running(self):
+        """Start, give the function that installs and returns the seconds it took, and stop in good order."""
+        files = self.folder / "files"
+        make_files(files, self.devices, self.bundle, self.kind)
+        with System(self.folder / "run", files, SESSION.format(data=node(*DATA))) as system:
+            system.hear("ready")
+            yield lambda: self.install(system)
+            system.say("stop")
+            system.end()
+
+    @staticmethod
+    def install(system):
+        """Install, and return the seconds until everything that was written is on the devices."""
+        start = time.monotonic()
+        system.say("go")
+        system.hear("ended 0")
+        return time.monotonic() - start
