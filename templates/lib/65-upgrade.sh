@@ -92,7 +92,7 @@ need_modules_in_image() { # KERNEL - the image's modules are right for how this 
     running=$(uname -r)
     case $slots_kind in
         pair)
-            if [ ! -e "$folder/nvme.ko" ] || ! grep -qs '^nvme$' "$work/image"/etc/modules-boot.d/*; then
+            if [ -e "/lib/modules/$running/nvme.ko" ] && { [ ! -e "$folder/nvme.ko" ] || ! grep -qs '^nvme$' "$work/image"/etc/modules-boot.d/*; }; then
                 refuse "the image has no kmod-nvme: the new system would never find its overlay; build one with the packages of the plan"
             fi
             [ -e "$work/image/sbin/block" ] || refuse "the image has no block-mount: the new system would never mount its overlay; build one with the packages of the plan"
