@@ -10,19 +10,16 @@ import os
 import shutil
 import stat
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import images, parts
 from .bundle import COMPATIBLE, KINDS
 from .system import System
 
-# Where each part of a slot is: an image, and the number of the partition in it or 0.
-ROOTS = {"A": ("nvme0", 1), "B": ("nvme0", 2)}
-KERNELS = {"A": ("fit_a", 0), "B": ("fit_b", 0)}
-DATA = ("nvme0", 3)
-ENVIRONMENT = ("ubootenv", "ubootenv2")
 # What U-Boot's part of RAUC begins with: slot A was marked as good.
 BEGIN = {"BOOT_ORDER": "A B", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}
+ENVIRONMENT = ("ubootenv", "ubootenv2")
 CONFIGURATION = f"""\
 [system]
 compatible={COMPATIBLE}
@@ -65,6 +62,20 @@ wait $! || true
 """
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is: an image, and the number of the partition in it or 0. Roots and kernels by their slots."""
+
+    roots: dict
+    kernels: dict
+    data: tuple
+
+    @property
+    def places(self):
+        """Return all of them, and the two copies of the environment."""
+        return (*self.roots.values(), *self.kernels.values(), self.data, *((name, 0) for name in ENVIRONMENT))
+
+
 def node(image, number=0):
     """Return the name that a device, or one of its partitions, has in the system.
 
@@ -79,14 +90,14 @@ def environment_config():
     return "".join(f"{node(name)} 0x0 {size:#x} {size:#x} 1\n" for name in ENVIRONMENT)
 
 
-def make_files(folder, devices, bundle, kind):
+def make_files(folder, devices, layout, bundle, kind):
     """Make the folder that is laid over the system: its configuration, the bundle, U-Boot's tools."""
     text = CONFIGURATION
-    for number, letter in enumerate(ROOTS):
-        text += SLOT.format(number=number, letter=letter, type=KINDS[kind][2], root=node(*ROOTS[letter]),
-                            kernel=node(*KERNELS[letter]))
+    for number, letter in enumerate(layout.roots):
+        text += SLOT.format(number=number, letter=letter, type=KINDS[kind][2], root=node(*layout.roots[letter]),
+                            kernel=node(*layout.kernels[letter]))
     (folder / "dev").mkdir(parents=True)
-    for place in (*ROOTS.values(), *KERNELS.values(), DATA, *((name, 0) for name in ENVIRONMENT)):
+    for place in layout.places:
         os.mknod(f"{folder}{node(*place)}", 0o600 | stat.S_IFBLK, os.stat(devices.node(*place)).st_rdev)
     (folder / "etc/rauc").mkdir(parents=True)
     (folder / "etc/rauc/system.conf").write_text(text)
@@ -102,16 +113,17 @@ def make_files(folder, devices, bundle, kind):
 class Install:
     """One system that runs from slot A, with RAUC's service up and nothing installed yet."""
 
-    def __init__(self, folder, devices, bundle, kind):
+    def __init__(self, folder, devices, layout, bundle, kind):
         """``bundle`` is a folder that :func:`bundle.make_bundle` made of this ``kind``."""
-        self.folder, self.devices, self.bundle, self.kind = Path(folder), devices, Path(bundle), kind
+        self.folder, self.devices, self.layout = Path(folder), devices, layout
+        self.bundle, self.kind = Path(bundle), kind
 
     @contextlib.contextmanager
     def running(self):
         """Start, give the function that installs and returns the seconds it took, and stop in good order."""
         files = self.folder / "files"
-        make_files(files, self.devices, self.bundle, self.kind)
-        with System(self.folder / "run", files, SESSION.format(data=node(*DATA))) as system:
+        make_files(files, self.devices, self.layout, self.bundle, self.kind)
+        with System(self.folder / "run", files, SESSION.format(data=node(*self.layout.data))) as system:
             system.hear("ready")
             yield lambda: self.install(system)
             system.say("stop")

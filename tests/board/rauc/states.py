@@ -1,0 +1,156 @@
+"""After every cut of a recorded update: which slots may the boot loader start by itself, and is each of them whole?
+
+That is asked of RAUC and of the script alike. A slot is whole when its kernel has the right bytes and its root file
+system, mounted as the next start would do it, has every name, kind, mode, owner, size, time, link and byte.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..cuts.box import differences, tree_at
+from ..cuts.journal import BLOCK, ZEROS
+from ..cuts.moments import Moments
+from ..loops import Loop
+from .devices import partition_range
+
+NOT_CONTENT = ("/lost+found",)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a slot is, and what is right in it.
+
+    ``root`` and ``kernel`` are an image and the number of a partition in it or 0; ``tree`` is what the root must hold,
+    ``bytes`` is what the kernel must begin with; names of the tree that match ``allowed`` may differ.
+    """
+
+    root: tuple
+    kernel: tuple
+    tree: dict
+    bytes: bytes
+    allowed: tuple = ()
+
+
+@dataclass
+class Report:
+    """What came out: power cuts, those after which a slot that may start is not whole, and what was looked at."""
+
+    writes: int = 0
+    cuts: int = 0
+    bad: list = field(default_factory=list)
+    environments: int = 0
+    slots: int = 0
+
+    @property
+    def note(self):
+        """Return the figures as one line."""
+        return (f"{self.writes} writes, {self.cuts} power cuts, {self.environments} environments and {self.slots} slots "
+                f"looked at")
+
+
+class States:
+    """The states of one recorded update.
+
+    ``systems`` are the slots that may be in it, {name: [slots]}: a name is whole when one of its slots is. ``startable``
+    gets U-Boot's environment, or None when no copy is valid, and returns the names that may be started.
+    """
+
+    def __init__(self, history, systems, environment, startable: Callable):
+        """``environment`` is {image: path that a tool which reads it wants} and the function that reads it from there."""
+        self.history, self.systems, self.startable = history, systems, startable
+        self.images, self.read_environment = environment
+        self.ranges = {place: partition_range(history.images[place[0]], place[1])
+                       for slots in systems.values() for slot in slots for place in (slot.root, slot.kernel)}
+        self.seen_environments, self.seen_slots = {}, {}
+
+    def examine(self, first, last):
+        """Look at every cut between two steps and return the :class:`Report`."""
+        report = Report(writes=sum(first < end <= last for _, end in self.history.requests))
+        for cut in Moments(self.history, first, last).cuts():
+            report.cuts += 1
+            faults = self.faults(cut)
+            if faults:
+                report.bad.append((cut, faults))
+        report.environments, report.slots = len(self.seen_environments), len(self.seen_slots)
+        return report
+
+    def faults(self, cut):
+        """Return what is wrong after a cut, as lines."""
+        names = self.names(cut)
+        found = [] if names else ["there is nothing to start"]
+        for name in names:
+            wrong = min((self.of_slot(slot, cut) for slot in self.systems[name]), key=len)
+            found += [f"{name} may be started and is not whole: {line}" for line in wrong]
+        return found
+
+    def names(self, cut):
+        """Return the names of the slots that may be started after a cut."""
+        key = tuple(self.key(cut, name, 0, self.size(name)) for name in self.images)
+        if key not in self.seen_environments:
+            for name, path in self.images.items():
+                self.write(cut, name, 0, self.size(name), path)
+            self.seen_environments[key] = tuple(self.startable(self.read_environment()))
+        return self.seen_environments[key]
+
+    def of_slot(self, slot, cut):
+        """Return what is wrong in a slot after a cut."""
+        places = [(place[0], *self.ranges[place]) for place in (slot.root, slot.kernel)]
+        key = (id(slot), *(self.key(cut, *place) for place in places))
+        if key not in self.seen_slots:
+            self.seen_slots[key] = self.look(slot, cut, *places)
+        return self.seen_slots[key]
+
+    def look(self, slot, cut, root, kernel):
+        """Mount the root, look at the kernel, and return what is wrong."""
+        with tempfile.TemporaryDirectory(dir=self.history.folder) as folder:
+            image, place = Path(folder) / "image", Path(folder) / "root"
+            self.write(cut, *kernel, image)
+            wrong = [] if image.read_bytes().startswith(slot.bytes) else ["the kernel has other bytes"]
+            self.write(cut, *root, image)
+            place.mkdir()
+            loop = Loop(image)
+            try:
+                if subprocess.run(["mount", loop.path, place], capture_output=True, check=False).returncode != 0:
+                    return [*wrong, "the root cannot be mounted"]
+                try:
+                    return wrong + differences(slot.tree, tree_at(str(place), NOT_CONTENT), slot.allowed)
+                finally:
+                    subprocess.run(["umount", place], check=True)
+            finally:
+                loop.detach()
+
+    def size(self, name):
+        """Return the bytes of an image."""
+        return os.path.getsize(self.history.images[name])
+
+    def key(self, cut, name, begin, end):
+        """Return what is the same only for cuts after which this part of an image is the same."""
+        blocks = sorted(block for block in self.history.versions[name] if begin <= block * BLOCK < end)
+        return tuple(self.history.place(cut, name, block) for block in blocks)
+
+    def write(self, cut, name, begin, end, path):
+        """Write a part of an image, as the cut leaves it, into a file."""
+        copy = ["dd", f"if={self.history.images[name]}", f"of={path}", "bs=4096", f"skip={begin // BLOCK}",
+                f"count={(end - begin) // BLOCK}", "conv=sparse", "status=none"]
+        subprocess.run(copy, check=True)
+        with open(path, "r+b") as target, open(self.history.folder / "data", "rb") as data:
+            target.truncate(end - begin)
+            for block in self.history.versions[name]:
+                where = self.history.place(cut, name, block)
+                if where is not None and begin <= block * BLOCK < end:
+                    content = bytes(BLOCK) if where == ZEROS else os.pread(data.fileno(), BLOCK, where)
+                    os.pwrite(target.fileno(), content, block * BLOCK - begin)
+
+
+def tree_of(path):
+    """Return the tree of a file system in an image or on a device."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", "-o", "ro", path, folder], check=True)
+        try:
+            return tree_at(folder, NOT_CONTENT)
+        finally:
+            subprocess.run(["umount", folder], check=True)
