@@ -115,7 +115,9 @@ need_slots() { # - the plan's slots are installed, one of them runs, and all tha
     [ -n "$slot_told" ] || note "U-Boot did not start this by the slots; the next restart does"
 }
 
-need_no_trial_here() { # - not while the slot that runs is itself on trial
+need_no_trial_here() { # - the slot that runs is the good one, whole, and not itself on trial
+    [ "$slots_method/$system" != overlay/internal ] ||
+        refuse "slot $slot_running runs without its overlay on the disk: restart the router, and if it comes back so look at the disk: dmesg | grep -e nvme -e pcie"
     [ "$slot_try" != "${slot_running:-none}" ] ||
         refuse "slot $slot_running is on trial; first: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
     [ -z "$slot_running" ] || [ "$slot_running" = "$slot_good" ] || [ "$slot_try" = "$slot_running" ] ||

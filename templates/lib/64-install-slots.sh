@@ -21,7 +21,11 @@ need_place_for_slots() { # - the system that runs can become a slot, or already 
     case $slot_good in
         a | b)
             slots_active=yes
-            need_slots
+            if [ "$system/$slot_told" = internal/ ]; then
+                restart=yes # slots are installed, and U-Boot has not started one yet
+            else
+                need_slots
+            fi
             return 0
             ;;
         *) ;;

@@ -25,7 +25,7 @@ install_service() { # - the services, in the system that runs
     else
         run furnish ''
     fi
-    run name_what_is_kept ''
+    keep_over_sysupgrade
 }
 
 furnish() { # FOLDER - this script and the two services, enabled, in the system below FOLDER
@@ -61,10 +61,10 @@ start()
 END
 }
 
-name_what_is_kept() { # FOLDER - a sysupgrade keeps the services and what the plan wants kept
-    local file="$1/etc/sysupgrade.conf" path
-    touch "$file"
-    cat "$file" >"$work/conf"
+keep_over_sysupgrade() { # - a sysupgrade, and an upgrade, keep the services and what the plan wants kept
+    local file=/etc/sysupgrade.conf path
+    : >"$work/conf"
+    [ ! -e "$file" ] || cat "$file" >"$work/conf"
     while read -r path; do
         [ -z "$path" ] || grep -qxF "$path" "$work/conf" || printf '%s\n' "$path" >>"$work/conf"
     done <<END
@@ -75,10 +75,8 @@ name_what_is_kept() { # FOLDER - a sysupgrade keeps the services and what the pl
 /etc/rc.d/S00bootplan-deadman
 $kept
 END
-    cmp -s "$work/conf" "$file" || {
-        cat "$work/conf" >"$file.new"
-        mv "$file.new" "$file"
-    }
+    path=$(cat "$work/conf")
+    cmp -s "$work/conf" "$file" || run write_file "$file" "$path"
 }
 
 # ---- the health of a system that has just started
