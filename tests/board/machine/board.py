@@ -46,18 +46,23 @@ class Machine(Files):
 
     def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
                  board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
-                 kernel_nvme="module", fstools_overlay_name=True, env=None, memory=1024):
+                 kernel_nvme="module", fstools_overlay_name=True, env=None, memory=1024, data_bytes=None, faults=()):
         """Describe a board that is off; the words mean what they mean for the Router. ``memory`` is in MiB.
 
         Of a :class:`Disk` only serial number, bytes and block size are there: QEMU has its own model name and places.
+        ``data_bytes`` is the size of ``rootfs_data`` when it shall not be all that is left of the flash. ``faults`` are
+        words for what the system does wrong: see :file:`guest/bench.init` and :file:`guest/ubus`.
         """
         self.folder = Path(folder).resolve()
         self.medium, self.model, self.disks, self.memory = medium, model, list(disks), memory
         self.kind = {"release": release, "board_name": board_name, "packages": tuple(packages),
-                     "kernel_nvme": kernel_nvme, "shell": shell, "fstools_overlay_name": fstools_overlay_name}
+                     "kernel_nvme": kernel_nvme, "shell": shell, "fstools_overlay_name": fstools_overlay_name,
+                     "faults": tuple(faults)}
+        self.data_bytes = data_bytes
         self.env = dict(env or {})
         self.process, self.port, self.uboot_port = None, None, None
         self.received = b""
+        self.ready_at = -1
         self.drives = self.file_drives
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -93,12 +98,17 @@ class Machine(Files):
             values = {**images.stock_env(medium, self.model), **(self.env if medium == self.medium else {})}
             environment.make_files({name: value for name, value in values.items() if value is not None})
             if medium == "nand":
-                media.make_flash(self.image("flash"), work, folder)
+                media.make_flash(self.image("flash"), work, folder, self.data_bytes)
             else:
                 media.make_card(self.image("mmcblk0"), work, medium, folder)
         self.environment = environment
         for index, disk in enumerate(self.disks):
             images.sparse(self.image(f"nvme{index}"), disk.size)
+
+    def firmware(self, release, faults=()):
+        """Return the path of a sysupgrade image for this board: another release, or a system that does things wrong."""
+        kind = {**self.kind, "release": release, "faults": tuple(faults)}
+        return system.system(self.parts, self.model, **kind) / "sysupgrade.itb"
 
     def image(self, name):
         """Return the path of an image: flash, mmcblk0, nvme0 and so on."""
@@ -142,7 +152,8 @@ class Machine(Files):
                  "-bios", self.parts["uboot-arm64"] / f"{self.medium}.bin",
                  "-chardev", f"socket,id=uboot,path={self.port_path('uboot')},server=on,wait=off,{log}", "-serial", "chardev:uboot",
                  "-chardev", f"null,id=kernel,{log}", "-device", "pci-serial,chardev=kernel",
-                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+                 "-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset",
+                 "-device", "virtio-serial-pci",
                  "-chardev", f"socket,id=agent,path={self.port_path('agent')},server=on,wait=off",
                  "-device", "virtserialport,chardev=agent,name=bench"]
         for name, place in self.drives().items():
@@ -168,6 +179,7 @@ class Machine(Files):
         self.uboot_port = self.connect("uboot")
         self.port = self.connect("agent")
         self.received = b""
+        self.ready_at = -1
         threading.Thread(target=self.press_enter, args=(self.process, self.uboot_port), daemon=True).start()
 
     def connect(self, name):
@@ -239,6 +251,7 @@ class Machine(Files):
         while True:
             line = self.read_line(min(end, time.monotonic() + 0.2))
             if line == b"ready":
+                self.ready_at = len(self.console)
                 return
             if self.process.poll() is not None:
                 raise BootError((self.folder / "qemu.log").read_text(errors="replace"))
@@ -246,6 +259,24 @@ class Machine(Files):
                 raise Panic(self.console)
             if time.monotonic() > end:
                 raise Hang(self.console)
+
+    def settle(self, wanted, timeout):
+        """Wait, over restarts and panics, for a system that is up while ``wanted(environment)`` is true; return that.
+
+        The environment is read from the medium, so that the guest is not disturbed. :class:`Hang` when it takes longer.
+        """
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if self.read_line(min(end, time.monotonic() + 0.3)) == b"ready":
+                self.ready_at = len(self.console)
+            if self.process.poll() is not None:
+                raise BootError((self.folder / "qemu.log").read_text(errors="replace"))
+            if self.ready_at > self.console.rfind("\nStarting kernel"):
+                with contextlib.suppress(media.FlashError):  # it is being written at this moment
+                    environment = self.environment.all()
+                    if environment is not None and wanted(environment):
+                        return environment
+        raise Hang(self.console)
 
     def off(self):
         """Take the power away; no error when the board is off. What the guest had given to its disks stays."""

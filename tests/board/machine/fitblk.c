@@ -7,14 +7,16 @@
  * its start is read; the image that the booted configuration (/chosen/u-boot,bootconf) lists as "loadables" becomes
  * /dev/fit0, read-only. On a partition that can be written, all that follows the FIT becomes /dev/fitrw.
  *
- * Simpler than the real one: it looks for the device ten times a second, it uses the first loadable only, it checks no
- * hash (nor does the real one), and the devices are never removed.
+ * Simpler than the real one: it looks for the device ten times a second, it uses the first loadable only, and it checks
+ * no hash (nor does the real one). Before a sysupgrade its devices go when something is written to the parameter
+ * "release"; the real one has an ioctl for that.
  */
 
 #define pr_fmt(fmt) "fitblk: " fmt
 
 #include <linux/blkdev.h>
 #include <linux/libfdt.h>
+#include <linux/moduleparam.h>
 #include <linux/of.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -29,6 +31,9 @@ struct fit_piece {
 };
 
 static struct device_node *rootdisk;
+static struct file *opened;		/* the device below, as long as there are pieces of it */
+static struct gendisk *pieces[2];
+static unsigned int piece_count;
 static void look(struct work_struct *work);
 static DECLARE_DELAYED_WORK(looking, look);
 
@@ -48,6 +53,7 @@ static const struct block_device_operations fit_operations = {
 
 static int add_piece(struct block_device *below, const char *name, sector_t start, sector_t sectors, bool read_only)
 {
+	int failed;
 	static int minors;
 	static int major;
 	struct queue_limits limits;
@@ -76,8 +82,30 @@ static int add_piece(struct block_device *below, const char *name, sector_t star
 	set_capacity(disk, sectors);
 	set_disk_ro(disk, read_only);
 	pr_info("%pg: %s is %llu sectors from sector %llu\n", below, name, (u64)sectors, (u64)start);
-	return add_disk(disk);
+	failed = add_disk(disk);
+	if (!failed)
+		pieces[piece_count++] = disk;
+	return failed;
 }
+
+/* Remove the devices and close the one below: a UBI volume in use cannot be removed. Nothing may be mounted any more. */
+static int release(const char *value, const struct kernel_param *parameter)
+{
+	while (piece_count) {
+		struct gendisk *disk = pieces[--piece_count];
+
+		del_gendisk(disk);
+		kfree(disk->private_data);
+		put_disk(disk);
+	}
+	if (opened)
+		bdev_fput(opened);
+	opened = NULL;
+	return 0;
+}
+
+static const struct kernel_param_ops release_operations = { .set = release };
+module_param_cb(release, &release_operations, NULL, 0200);
 
 static u32 number_of(const void *fit, int node, const char *property, u32 otherwise)
 {
@@ -184,6 +212,7 @@ static void look(struct work_struct *work)
 	else
 		add_pieces(file_bdev(file), fit, writable);
 	kfree(fit);
+	opened = file;
 }
 
 static int __init fitblk_start(void)

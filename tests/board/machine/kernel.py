@@ -1,7 +1,8 @@
 """The kernel of the board in QEMU: Linux 6.12 from Debian's source, small, with our driver for the root in a FIT image.
 
-Two kernels come from one tree: ``Image-module`` with NVMe as modules (``modules/``), as OpenWrt builds it, and
-``Image-builtin`` with the driver built in, as a firmware of one's own has it. ``release`` is the kernel's release.
+Two kernels come from one tree: ``Image-module.gz`` with NVMe as modules (``modules/``), as OpenWrt builds it, and
+``Image-builtin.gz`` with the driver built in, as a firmware of one's own has it. ``release`` is the kernel's release.
+The module ``hang`` makes a kernel stand still.
 """
 
 import os
@@ -15,6 +16,7 @@ from .programs import CROSS
 
 HERE = Path(__file__).resolve().parent
 NVME = "CONFIG_BLK_DEV_NVME=m"
+SOURCES = ("fitblk.c", "hang.c")
 DRIVER_OPTION = """\
 config UIMAGE_FIT_BLK
 	bool "Root in a FIT image"
@@ -56,16 +58,17 @@ def change_flash_driver(tree):
 
 
 def add_driver(tree):
-    """Put our driver into the kernel's tree."""
+    """Put our driver and the module that hangs into the kernel's tree."""
     folder = tree / "drivers/block"
-    shutil.copy(HERE / "fitblk.c", folder)
+    for name in SOURCES:
+        shutil.copy(HERE / name, folder)
     options = (folder / "Kconfig").read_text()
     marker = "config BLK_DEV_LOOP\n"
     if options.count(marker) != 1:
         raise BuildError("drivers/block/Kconfig: the place for the driver was not found")
     (folder / "Kconfig").write_text(options.replace(marker, DRIVER_OPTION + marker))
     with open(folder / "Makefile", "a") as rules:
-        rules.write("obj-$(CONFIG_UIMAGE_FIT_BLK) += fitblk.o\n")
+        rules.write("obj-$(CONFIG_UIMAGE_FIT_BLK) += fitblk.o\nobj-m += hang.o\n")
 
 
 def configure(make, build, options):
@@ -97,6 +100,7 @@ def make_kernel(folder):
         configure(make, build, text)
         command([*make, f"-j{os.cpu_count()}", "Image", "modules"])
         shutil.copy(build / "arch/arm64/boot/Image", folder / f"Image-{kind}")
+        command(["gzip", "-9", "-n", folder / f"Image-{kind}"])
         if kind == "module":
             for module in build.rglob("*.ko"):
                 shutil.copy(module, modules / module.name)
@@ -107,4 +111,4 @@ def make_kernel(folder):
 
 PART = Part("kernel-arm64", make_kernel, lambda: digest_of(
     recipe_of(make_kernel, configure, add_driver, change_flash_driver, debian.source_tree), DRIVER_OPTION,
-    repr(FLASH_CHANGES), HERE / "kernel.config", HERE / "fitblk.c"))
+    repr(FLASH_CHANGES), HERE / "kernel.config", *[HERE / name for name in SOURCES]))

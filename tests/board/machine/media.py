@@ -21,7 +21,7 @@ LEB_BYTES = BLOCK_BYTES - UBI_HEADERS
 LAYOUT_VOLUME = 0x7FFFEFFF
 # UBI volumes in the order of their numbers.
 VOLUMES = ("fip", "ubootenv", "ubootenv2", "recovery", "fit", "rootfs_data")
-# The volumes that are larger than what is put in; rootfs_data then takes all that is left.
+# The volumes that are larger than what is put in; rootfs_data then takes all that is left, if it may.
 SIZES = {"fip": 2 * MiB, "ubootenv": MiB, "ubootenv2": MiB, "rootfs_data": MiB}
 
 
@@ -30,8 +30,11 @@ def bytes_before_card(medium):
     return 2 * images.BOOT_PARTITION_BYTES if medium == "emmc" else 0
 
 
-def make_flash(path, folder, system):
-    """Make the flash: ``folder`` has ``ubootenv.img`` and ``ubootenv2.img``, ``system`` the two FIT images."""
+def make_flash(path, folder, system, data_bytes=None):
+    """Make the flash: ``folder`` has ``ubootenv.img`` and ``ubootenv2.img``, ``system`` the FIT images.
+
+    ``rootfs_data`` gets ``data_bytes``, or all that is left.
+    """
     images.filled(folder / "fip.img", 2 * MiB, "fip")
     sources = {"fip": folder / "fip.img", "ubootenv": folder / "ubootenv.img", "ubootenv2": folder / "ubootenv2.img",
                "recovery": system / "recovery.itb", "fit": system / "production.itb"}
@@ -41,8 +44,9 @@ def make_flash(path, folder, system):
         text += "vol_type=static\n" if name == "fip" else "vol_type=dynamic\n"
         if name in sources:
             text += f"image={sources[name]}\n"
-        text += f"vol_size={SIZES[name]}\n" if name in SIZES else ""
-        text += "vol_flags=autoresize\n" if name == "rootfs_data" else ""
+        size = data_bytes or SIZES[name] if name == "rootfs_data" else SIZES.get(name)
+        text += f"vol_size={size}\n" if size else ""
+        text += "vol_flags=autoresize\n" if name == "rootfs_data" and not data_bytes else ""
     (folder / "ubi.ini").write_text(text)
     command(["ubinize", "-m", "1", "-p", str(BLOCK_BYTES), "-o", folder / "ubi", folder / "ubi.ini"])
     images.filled(path, FLASH_BYTES, "bl2")

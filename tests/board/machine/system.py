@@ -1,7 +1,8 @@
 """What is installed on the board's media: the root, the device tree, and the two FIT images with the kernel.
 
 ``production.itb`` has the kernel, the device trees and the root as squashfs; ``recovery.itb`` has the same kernel and
-device trees and the same system as an initramfs, as on the board.
+device trees and the same system as an initramfs, as on the board. ``sysupgrade.itb`` is the first one with what OpenWrt's
+image build appends, for ``sysupgrade`` and for the script's ``upgrade``.
 """
 
 import os
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .. import tree
+from .. import firmware, tree
 from ..cache import SEARCH_PATH, BuildError, Part, cached, command, digest_of, named, recipe_of
 from .programs import CROSS, DEBIAN, MACHINE, arm64_compiler, qemu_command
 
@@ -18,7 +19,11 @@ KERNEL_ADDRESS, TREE_ADDRESS, INITRAMFS_ADDRESS = 0x44000000, 0x4A000000, 0x4B00
 # Programs of the guest that run through the hidden tree, beside those of the private root.
 PROGRAMS = ("/usr/sbin/ubinfo", "/usr/sbin/ubiupdatevol", "/usr/sbin/ubimkvol", "/usr/sbin/ubirmvol",
             "/usr/sbin/ubirename", "/sbin/insmod", "/sbin/rmmod", "/sbin/lsmod")
-SCRIPTS = ("init", "mount_root", "kmodloader", "find_filesystem", "mount_rest")
+SCRIPTS = {"init": "/sbin/init", "mount_root": "/sbin/mount_root", "kmodloader": "/sbin/kmodloader",
+           "find_filesystem": "/sbin/find_filesystem", "mount_rest": "/sbin/mount_rest",
+           "boot-services": "/sbin/boot-services", "sysupgrade": "/sbin/sysupgrade",
+           "sysupgrade-in-ram": "/sbin/sysupgrade-in-ram", "ubus": "/bin/ubus", "bench.init": "/etc/init.d/bench"}
+GUEST_PROGRAMS = ("agent", "listen")
 NO_OVERLAY_NAME = "no_such_word="
 EXTRA_FILES = "usr/share/rig"
 
@@ -37,20 +42,20 @@ def device_tree(folder, qemu, board_name):
         command(["dtc", "-q", "-@", "-o", folder / f"{medium}.dtbo", HERE / f"dts/{medium}.dtso"])
 
 
-def add_modules(root, kernel, packages, kernel_nvme):
-    """Put the kernel's real modules into the tree, in place of the private root's."""
+def add_modules(root, kernel, packages, kernel_nvme, faults):
+    """Put the kernel's real modules into the tree, in place of the private root's; the one that hangs only as a fault."""
     modules = root / "lib/modules"
     shutil.rmtree(modules)
     folder = modules / (kernel / "release").read_text().strip()
     folder.mkdir(parents=True)
-    if "kmod-nvme" in packages and kernel_nvme == "module":
-        for module in (kernel / "modules").glob("*.ko"):
-            shutil.copy(module, folder)
+    names = ["nvme", "nvme-core"] if "kmod-nvme" in packages and kernel_nvme == "module" else []
+    for name in [*names, *(["hang"] if "hang" in faults else [])]:
+        shutil.copy(kernel / "modules" / f"{name}.ko", folder)
     for name in ("pwm-fan", "sfp"):
         (folder / f"{name}.ko").write_bytes(name.encode() * 2000)
 
 
-def add_guest(root, parts, *, board_name, release, fstools_overlay_name):
+def add_guest(root, parts, *, board_name, release, fstools_overlay_name, faults):
     """Put the programs of the guest into the tree: real ones, and what stands for procd and fstools."""
     shutil.copytree(parts["hidden"], root / ".rig", dirs_exist_ok=True)
     tree.write(root, "/.rig/refresh", "#!/bin/sh\n# the kernel has read the partition table by itself\n", 0o755)
@@ -58,12 +63,15 @@ def add_guest(root, parts, *, board_name, release, fstools_overlay_name):
         (root / path[1:]).unlink(missing_ok=True)
         tree.put_program(root, path, parts["standins"] / "bin/launch")
     (root / "sbin/mount.ubifs").unlink()
-    for name in SCRIPTS:
+    for name, place in SCRIPTS.items():
         text = (HERE / "guest" / name).read_text()
         if not fstools_overlay_name:
             text = text.replace("fstools_overlay_name=", NO_OVERLAY_NAME)
-        tree.write(root, f"/sbin/{name}", text, 0o755)
+        if name != "init" or "init" not in faults:
+            tree.write(root, place, text, 0o755)
+    tree.link(root, "/etc/rc.d/S19bench", "../init.d/bench")
     tree.put_program(root, "/sbin/procd", parts["agent"] / "agent")
+    tree.put_program(root, "/usr/sbin/listen", parts["agent"] / "listen")
     if board_name != "bananapi,bpi-r4-2g5" or not tree.uses_apk(release):
         tree.write(root, "/etc/uci-defaults/30_uboot-envtools", (HERE / "guest/uboot-envtools").read_text())
 
@@ -74,9 +82,9 @@ def make_root(folder, parts, **kind):
     names = {"busybox": parts["busybox-arm64"], "standins": parts["standins-arm64"], "hidden": parts["hidden-arm64"],
              "envtools": parts["envtools-arm64"], "agent": parts["agent-arm64"]}
     tree.fill(root, names, **kind)
-    add_modules(root, parts["kernel-arm64"], kind["packages"], kind["kernel_nvme"])
+    add_modules(root, parts["kernel-arm64"], kind["packages"], kind["kernel_nvme"], kind["faults"])
     add_guest(root, names, board_name=kind["board_name"], release=kind["release"],
-              fstools_overlay_name=kind["fstools_overlay_name"])
+              fstools_overlay_name=kind["fstools_overlay_name"], faults=kind["faults"])
     return root
 
 
@@ -96,17 +104,17 @@ def make_initramfs(folder, root):
     shutil.rmtree(copy)
 
 
-def image_node(name, path, kind, more=""):
+def image_node(name, path, kind, more="", compression="none"):
     """Return the text of one image of a FIT."""
     return (f'\t\t{name} {{\n\t\t\tdescription = "{name}";\n\t\t\tdata = /incbin/("{path}");\n\t\t\ttype = "{kind}";\n'
-            f'\t\t\tarch = "arm64";\n\t\t\tcompression = "none";\n{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n')
+            f'\t\t\tarch = "arm64";\n\t\t\tcompression = "{compression}";\n{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n')
 
 
 def fit_source(folder, kernel, model, system):
     """Return the source of a FIT; ``system`` is ``production`` (with the squashfs) or ``recovery`` (with initramfs)."""
     at = "load = <{0:#x}>;\n\t\t\t".format
     images = image_node("kernel-1", kernel, "kernel",
-                        f'\t\t\tos = "linux";\n\t\t\t{at(KERNEL_ADDRESS)}entry = <{KERNEL_ADDRESS:#x}>;\n')
+                        f'\t\t\tos = "linux";\n\t\t\t{at(KERNEL_ADDRESS)}entry = <{KERNEL_ADDRESS:#x}>;\n', "gzip")
     images += image_node("fdt-1", folder / "board.dtb", "flat_dt", f"\t\t\tload = <{TREE_ADDRESS:#x}>;\n")
     configurations = ""
     for medium in ("emmc", "sd"):
@@ -134,20 +142,28 @@ def make_fit(folder, kernel, model, system):
     command(["mkimage", "-q", "-E", "-B", "0x1000", "-p", "0x1000", "-f", source, folder / f"{system}.itb"])
 
 
+def make_sysupgrade(folder, model, release):
+    """Make ``sysupgrade.itb`` of ``production.itb``."""
+    data = firmware.padded((folder / "production.itb").read_bytes())
+    told = firmware.metadata(release, model, firmware.compat_version(release))
+    (folder / "sysupgrade.itb").write_bytes(firmware.append(data, firmware.METADATA, told))
+
+
 def make_system(folder, parts, model, **kind):
-    """Make both FIT images."""
+    """Make the three FIT images."""
     root = make_root(folder, parts, **kind)
     device_tree(folder, qemu_command(parts["qemu"]), kind["board_name"])
     make_initramfs(folder, root)
     tree.pack(root, folder / "root.squashfs")
-    kernel = parts["kernel-arm64"] / f"Image-{kind['kernel_nvme']}"
+    kernel = parts["kernel-arm64"] / f"Image-{kind['kernel_nvme']}.gz"
     for system in ("production", "recovery"):
         make_fit(folder, kernel, model, system)
+    make_sysupgrade(folder, model, kind["release"])
 
 
 def system(parts, model, **kind):
-    """Return the folder with ``production.itb`` and ``recovery.itb`` for this kind of board, building them when new."""
-    files = [HERE / "system.py", tree.__file__, *sorted((HERE / "guest").iterdir()), *sorted((HERE / "dts").iterdir()),
+    """Return the folder with the three FIT images for this kind of board, building them when they are new."""
+    files = [HERE / "system.py", tree.__file__, firmware.__file__, *sorted((HERE / "guest").iterdir()), *sorted((HERE / "dts").iterdir()),
              *sorted((tree.HERE / "standin").iterdir())]
     key = digest_of(*named([Path(file) for file in files]), repr([model, *sorted(kind.items())]),
                     MACHINE, *[str(folder) for _, folder in sorted(parts.items())])
@@ -155,11 +171,12 @@ def system(parts, model, **kind):
 
 
 def make_agent(folder):
-    """Compile the guest's process 1."""
-    command([*arm64_compiler(folder).split(), "-Os", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o",
-             folder / "agent", HERE / "guest/agent.c"])
-    command([f"{CROSS}strip", folder / "agent"])
+    """Compile the guest's process 1 and what listens for dnsmasq and dropbear."""
+    for name in GUEST_PROGRAMS:
+        command([*arm64_compiler(folder).split(), "-Os", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o",
+                 folder / name, HERE / f"guest/{name}.c"])
+        command([f"{CROSS}strip", folder / name])
 
 
 AGENT = Part("agent-arm64", make_agent, lambda: digest_of(
-    recipe_of(make_agent, arm64_compiler), HERE / "guest/agent.c", DEBIAN.key()))
+    recipe_of(make_agent, arm64_compiler), *[HERE / f"guest/{name}.c" for name in GUEST_PROGRAMS], DEBIAN.key()))

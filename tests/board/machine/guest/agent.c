@@ -3,29 +3,38 @@
  * The bench speaks on a virtio port, the only argument. It sends one request after the other: a line "run BYTES" and so
  * many bytes, a command for the shell. The answers are lines "out BYTES" and "err BYTES", each with so many bytes, and at the end
  * "end CODE" (128 + N after signal N). "in BYTES" before a "run" is its standard input; "kill" ends what runs.
- * The first word of all is "ready". */
+ * The first word of all is "ready": the boot scripts have been run. Like procd it feeds the watchdog, from before them on. */
 #include <fcntl.h>
+#include <linux/watchdog.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define INPUT "/tmp/.input"
+#define SERVICES "/sbin/boot-services"
+#define UPGRADE "/tmp/sysupgrade/run"
+#define WATCHDOG_SECONDS 15
+#define UPGRADE_WANTED 1	/* no number that reboot() knows */
 
 static volatile sig_atomic_t wanted;
 static int port;
-static pid_t running;
+static int watchdog;
+static pid_t running, services;
 static int exit_code = -1;
 
 static void note(int number)
 {
 	if (number == SIGTERM)
 		wanted = RB_AUTOBOOT;
+	else if (number == SIGHUP)
+		wanted = UPGRADE_WANTED;
 	else if (number != SIGCHLD)
 		wanted = RB_POWER_OFF;
 }
@@ -55,12 +64,46 @@ static void reap(void)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == running)
 			exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+		else if (pid == services)
+			say("ready\n", 6);
+	}
 }
 
-/* Switch off as procd does: everything ends, everything is written, what can be unmounted is. */
+static void start_watchdog(void)
+{
+	int seconds = WATCHDOG_SECONDS;
+
+	watchdog = open("/dev/watchdog", O_WRONLY | O_CLOEXEC);
+	if (watchdog >= 0)
+		ioctl(watchdog, WDIOC_SETTIMEOUT, &seconds);
+}
+
+static void feed_watchdog(void)
+{
+	if (watchdog >= 0 && ioctl(watchdog, WDIOC_KEEPALIVE, 0))
+		perror("watchdog");
+}
+
+/* Run the boot scripts, as procd does. */
+static void start_services(void)
+{
+	services = fork();
+	if (services == 0) {
+		sigset_t none;
+
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		setsid();
+		execl(SERVICES, SERVICES, (char *)NULL);
+		_exit(127);
+	}
+}
+
+/* Switch off as procd does: everything ends, everything is written, what can be unmounted is. For a sysupgrade process 1
+ * becomes what lies in RAM, when nothing else runs any more. */
 static void stop(void)
 {
 	struct timespec grace = { 0, 200000000 };
@@ -72,6 +115,14 @@ static void stop(void)
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 	sync();
+	if (wanted == UPGRADE_WANTED) {
+		sigset_t none;
+
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execl(UPGRADE, UPGRADE, (char *)NULL);
+		wanted = RB_AUTOBOOT;
+	}
 	pid = fork();
 	if (pid == 0) {
 		execl("/bin/umount", "umount", "-a", "-r", (char *)NULL);
@@ -188,6 +239,7 @@ int main(int count, char **arguments)
 	struct sigaction action = { .sa_handler = note };
 	struct pollfd watched[3] = { { .events = POLLIN, .fd = -1 }, { .events = POLLIN, .fd = -1 },
 				     { .events = POLLIN, .fd = -1 } };
+	struct timespec second = { 1, 0 };
 	sigset_t all, none;
 	char line[32];
 
@@ -195,14 +247,17 @@ int main(int count, char **arguments)
 	sigemptyset(&none);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
 	sigaction(SIGUSR1, &action, NULL);
 	sigaction(SIGUSR2, &action, NULL);
 	sigaction(SIGCHLD, &action, NULL);
 	port = open(count > 1 ? arguments[1] : "", O_RDWR | O_CLOEXEC);
 	watched[0].fd = port;
-	say("ready\n", 6);
+	start_watchdog();
+	start_services();
 	while (!wanted) {
-		if (ppoll(watched, 3, NULL, &none) > 0) {
+		feed_watchdog();
+		if (ppoll(watched, 3, &second, &none) > 0) {
 			if (watched[1].revents)
 				pass_on(&watched[1], "out");
 			if (watched[2].revents)

@@ -1,0 +1,193 @@
+"""What the table of the bench shows of slots on the whole board: U-Boot's choice, trials that are kept, trials that fail."""
+
+import contextlib
+import json
+
+from ..router import Disk
+from ..scenario import Outcome, scenario
+from ..scripts import SERIAL, Bench
+from .board import Machine
+
+UP = 100
+DISK = (Disk(serial=SERIAL),)
+MiB = 1 << 20
+ROOTS = """\
+      - {name: root-a, size: 256MiB, filesystem: ext4}
+      - {name: root-b, size: 256MiB, filesystem: ext4}
+      - {name: data, size: rest, filesystem: ext4, mount: /srv}
+"""
+# For each case: root method, the word for `slots.kernel`, room on SPI-NAND and on a card, and what the board has.
+BUILTIN = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")}
+CASES = {
+    "pairs": ("extroot-overlay", "own", "{firmware: 10MiB, data: 8MiB}", {}),
+    "own": ("cmdline", "own", "{firmware: 10MiB}", BUILTIN),
+    "shared": ("cmdline", "shared", None, BUILTIN),
+}
+DATA_BYTES = 8 * MiB
+# The times of the plan, as the page has them, and the seconds that they are here: no rule lets a plan hurry so.
+WAITS, HURRY = " 90 150\n", " 20 35\n"
+
+
+def slots_plan(case, medium, *, tries=2, on_crash="recovery"):
+    """Return the text of a plan with slots; its names are those of :data:`CASES`."""
+    method, kernel, room, _ = CASES[case]
+    root = "{method: extroot-overlay}" if method == "extroot-overlay" else "{method: cmdline, rootwait: 3, panic: 2}"
+    return (
+        "version: 1\nname: bench\nboard: {model: bpi-r4}\n"
+        f'firmware: {{release: "25.12", kernel: {"stock" if method == "extroot-overlay" else "nvme-builtin"}}}\n'
+        f"boot: {{medium: {medium}}}\nmedia:\n  ssd:\n    type: nvme\n    serial: {SERIAL}\n    partitions:\n{ROOTS}"
+        f"root: {root}\nslots:\n  a: {{root: root-a}}\n  b: {{root: root-b}}\n  kernel: {kernel}\n  tries: {tries}\n"
+        + (f"  room: {room}\n" if room else "")
+        + f"  on_crash: {on_crash}\n"
+        "  confirm: {within: 90s, deadman: 150s, checks: [root, lan, wan, dns, ssh]}\n"
+        "upgrade: {keep: [/etc/wireguard]}\n"
+    )
+
+
+def check(condition, *texts):
+    """Raise :class:`AssertionError` with the texts when the condition does not hold."""
+    if not condition:
+        raise AssertionError("\n".join(map(str, texts)))
+
+
+class Slots:
+    """A board with slots: the machine, its script, and the words for what happens to them."""
+
+    def __init__(self, machine, case, medium, **more):
+        """``machine`` is on."""
+        self.machine = machine
+        self.bench = Bench(machine, slots_plan(case, medium, **more))
+        check(self.bench.script.count(WAITS) == 1, "the page does not say how long a trial may take")
+        self.bench.script = self.bench.script.replace(WAITS, HURRY)
+        machine.put(self.bench.name, self.bench.script)
+
+    def status(self):
+        """Return what ``status --json`` tells."""
+        self.machine.put(self.bench.name, self.bench.script)
+        return json.loads(self.bench.sh("status --json").out)
+
+    def runs(self, slot, release="25.12.5"):
+        """Check that this slot runs, is good and as planned, with this release; return the status."""
+        told = self.status()
+        check((told["slot"], told["good"], told["as_planned"]) == (slot, slot, True), told)
+        check("trial" not in told and told["release"] == release, told)
+        command = self.machine.read("/proc/cmdline").split()
+        check(f"bootplan.slot={slot}" in command, command)
+        return told
+
+    def install(self):
+        """Install the plan and restart: slot a runs, and installing again changes nothing."""
+        self.bench.sh("install --apply", 200).ok()
+        self.bench.restart()
+        self.runs("a")
+        check("nothing was changed" in self.bench.sh("install --apply").ok().out)
+
+    def upgrade(self, release, faults=()):
+        """Write an image into the idle slot; its trial begins with the next start."""
+        image = self.machine.firmware(release, faults).read_bytes()
+        self.machine.put("/tmp/image.itb", image)
+        digest = self.machine.run("sha256sum /tmp/image.itb").ok().out.split()[0]
+        return self.bench.sh(f"upgrade /tmp/image.itb --sha256 {digest} --apply", 300).ok()
+
+    def try_it(self, good, timeout=UP):
+        """Restart into the trial and wait for its end; ``good`` is the slot that must be good then. Return the environment."""
+        self.machine.start("reboot")
+        return self.machine.settle(lambda env: "bp_try" not in env and env["bp_good"] == good, timeout)
+
+    def started(self, since=0):
+        """Return the slots that kernels were started with since a place of the console: ``b*`` is b on trial."""
+        found = []
+        for line in self.machine.console[since:].splitlines():
+            if "Kernel command line:" in line:
+                words = line.split()
+                slot = [word.partition("=")[2] for word in words if word.startswith("bootplan.slot=")]
+                found.append((slot[0] if slot else "stock") + ("*" if "bootplan.trial=1" in words else ""))
+        return found
+
+
+@contextlib.contextmanager
+def board_with(folder, case, medium, *, installed=True, machine=None, **more):
+    """Give a running board with the slots of a case, installed unless said otherwise."""
+    kind = {"disks": DISK, "data_bytes": DATA_BYTES, **CASES[case][3], **(machine or {})}
+    with Machine(folder, medium=medium, **kind) as board:
+        board.boot(UP)
+        slots = Slots(board, case, medium, **more)
+        if installed:
+            slots.install()
+        yield slots
+
+
+def kept(slots, case, medium):
+    """From install to two upgrades that are kept, and back to where it began; what was set stays set."""
+    slots.machine.put("/etc/wireguard/key", "secret\n", 0o600)
+    slots.machine.run("uci set system.@system[0].hostname=mine && uci commit system && sync").ok()
+    for good, release in (("b", "25.12.6"), ("a", "25.12.7")):
+        slots.upgrade(release)
+        slots.try_it(good)
+        slots.runs(good, release)
+        check(slots.machine.read("/etc/wireguard/key") == "secret\n")
+        check(slots.machine.run("uci get system.@system[0].hostname").ok().out == "mine\n")
+    # a rollback without a trial tries the other slot as it is
+    slots.bench.sh("rollback --apply").ok()
+    slots.try_it("b")
+    slots.runs("b", "25.12.6")
+
+
+@scenario(tier=3, title="slots, nand, pairs: install, two upgrades and a rollback confirm themselves; back to stock")
+def board_slots_pairs(folder):
+    """Each time the trial's own health check keeps it; at the end `rollback --stock` leaves the stock chain."""
+    with board_with(folder, "pairs", "nand") as slots:
+        kept(slots, "pairs", "nand")
+        tried = slots.started()
+        slots.bench.sh("rollback --stock --apply").ok()
+        slots.machine.reboot(UP)
+        check(slots.started()[-1] == "stock", slots.started())
+        left = [name for name in slots.machine.fw_printenv() if name.startswith("bp_")]
+        check(not left, left)
+        return Outcome(note="kernels: " + " ".join(tried))
+
+
+def falls_back(slots, release, faults, why, *, tries, spoil=None, timeout=200):
+    """A trial of slot b that fails: slot a is back by itself after so many tries, and `status` tells why.
+
+    ``spoil`` is a command for the router between upgrade and restart. Return the kernels that were started.
+    """
+    machine = slots.machine
+    slots.upgrade(release, faults)
+    if spoil:
+        machine.run(spoil).ok()
+    since = len(machine.console)
+    slots.try_it("a", timeout)
+    started = slots.started(since)
+    check(started == ["b*"] * tries + ["a"], started, machine.console[since:])
+    told = slots.runs("a")
+    check(f"slot b;why {why}" in told["last_trial"], told["last_trial"], faults)
+    check(not machine.run("ls /sys/fs/pstore").ok().out, "a crash record is left")
+    machine.put(slots.bench.name, slots.bench.script)
+    return f"{' '.join(faults) or spoil.split()[0]}: {' '.join(started)}"
+
+
+@scenario(tier=3, title="slots, nand, pairs: a trial that panics and one that hangs, twice each; the good slot is back")
+def board_slots_crash(folder):
+    """The kernel's panic leaves a record that the good slot archives; a kernel that stands still is ended by the watchdog."""
+    with board_with(folder, "pairs", "nand") as slots:
+        found = [falls_back(slots, "25.12.6", ("panic",), "a crash (", tries=2)]
+        kept_records = slots.machine.run("ls /etc/bootplan/crash").ok().out
+        check("dmesg-ramoops" in kept_records, kept_records)
+        found.append(falls_back(slots, "25.12.6", ("hang",), "it never came far enough to be checked", tries=2))
+        slots.machine.reboot(UP)
+        slots.runs("a")
+        return Outcome(note=", ".join(found))
+
+
+@scenario(tier=3, title="slots, nand, pairs: no network, no root, no end of the boot: one try each; status tells why")
+def board_slots_unfit(folder):
+    """A firmware whose WAN stays down, an overlay that is gone, and a service that never ends: dead-man."""
+    with board_with(folder, "pairs", "nand", tries=1) as slots:
+        found = [
+            falls_back(slots, "25.12.6", ("wan",), "wan;", tries=1),
+            falls_back(slots, "25.12.6", (), "root;", tries=1,
+                       spoil="dd if=/dev/zero of=/dev/nvme0n1p2 bs=1M count=8 conv=fsync"),
+            falls_back(slots, "25.12.6", ("stuck",), "nothing was decided within 35 seconds", tries=1),
+        ]
+        return Outcome(note=", ".join(found))
