@@ -7,16 +7,19 @@ import struct
 import subprocess
 from pathlib import Path
 
+from . import ubi
 from .cache import HERE, command
+from .ubi import LEB
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
-LEB = 0x1F000
 
-# UBI volumes in the order of their numbers: name and bytes. The writable root_data comes last, as ubi0_5.
+# UBI volumes in the order of their numbers: name and bytes. The writable rootfs_data comes last, as ubi0_5, and is larger
+# than the board's flash, where nobody makes volumes.
 VOLUMES = (
     ("fip", 0x200000), ("ubootenv", 9 * LEB), ("ubootenv2", 9 * LEB), ("recovery", 65 * LEB), ("fit", 97 * LEB),
     ("rootfs_data", 256 * MiB),
 )
+VOLUME_NUMBERS = {name: number for number, (name, _) in enumerate(VOLUMES)}
 # The board's GPT: name, offset and size in KiB. It ends with production at 512 MiB; the card is larger.
 GPT = {
     "sd": (("bl2", 17, 4079), ("ubootenv", 4096, 512), ("factory", 4608, 2048), ("fip", 6656, 4096),
@@ -72,6 +75,64 @@ def make_card(path, medium):
             if name != "ubootenv":
                 image.seek(offset * KiB)
                 image.write(name.encode() * 1000)
+
+
+def fill_front(path, data):
+    """Put data at the beginning of an image, and leave the rest as it is."""
+    with open(path, "r+b") as image:
+        image.write(data)
+
+
+def make_volumes(folder):
+    """Make the volumes of a flash without room for more; the overlay's own file system is :func:`make_overlay`'s."""
+    volumes = []
+    for number, (name, size) in enumerate(VOLUMES):
+        if name != "rootfs_data":
+            filled(folder / f"{name}.img", size, name)
+        static = name == "fip"
+        volumes.append(ubi.Volume(number, name, -(-size // LEB), "static" if static else "dynamic", bytes=size * static))
+    write_table(folder, volumes, ubi.KEPT_BLOCKS + sum(one.blocks for one in volumes))
+
+
+def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_BLOCKS):
+    """Make the volumes of a flash as on the board: ``fit`` and ``recovery`` are FIT images, rootfs_data has the rest.
+
+    With ``data_bytes`` rootfs_data has only that many, as after a sysupgrade with ``rootfs_data_max``.
+    """
+    volumes = []
+    fixed = {**dict(VOLUMES), "fit": len(fit), "recovery": len(recovery)}
+    for number, (name, _) in enumerate(VOLUMES[:-1]):
+        static = name == "fip"
+        volumes.append(ubi.Volume(number, name, -(-fixed[name] // LEB), "static" if static else "dynamic",
+                                  bytes=fixed[name] * static))
+    left = blocks - ubi.KEPT_BLOCKS - sum(one.blocks for one in volumes)
+    wanted = left if data_bytes is None else min(left, -(-data_bytes // LEB))
+    volumes.append(ubi.Volume(len(volumes), "rootfs_data", wanted))
+    for number, name in enumerate(ubi.VOLUME_IMAGES):
+        if number < VOLUME_NUMBERS["fit"]:
+            filled(folder / f"{name}.img", volumes[number].room, name)
+        else:
+            sparse(folder / f"{name}.img", ubi.FLASH_BLOCKS * LEB)
+    fill_front(folder / "recovery.img", recovery)
+    fill_front(folder / "fit.img", fit)
+    write_table(folder, volumes, blocks)
+
+
+def write_table(folder, volumes, blocks):
+    """Write a new volume table."""
+    table = ubi.Table(folder)
+    sparse(table.path, ubi.IMAGE_BYTES)
+    table.volumes, table.blocks = volumes, blocks
+    table.write()
+
+
+def put_on_card(path, medium, systems):
+    """Put FIT images, {partition: bytes}, on the card."""
+    places = {name: offset * KiB for name, offset, _ in GPT[medium]}
+    with open(path, "r+b") as image:
+        for name, data in systems.items():
+            image.seek(places[name])
+            image.write(data)
 
 
 def make_overlay(path):

@@ -7,6 +7,7 @@ hardware there is. Reports one JSON line on standard output: the process id, the
 import ctypes
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -26,6 +27,13 @@ CHARACTER_NODES = {
     "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "kmsg": (1, 3), "tty": (5, 0),
     "ptmx": (5, 2),
 }
+# What ubus says of an interface, and procd of the watchdog.
+INTERFACE = (
+    '{\n\t"up": UP,\n\t"pending": false,\n\t"available": true,\n\t"autostart": true,\n\t"dynamic": false,\n'
+    '\t"proto": "static",\n\t"device": "br-lan"\n}\n'
+)
+WATCHDOG = '{\n\t"status": "STATUS",\n\t"timeout": 30,\n\t"frequency": 5,\n\t"magicclose": false\n}\n'
+FAULTS = "/usr/share/rig/faults"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -89,10 +97,16 @@ class Machine:
         for name in ("bin", "lib"):
             bind_file(f"{spec['hidden']}/{name}", f"{stage}/.rig/{name}", read_only=True)
         programs = {"ld.so": f"{spec['hidden']}/ld.so", "init": spec["init"], "refresh": spec["refresh"]}
+        if spec["slots"]:
+            programs |= {"rcS": spec["rcS"], "servers": spec["servers"]}
         for name, source in programs.items():
             Path(stage, ".rig", name).write_bytes(Path(source).read_bytes())
             os.chmod(f"{stage}/.rig/{name}", 0o755)
         mount("sysfs", f"{stage}/.rig/sys", "sysfs", MS_RDONLY)
+        Path(stage, ".rig/kernel").write_bytes(spec["kernel"].encode().ljust(64, b"\0"))
+        if spec["slots"]:
+            os.mkdir(f"{stage}/.rig/ram")
+            bind_file(spec["ram"], f"{stage}/.rig/ram")
         mount("tmpfs", f"{stage}/dev", "tmpfs", MS_NOSUID, "mode=755,size=1m")
         mount("tmpfs", f"{stage}/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOATIME, f"mode=1777,size={spec['tmp_size']}")
         os.mkdir(f"{stage}/host")
@@ -109,6 +123,9 @@ class Machine:
         if os.path.exists("/proc/sysrq-trigger"):
             bind_file("/.rig/nothing", "/proc/sysrq-trigger", read_only=True)
         bind_file("/proc/sys", "/proc/sys", read_only=True)
+        if self.spec["kernel"] != os.uname().release:
+            Path("/.rig/release").write_text(self.spec["kernel"] + "\n")
+            bind_file("/.rig/release", "/proc/sys/kernel/osrelease", read_only=True)
 
     def make_devices(self):
         """Make the nodes of the devices that are there from the start."""
@@ -120,11 +137,28 @@ class Machine:
         for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
             os.symlink(f"/proc/self/{target}", f"/dev/{name}")
         spec = self.spec
-        for device in [*spec["fit"], *spec["mmc"], *spec["nodes"]]:
+        for device in [*spec["fit"], *spec["mmc"], *([spec["root"]] if spec["root"] else [])]:
             self.node(device)
+        for index, number in enumerate(spec["free_loops"]):
+            self.node({"name": f"loop{index}", "number": number})
+        self.make_volumes(spec["flash"])
         Path("/.rig/dev/disks").write_text("")
         sysfs.make("/sys", spec)
+        if spec["slots"]:
+            mount("/.rig/ram", "/sys/fs/pstore", None, MS_MOVE)
         self.add_disks([device for device in spec["mmc"] if device["partitions"]])
+
+    def make_volumes(self, flash):
+        """Make the nodes of UBI: those the stand-ins work on are hidden, a volume that cannot be read has a dead one."""
+        os.mknod("/dev/ubi0", 0o600 | stat.S_IFCHR, os.makedev(*CHARACTER_NODES["null"]))
+        self.node(flash["table"], "/.rig/dev")
+        holders = {device["name"]: device for device in flash["holders"]}
+        for device in holders.values():
+            self.node(device, "/.rig/dev")
+        for volume in flash["volumes"]:
+            device = holders.get(f"ubi0_{volume['number']}")
+            if device:
+                self.node({**device, "number": (0, 0)} if volume["marker"] else device)
 
     def node(self, device, folder="/dev"):
         """Make one block device node."""
@@ -186,7 +220,7 @@ class Machine:
         """Return the first of these roots that has the NVMe driver for the running kernel to load at boot, or None."""
         for root in roots:
             loads = Path(root, "etc/modules-boot.d").glob("*nvme*")
-            if any(loads) and Path(root, "lib/modules", os.uname().release, "nvme.ko").is_file():
+            if any(loads) and Path(root, "lib/modules", self.spec["kernel"], "nvme.ko").is_file():
                 return root
         return None
 
@@ -256,21 +290,75 @@ class Machine:
         mount(f"overlayfs:{store}", "/new", "overlay", MS_NOATIME,
               f"lowerdir=/rom,upperdir={store}/upper,workdir={store}/work")
 
+    def wait_for_root(self, wanted):
+        """The root is not there: the kernel waits for it, for ever or for a while, then it panics."""
+        self.say(f"Waiting for root device {wanted}...")
+        waits = [word for word in self.spec["cmdline"].split() if word.partition("=")[0] == "rootwait"]
+        if waits and waits[-1] == "rootwait":
+            raise Stopped("hang")
+        self.panic("VFS: Unable to mount root fs on unknown-block(0,0)")
+
+    def panic(self, why):
+        """End as the kernel does."""
+        self.say(f"Kernel panic - not syncing: {why}")
+        raise Stopped("panic")
+
     def choose_stock(self):
         """root=/dev/fit0: the squashfs, and on it an extroot or the internal overlay."""
+        fit = [device for device in self.spec["fit"] if device["name"] == "fit0"]
+        if not fit or (self.spec["medium"] == "nand" and "ubi.block=0,fit" not in self.spec["cmdline"].split()):
+            self.wait_for_root("/dev/fit0")
         mount("/dev/root", "/rom", "squashfs", MS_RDONLY)
         self.internal_or_extroot()
 
-    def internal_or_extroot(self):
-        """With /rom mounted: put the extroot or the internal overlay on it, at /new."""
+    def mount_internal(self):
+        """Mount the internal overlay as fstools does: an empty UBI volume gets its file system by being mounted.
+
+        One that was never marked as ready is emptied (fstools, libfstools/overlay.c), but for what sysupgrade left.
+        Returns False when there is none.
+        """
         internal = self.spec["overlay_source"]
+        if internal is None or not self.can_open(internal):
+            return False
+        if fstools.probe(internal) is None:
+            done = subprocess.run(["/ld.so", "--library-path", "/lib", "/bin/mke2fs", "-q", "-F", "-t", "ext4", "-L",
+                                   "rootfs_data", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", internal],
+                                  preexec_fn=lambda: os.chroot("/.rig"), cwd="/", capture_output=True, text=True)
+            if done.returncode:
+                raise OSError(f"mke2fs {internal}: {done.stderr}")
         mount(internal, "/tmp/overlay", "ext4", MS_NOATIME)
+        state = Path("/tmp/overlay/.fs_state")
+        if self.spec["slots"] and (not state.is_symlink() or os.readlink(state) != "2"):
+            self.say("overlay filesystem has not been marked as ready yet")
+            for path in Path("/tmp/overlay").iterdir():
+                if path.name not in ("sysupgrade.tgz", "lost+found"):
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            state.symlink_to("1")
+        return True
+
+    @staticmethod
+    def can_open(path):
+        """Tell whether a device can be read."""
+        try:
+            os.close(os.open(path, os.O_RDONLY))
+        except OSError:
+            return False
+        return True
+
+    def internal_or_extroot(self):
+        """With /rom mounted: put the extroot or the internal overlay on it, at /new; RAM where there is none."""
+        if not self.mount_internal():
+            self.say("mount_root: no usable overlay filesystem found, using tmpfs overlay")
+            mount("tmpfs", "/tmp/root", "tmpfs", MS_NOATIME, "mode=755")
+            self.overlay("/tmp/root")
+            return
         kind = self.extroot("/tmp/overlay/upper")
         if kind is None:
             mount("/tmp/overlay", "/overlay", None, MS_MOVE)
         else:
             unmount("/tmp/overlay")
             if kind == "pivot":
+                self.need_init("/tmp/extroot")
                 mount("/tmp/extroot", "/new", None, MS_MOVE)
                 self.say("root: / is the partition, /rom the squashfs")
             else:
@@ -285,25 +373,21 @@ class Machine:
         """root=PARTUUID=...: what a kernel with the driver built in does; without it, wait or panic."""
         words = self.spec["cmdline"].split()
         device = None
-        if self.nvme:
+        if self.nvme and self.spec["root"]:
             mount("/dev/root", "/rom", "squashfs", MS_RDONLY)
             self.refresh("/rom")
             unmount("/rom")
             device = self.partition_with(wanted)
         if device is None:
-            self.say(f"Waiting for root device {wanted}...")
-            if "rootwait" in words:
-                raise Stopped("hang")
-            self.say("Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)")
-            raise Stopped("panic")
+            self.wait_for_root(wanted)
         found = fstools.probe(device)
         if found is None or f"\t{found.type}\n" not in Path("/proc/filesystems").read_text():
-            self.say(f"Kernel panic - not syncing: VFS: Unable to mount root fs on {device}")
-            raise Stopped("panic")
+            self.panic(f"VFS: Unable to mount root fs on {device}")
         names = [word.partition("=")[2] for word in words if word.startswith("fstools_overlay_name=")]
-        os.unlink("/dev/root")
+        Path("/dev/root").unlink(missing_ok=True)
         os.mknod("/dev/root", 0o600 | stat.S_IFBLK, os.stat(device).st_rdev)
         mount("/dev/root", "/rom", found.type, MS_NOATIME)
+        self.need_init("/rom")
         known = b"fstools_overlay_name" in Path("/rom/sbin/mount_root").read_bytes()
         if names and known and names[-1] not in self.overlay_names():
             mount("/rom", "/new", None, MS_MOVE)
@@ -314,7 +398,7 @@ class Machine:
 
     def overlay_names(self):
         """Return the names of every volume and partition that fstools could take for an overlay."""
-        names = {"rootfs_data", *(name for name, _ in self.spec["volumes"])}
+        names = {"rootfs_data", *(volume["name"] for volume in self.spec["flash"]["volumes"])}
         for path in Path("/sys/class/block").glob("*/uevent"):
             names |= {line[9:] for line in path.read_text().splitlines() if line.startswith("PARTNAME=")}
         return names
@@ -331,6 +415,11 @@ class Machine:
                 if found == wanted.partition("=")[2].lower():
                     return f"/dev/{disk}p{number}"
         return None
+
+    def need_init(self, root):
+        """The kernel runs /sbin/init of its root, or panics."""
+        if not Path(root, "sbin/init").exists():
+            self.panic("No working init found.")
 
     def settle(self):
         """Move everything into the chosen root, make it the root, and do what the first boot scripts do."""
@@ -353,6 +442,13 @@ class Machine:
         self.refresh_here()
         if Path("/sbin/block").is_file():
             self.mount_rest()
+
+    def hold_production(self):
+        """Keep the partition of the running kernel open, as fitblk does: the kernel does not read that table again."""
+        for path in Path("/sys/class/block").glob("mmcblk0p*"):
+            if "PARTNAME=production\n" in (path / "uevent").read_text():
+                os.set_inheritable(os.open(f"/dev/{path.name}", os.O_RDONLY), True)
+                Path("/.rig/held").write_text("mmcblk0\n")
 
     def refresh_here(self):
         """Run the partition stand-in in the final root."""
@@ -415,11 +511,33 @@ class Machine:
         elif roots and roots[-1] == "/dev/fit0":
             self.choose_stock()
         else:
-            self.say(f"Waiting for root device {roots[-1] if roots else '(none)'}...")
-            raise Stopped("hang" if "rootwait" in self.spec["cmdline"].split() else "panic")
+            self.wait_for_root(roots[-1] if roots else "(none)")
         self.settle()
         if self.spec["furnish"]:
             self.furnish()
+        if self.spec["slots"]:
+            self.finish_start()
+
+    def finish_start(self):
+        """Restore what a sysupgrade kept, mark the overlay as ready, and say what of the network works."""
+        if Path("/sysupgrade.tgz").exists():
+            self.say("- config restore -")
+            subprocess.run(["/bin/tar", "-C", "/", "-xzf", "/sysupgrade.tgz"], check=True)
+            os.unlink("/sysupgrade.tgz")
+        if os.path.ismount("/overlay"):
+            state = Path("/overlay/.fs_state")
+            state.unlink(missing_ok=True)
+            state.symlink_to("2")
+        faults = Path(FAULTS)
+        broken = faults.read_text().split() if faults.exists() else []
+        up = [name for name in self.spec["up"] if name not in broken]
+        os.makedirs("/tmp/rig/up")
+        for name in ("lan", "wan", "wan6"):
+            told = INTERFACE.replace("UP", "true" if name in up else "false")
+            Path(f"/tmp/rig/{name}.json").write_text(told)
+        for name in set(up) & {"dns", "ssh"}:
+            Path(f"/tmp/rig/up/{name}").write_text("")
+        Path("/tmp/rig/watchdog.json").write_text(WATCHDOG.replace("STATUS", self.spec["watchdog"]))
 
 
 def main():
@@ -444,7 +562,11 @@ def main():
     for descriptor in (0, 1, 2):
         os.dup2(os.open("/dev/null", os.O_RDWR), descriptor)
     os.closerange(3, 256)
-    os.execve("/.rig/init", ["/sbin/procd"], {})
+    words = ["/sbin/procd"]
+    if spec["slots"]:
+        machine.hold_production()
+        words.append("all" if spec["services"] else "servers")
+    os.execve("/.rig/init", words, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"})
 
 
 if __name__ == "__main__":

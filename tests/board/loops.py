@@ -4,14 +4,19 @@ Every device clears itself when its last user is gone, and the bench is a user w
 stays behind even when the bench is killed.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
 import struct
 import time
 
-LOOP_CTL_GET_FREE = 0x4C82
+from .cache import cache_folder
+
+LOOP_CTL_ADD, LOOP_CTL_REMOVE, LOOP_CTL_GET_FREE = 0x4C80, 0x4C81, 0x4C82
 LOOP_CONFIGURE = 0x4C0A
+# Devices from this number on stay free for what a router itself attaches.
+KEPT_FREE, MOST_ROUTERS = 4096, 256
 READ_ONLY = 1
 AUTO_CLEAR = 4
 PART_SCAN = 8
@@ -22,11 +27,14 @@ LET_GO_SECONDS = 10
 class Loop:
     """One image as a block device; ``path`` is its node on the host, ``number`` the pair (major, minor)."""
 
-    def __init__(self, image, *, sector=512, partitions=False, read_only=False):
-        """Attach ``image`` with ``sector`` bytes in a logical block; :class:`OSError` when there is no free device."""
+    def __init__(self, image, *, sector=512, partitions=False, read_only=False, limit=0):
+        """Attach ``image`` with ``sector`` bytes in a logical block; :class:`OSError` when there is no free device.
+
+        With a ``limit`` the device has that many bytes of the image, and not all.
+        """
         self.image = os.path.realpath(image)
         self.descriptor, self.path = attach(self.image, sector, AUTO_CLEAR | (PART_SCAN if partitions else 0)
-                                            | (READ_ONLY if read_only else 0))
+                                            | (READ_ONLY if read_only else 0), limit)
         rdev = os.stat(self.path).st_rdev
         self.number = (os.major(rdev), os.minor(rdev))
 
@@ -56,14 +64,14 @@ class Loop:
             return False
 
 
-def attach(image, sector, flags):
+def attach(image, sector, flags, limit=0):
     """Attach ``image`` to a free loop device and return (open descriptor, path of the device)."""
     backing = os.open(image, os.O_RDONLY if flags & READ_ONLY else os.O_RDWR)
     try:
         control = os.open("/dev/loop-control", os.O_RDWR)
         try:
-            return attach_free(control, backing, struct.pack("=II5QIIII64s64s32s2Q64x", backing, sector, 0, 0, 0, 0, 0,
-                                                             0, 0, 0, flags, os.fsencode(image)[:63], b"", b"", 0, 0))
+            return attach_free(control, backing, struct.pack("=II5QIIII64s64s32s2Q64x", backing, sector, 0, 0, 0, 0,
+                                                             limit, 0, 0, 0, flags, os.fsencode(image)[:63], b"", b"", 0, 0))
         finally:
             os.close(control)
     finally:
@@ -73,7 +81,10 @@ def attach(image, sector, flags):
 def attach_free(control, backing, request):
     """Try free devices until one takes the request (another process may be quicker); return (descriptor, path)."""
     for _ in range(TRIES):
-        path = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
+        number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
+        if number >= KEPT_FREE:
+            number = fcntl.ioctl(control, LOOP_CTL_ADD, -1)
+        path = f"/dev/loop{number}"
         descriptor = os.open(path, os.O_RDWR)
         try:
             fcntl.ioctl(descriptor, LOOP_CONFIGURE, request)
@@ -83,3 +94,43 @@ def attach_free(control, backing, request):
             if problem.errno != errno.EBUSY:
                 raise
     raise OSError(errno.EBUSY, "no loop device stayed free long enough to take the image")
+
+
+class FreeLoops:
+    """Loop devices that nothing is attached to: a router's own, for its mount -o loop; ``numbers`` as of :class:`Loop`."""
+
+    def __init__(self, count):
+        """Take ``count`` devices that no other router has."""
+        folder = cache_folder() / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.numbers, self.indexes = [], []
+        for router in range(MOST_ROUTERS):
+            self.lock = os.open(folder / f"loops-{router}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.indexes = [KEPT_FREE + router * count + index for index in range(count)]
+                break
+            os.close(self.lock)
+        for index in self.indexes:
+            with contextlib.suppress(FileExistsError):
+                control_loops(LOOP_CTL_ADD, index)
+            major, minor = open(f"/sys/block/loop{index}/dev").read().split(":")
+            self.numbers.append((int(major), int(minor)))
+
+    def let_go(self):
+        """Give the devices back; one that is still in use stays until the next router that takes it."""
+        for index in self.indexes:
+            with contextlib.suppress(OSError):
+                control_loops(LOOP_CTL_REMOVE, index)
+        if self.indexes:
+            os.close(self.lock)
+        self.indexes = []
+
+
+def control_loops(request, index):
+    """Make or remove the loop device of that number."""
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    try:
+        fcntl.ioctl(control, request, index)
+    finally:
+        os.close(control)

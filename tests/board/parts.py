@@ -59,12 +59,24 @@ def option_names():
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def change(path, old, new):
+    """Change a text of a source file that must be there exactly once."""
+    text = path.read_text()
+    if text.count(old) != 1:
+        raise BuildError(f"{path.name}: not found once: {old}")
+    path.write_text(text.replace(old, new))
+
+
 def make_busybox(folder, compiler=musl_compiler, variables=()):
     """Build BusyBox into ``folder/bin/busybox`` and the applets' paths into ``folder/links``.
 
     ``compiler(folder)`` gives the compiler command; ``variables`` are more words for make, for another architecture.
+    One line is added: where there is a file /.rig/kernel, ``uname -r`` says what stands in it.
     """
     tree = source_tree("busybox", folder)
+    change(tree / "coreutils/uname.c", "uname(&uname_info.name); /* never fails */",
+           "uname(&uname_info.name);\n\topen_read_close(\"/.rig/kernel\", uname_info.name.release,"
+           " sizeof(uname_info.name.release) - 1);")
     names = [*option_names(), "STATIC"]
     command(["make", "allyesconfig"], tree)
     config = tree / ".config"
@@ -151,7 +163,7 @@ def recipe(make):
 
 
 PARTS = (
-    Part("busybox", make_busybox, lambda: digest_of(recipe(make_busybox), HERE / "busybox.config")),
+    Part("busybox", make_busybox, lambda: digest_of(recipe(make_busybox), recipe_of(change), HERE / "busybox.config")),
     Part("envtools", make_envtools, lambda: digest_of(recipe(make_envtools))),
     Part("standins", make_standins, lambda: digest_of(recipe(make_standins), *named(standin_sources()))),
     Part("hidden", make_hidden, lambda: digest_of(recipe_of(make_hidden), repr(REAL_PROGRAMS), installed_versions())),

@@ -24,16 +24,20 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import fstools, images, parts, tree
+from . import firmware, fstools, images, parts, slots, tree, ubi
 from .cache import HERE, SEARCH_PATH
+from .fitread import NoFit, read
 from .images import GiB
-from .loops import Loop
+from .loops import FreeLoops, Loop
 
 ROUTER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 BOOT_SECONDS = 60
 REBOOT, POWER_OFF = 10, 11
+FREE_LOOPS = 2
+SERVICES = ("lan", "wan", "dns", "ssh")
+CRASH_RECORD = "Panic#1 Part1\n<0>[   12.345678] Kernel panic - not syncing: the bench's\n"
 
 
 class Timeout(Exception):
@@ -46,6 +50,10 @@ class Hang(Exception):
 
 class Panic(Exception):
     """The kernel gave up on its root and would reboot; the text is the console."""
+
+
+class Recovery(Exception):
+    """U-Boot started the recovery system, or none at all; the text is its console."""
 
 
 class BootError(Exception):
@@ -186,11 +194,17 @@ class Router(Files):
 
     def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
                  board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
-                 kernel_nvme="module", fstools_overlay_name=True, env=None, tmp_size="1g"):
+                 kernel_nvme="module", fstools_overlay_name=True, env=None, tmp_size="1g", slots=False, kernel=None,
+                 flash_blocks=ubi.FLASH_BLOCKS, data_bytes=None, services=None, up=SERVICES, watchdog="running"):
         """Describe a router that is off.
 
         ``folder`` must be on a file system that loop devices can use (not tmpfs on old kernels). ``env`` are changes
         to the stock environment of the medium; a value of None deletes a variable.
+
+        ``slots`` makes a router whose media hold real FIT images and whose U-Boot runs its environment: see
+        :mod:`slots`. Its flash has ``flash_blocks`` erase blocks, and rootfs_data ``data_bytes`` or all that is left;
+        ``kernel`` is the release of its kernel. Its boot scripts run unless ``services`` is False, ``up`` are the
+        interfaces and servers that work, ``watchdog`` is what procd says of it.
         """
         if os.geteuid() != 0:
             raise PermissionError("the private router root needs root: mounts, namespaces and loop devices")
@@ -199,6 +213,12 @@ class Router(Files):
         self.board_name, self.disks, self.packages = board_name, tuple(disks), tuple(packages)
         self.kernel_nvme, self.fstools_overlay_name = kernel_nvme, fstools_overlay_name
         self.env, self.tmp_size = dict(env or {}), tmp_size
+        self.slots, self.kernel = slots, kernel or tree.kernel_release()
+        self.flash_blocks, self.data_bytes = flash_blocks, data_bytes
+        self.services = slots if services is None else services
+        self.up, self.watchdog = tuple(up), watchdog
+        self.ram = self.folder / "ram"
+        self.chose, self.free_loops = None, None
         self.console = []
         self.loops = {}
         self.running = []
@@ -217,11 +237,22 @@ class Router(Files):
         self.images.mkdir(parents=True)
         (self.folder / "stage").mkdir()
         (self.folder / "output").mkdir()
-        self.squashfs = tree.squashfs(self.parts, release=self.release, board_name=self.board_name,
-                                      packages=self.packages, kernel_nvme=self.kernel_nvme, shell=self.shell,
-                                      fstools_overlay_name=self.fstools_overlay_name)
+        self.ram.mkdir()
+        if self.slots:
+            self.squashfs = self.folder / "root.squashfs"
+        else:
+            self.squashfs = tree.squashfs(self.parts, release=self.release, board_name=self.board_name,
+                                          packages=self.packages, kernel_nvme=self.kernel_nvme, shell=self.shell,
+                                          fstools_overlay_name=self.fstools_overlay_name)
         self.make_images()
         return self
+
+    def firmware(self, **changes):
+        """Return the path of a sysupgrade image for this router, with what is different about it: see :mod:`firmware`."""
+        kind = {"release": self.release, "board_name": self.board_name, "packages": self.packages, "shell": self.shell,
+                "kernel_nvme": self.kernel_nvme, "fstools_overlay_name": self.fstools_overlay_name,
+                "kernel": self.kernel, "model": self.model}
+        return firmware.make(self.parts, **{**kind, **changes})
 
     def __exit__(self, *_):
         """Switch off and leave nothing behind, whatever happened."""
@@ -229,13 +260,17 @@ class Router(Files):
 
     def make_images(self):
         """Make every disk image and fill the environments."""
-        for name, size in images.VOLUMES:
-            if name == "rootfs_data":
-                continue
-            images.filled(self.image(name), size, name)
-        images.make_overlay(self.image("overlay"))
+        if self.slots:
+            systems = {"production": self.firmware().read_bytes(), "recovery": self.firmware(defect="none").read_bytes()}
+        if self.slots and self.medium == "nand":
+            images.make_board_volumes(self.images, *systems.values(), self.data_bytes, self.flash_blocks)
+        else:
+            images.make_volumes(self.images)
+            images.make_overlay(self.image("overlay"))
         if self.medium != "nand":
             images.make_card(self.image("mmcblk0"), self.medium)
+        if self.slots and self.medium != "nand":
+            images.put_on_card(self.image("mmcblk0"), self.medium, systems)
         if self.medium == "emmc":
             images.filled(self.image("mmcblk0boot0"), images.BOOT_PARTITION_BYTES, "bl2")
         for index, disk in enumerate(self.disks):
@@ -256,71 +291,148 @@ class Router(Files):
     # -- power ----------------------------------------------------------------------------------------------------
 
     def boot(self):
-        """Switch on. :class:`Hang` and :class:`Panic` say that the kernel finds no root; the console says why."""
+        """Switch on. :class:`Hang` and :class:`Panic` say that the kernel finds no root; the console says why.
+
+        With slots, :class:`Recovery` says that U-Boot started no system of ours, and ``chose`` what it started.
+        """
         if self.pid is not None:
             raise BootError("the router is on already")
         env = self.env_tool.all()
         if env is None:
             env = images.stock_env(self.medium, self.model)
         try:
+            kernel, cmdline = self.run_uboot(env) if self.slots else (self.kernel, env.get("bootargs", ""))
             self.attach()
-            self.power_on(env)
-        except BaseException:
+            self.power_on(self.describe(env, kernel, cmdline))
+        except BaseException as problem:
             self.off()
+            if self.slots and isinstance(problem, Panic):
+                self.crash()
             raise
         self.booted_before = True
         return self
 
+    def run_uboot(self, env):
+        """Let U-Boot choose; return the release and the command line of the kernel it starts."""
+        self.console = []
+        self.chose = slots.power_on(self.images, self.medium, self.env_tool, env, self.crashed)
+        if self.chose.chose not in ("a", "b", "stock"):
+            raise Recovery("\n".join([*self.chose.said, f"U-Boot started: {self.chose.chose}"]))
+        self.squashfs.unlink(missing_ok=True)
+        rootfs = self.root_of_firmware()
+        if rootfs is not None:
+            self.squashfs.write_bytes(rootfs)
+        return self.chose.fit.kernel(), self.chose.bootargs
+
+    def root_of_firmware(self):
+        """Return the squashfs that the kernel finds as /dev/fit0: that of the plain name, whichever kernel was started."""
+        data = slots.flash_of(self.images, self.medium).content(slots.PRODUCTION[self.medium])
+        try:
+            return None if data is None else read(data).rootfs()
+        except NoFit:
+            return None
+
+    @property
+    def crashed(self):
+        """Tell whether there is a crash record in RAM."""
+        return any(self.ram.iterdir())
+
+    def crash(self):
+        """Leave in RAM what a kernel leaves there when it crashes; the next start finds it, until somebody removes it."""
+        (self.ram / "dmesg-ramoops-0").write_text(CRASH_RECORD)
+
+    def settle(self, quiet=3, starts=10, patience=120):
+        """Follow the router through restarts and return what each of them chose, as words.
+
+        It ends when a system has stayed up for ``quiet`` seconds, when no system of ours was started, or after that many
+        ``starts``. :class:`Timeout` when a router that is off does not get there in ``patience`` seconds.
+        """
+        seen, end = [], time.monotonic() + patience
+        while len(seen) < starts:
+            if self.power is None or self.stopped():
+                if time.monotonic() > end:
+                    raise Timeout(f"still restarting after {patience} s: {' '.join(seen)}")
+                self.off()
+                try:
+                    self.boot()
+                except Recovery:
+                    return [*seen, self.chose.chose]
+                except Panic:
+                    seen.append(f"{self.chose.chose} (panic)")
+                    continue
+                seen.append(self.chose.chose)
+            try:
+                self.wait_stopped(quiet)
+            except Timeout:
+                return seen
+        return seen
+
     def attach(self):
         """Attach a loop device to every image."""
-        self.loops["root"] = Loop(self.squashfs, read_only=True)
+        table = ubi.Table.read(self.images)
+        rooms = dict.fromkeys(ubi.VOLUME_IMAGES, 0) | {ubi.VOLUME_IMAGES[one.number]: one.room for one in table.volumes}
+        if self.squashfs.exists():
+            self.loops["root"] = Loop(self.squashfs, read_only=True)
         for path in sorted(self.images.glob("*.img")):
             name = path.stem
             disk = self.disks[int(name[4:])] if name.startswith("nvme") else None
-            self.loops[name] = Loop(path, sector=disk.logical if disk else 512,
+            limit = rooms.get(name, 0) if self.slots and self.medium == "nand" else 0
+            self.loops[name] = Loop(path, sector=disk.logical if disk else 512, limit=limit,
                                     partitions=disk is not None or name == "mmcblk0")
+        if self.slots:
+            self.free_loops = FreeLoops(FREE_LOOPS)
 
     def device(self, loop, name, **more):
         """Describe a loop device as the router's device ``name``."""
         loop = self.loops[loop]
         return {"name": name, "number": loop.number, "bytes": os.path.getsize(loop.image), **more}
 
-    def describe(self, env):
+    def describe(self, env, kernel, cmdline):
         """Return everything :mod:`inside` must know, as a dictionary for JSON."""
-        rw = "ubi0_5" if self.medium == "nand" else "fitrw"
+        table = ubi.Table.read(self.images)
+        data = table.find("rootfs_data")
+        rw = "fitrw" if self.medium != "nand" else data and f"ubi0_{data.number}"
         kind = {"type": "SD" if self.medium == "sd" else "MMC", "card": "SC16G" if self.medium == "sd" else "8GTF4R"}
         mmc = [self.device("mmcblk0", "mmcblk0", partitions=True, **kind)] if self.medium != "nand" else []
         if self.medium == "emmc":
             mmc.append(self.device("mmcblk0boot0", "mmcblk0boot0", partitions=False, read_only=True, **kind))
-        fit = [self.device("root", "fit0", read_only=True)]
+        fit = [self.device("root", "fit0", read_only=True)] if "root" in self.loops else []
         if self.medium != "nand":
             fit.append(self.device("overlay", rw))
-        nodes = [self.device("root", "root")]
-        nodes += [self.device(name, f"ubi0_{index}") for index, (name, _) in enumerate(images.VOLUMES)
-                  if name != "rootfs_data"]
-        if self.medium == "nand":
-            nodes.append(self.device("overlay", rw))
         broken_defaults = self.board_name == "bananapi,bpi-r4-2g5" and tree.uses_apk(self.release)
         compatible = [self.board_name, "mediatek,mt7988a"]
         if self.board_name not in ("bananapi,bpi-r4", "bananapi,bpi-r4-lite"):
             compatible.insert(1, "bananapi,bpi-r4")
         return {
             "stage": str(self.folder / "stage"), "hidden": str(self.parts["hidden"]),
-            "init": str(self.parts["standins"] / "bin/init"), "refresh": str(HERE / "standin/refresh"),
-            "tmp_size": self.tmp_size, "medium": self.medium, "cmdline": env.get("bootargs", ""),
+            "init": str(self.parts["standins"] / "bin/init"), "servers": str(self.parts["standins"] / "bin/servers"),
+            "refresh": str(HERE / "standin/refresh"), "rcS": str(HERE / "standin/rcS"),
+            "tmp_size": self.tmp_size, "medium": self.medium, "cmdline": cmdline, "kernel": kernel,
+            "slots": self.slots, "services": self.services, "up": self.up, "watchdog": self.watchdog,
+            "ram": str(self.ram), "free_loops": self.free_loops.numbers if self.free_loops else [],
             "kernel_nvme": self.kernel_nvme, "furnish": not self.booted_before,
-            "squashfs_uuid": fstools.squashfs_uuid(self.squashfs), "overlay_source": f"/dev/{rw}",
+            "squashfs_uuid": fstools.squashfs_uuid(self.squashfs) if "root" in self.loops else "",
+            "overlay_source": rw and f"/dev/{rw}",
             "fw_env": "" if broken_defaults else images.router_env_config(self.medium),
-            "volumes": images.VOLUMES, "compatible": compatible, "model": "Banana Pi BPI-R4",
-            "bootconf": env.get("bootconf", ""), "mmc": mmc, "fit": fit, "nodes": nodes,
+            "flash": self.describe_flash(table), "compatible": compatible, "model": "Banana Pi BPI-R4",
+            "bootconf": env.get("bootconf", ""), "mmc": mmc, "fit": fit,
+            "root": self.device("root", "root") if "root" in self.loops else None,
             "nvme": [self.device(f"nvme{index}", f"nvme{index}n1", **asdict(disk))
                      for index, disk in enumerate(self.disks)],
         }
 
-    def power_on(self, env):
+    def describe_flash(self, table):
+        """Return what :mod:`inside` must know of UBI: the table's device, and those that can hold volumes."""
+        volumes = [{**asdict(one), "used": one.used} for one in table.volumes]
+        holders = [self.device(name, f"ubi0_{number}") for number, name in enumerate(ubi.VOLUME_IMAGES)
+                   if name in self.loops and (name != "overlay" or self.medium == "nand")]
+        return {"blocks": table.blocks, "available": table.available, "kept_for_bad": ubi.BAD_BLOCKS,
+                "volumes": volumes, "holders": holders, "table": self.device("ubi", "ubi")}
+
+    def power_on(self, described):
         """Start process 1 in its namespaces and wait for its report."""
         spec = self.folder / "power-on.json"
-        spec.write_text(json.dumps(self.describe(env)))
+        spec.write_text(json.dumps(described))
         program = [shutil.which("unshare", path=SEARCH_PATH), "--mount", "--pid", "--uts", "--net", "--fork",
                    "--kill-child=SIGKILL", sys.executable, str(HERE / "inside.py"), str(spec)]
         self.power = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -386,6 +498,9 @@ class Router(Files):
             except TimeoutError as problem:
                 failed.append(str(problem))
             del self.loops[name]
+        if self.free_loops:
+            self.free_loops.let_go()
+            self.free_loops = None
         if failed:
             raise BootError("; ".join(failed))
 
@@ -406,6 +521,8 @@ class Router(Files):
         The images are copied before the kernel writes back what its caches hold, and the copies become the disks.
         """
         self.kill_all()
+        for path in self.ram.iterdir():
+            path.unlink()
         for name in self.loops:
             if name != "root":
                 subprocess.run(["cp", "--sparse=always", self.image(name), f"{self.image(name)}.cut"], check=True)
@@ -480,8 +597,8 @@ class Router(Files):
         """Write everything the router has written to its images; nothing to do when it is off."""
         if self.pid is not None and self.stopped() is None:
             self.run("sync").ok()
-        for loop in self.loops.values():
-            if loop.image != os.path.realpath(self.squashfs):
+        for name, loop in self.loops.items():
+            if name != "root":
                 loop.flush()
 
     def digests(self):

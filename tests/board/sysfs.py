@@ -6,6 +6,8 @@ Only what the board really has and a script may read is there. Partitions are ad
 import os
 from pathlib import Path
 
+from .ubi import LEB
+
 PHANDLES = {"spim-nand": b"\0\0\0\x31", "emmc": b"\0\0\0\x42", "sd": b"\0\0\0\x43"}
 PRESENT = {"nand": ("spim-nand", "emmc"), "emmc": ("spim-nand", "emmc"), "sd": ("spim-nand", "sd")}
 CHOSEN = {"nand": "spim-nand", "emmc": "emmc", "sd": "sd"}
@@ -84,20 +86,22 @@ def add_mtd(sys):
         link(sys / "class/mtd" / f"mtd{index}", folder)
 
 
-def add_ubi(sys, volumes):
-    """Add the UBI device and its volumes, a list of (name, bytes)."""
+def add_ubi(sys, flash):
+    """Add the UBI device and its volumes; ``flash`` is a dictionary with blocks, available, kept_for_bad and volumes."""
     device = sys / "devices/virtual/ubi/ubi0"
-    write(device / "mtd_num", 1)
-    write(device / "eraseblock_size", 0x1F000)
-    write(device / "volumes_count", len(volumes))
+    for attribute, value in (("mtd_num", 1), ("eraseblock_size", LEB), ("min_io_size", 2048), ("max_vol_count", 128),
+                             ("total_eraseblocks", flash["blocks"]), ("avail_eraseblocks", flash["available"]),
+                             ("reserved_for_bad", flash["kept_for_bad"]), ("bad_peb_count", 0), ("ro_mode", 0),
+                             ("volumes_count", len(flash["volumes"]))):
+        write(device / attribute, value)
     link(sys / "class/ubi/ubi0", device)
-    for index, (name, size) in enumerate(volumes):
-        volume = device / f"ubi0_{index}"
-        write(volume / "name", name)
-        write(volume / "type", "static" if name == "fip" else "dynamic")
-        write(volume / "data_bytes", size)
-        write(volume / "reserved_ebs", -(-size // 0x1F000))
-        link(sys / "class/ubi" / f"ubi0_{index}", volume)
+    for one in flash["volumes"]:
+        volume = device / f"ubi0_{one['number']}"
+        for attribute, value in (("name", one["name"]), ("type", one["type"]), ("reserved_ebs", one["blocks"]),
+                                 ("data_bytes", one["used"]), ("usable_eb_size", LEB), ("alignment", 1),
+                                 ("upd_marker", int(one["marker"])), ("corrupted", 0)):
+            write(volume / attribute, value)
+        link(sys / "class/ubi" / volume.name, volume)
 
 
 def add_devicetree(sys, medium, compatible, model, bootconf):
@@ -120,7 +124,7 @@ def make(sys, spec):
                  "bus/pci/devices"):
         (sys / name).mkdir(parents=True)
     add_mtd(sys)
-    add_ubi(sys, spec["volumes"])
+    add_ubi(sys, spec["flash"])
     add_devicetree(sys, spec["medium"], spec["compatible"], spec["model"], spec["bootconf"])
     for device in spec["mmc"]:
         add_mmc(sys, device)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zlib
 from pathlib import Path
 
 from .cache import HERE, cached, command, digest_of
@@ -10,7 +11,9 @@ from .cache import HERE, cached, command, digest_of
 STOCK_PROGRAMS = {
     "/usr/sbin/mke2fs", "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/mkfs.f2fs", "/usr/sbin/fsck.f2fs",
 }
-PROGRAMS_OF_PACKAGES = {"sfdisk": "/usr/sbin/sfdisk"}
+# One program under several names.
+UBI_PROGRAMS = ("ubimkvol", "ubirename", "ubirmvol", "ubiupdatevol")
+PROGRAMS_OF_PACKAGES = {"sfdisk": "/usr/sbin/sfdisk", "partx-utils": "/usr/sbin/partx"}
 # Packages of the stock image that the package manager lists beside those a test asks for.
 STOCK_PACKAGES = (
     "base-files", "busybox", "e2fsprogs", "f2fsck", "fitblk", "fstools", "fwtool", "kernel", "libc", "mkf2fs", "mtd",
@@ -41,6 +44,10 @@ USERS = (
 GROUPS = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n"
 EXTRA_FILES = 200
 EXTRA_BYTES = 16 << 10
+# Files of an image are as old as its build, and each kind of image is built at another time.
+BUILD_TIME = 1782640800
+# What a firmware may do wrong when it runs (the word "init": its kernel finds no first program); the bench's boot reads it.
+FAULTS = "/usr/share/rig/faults"
 
 
 def kernel_release():
@@ -91,9 +98,11 @@ def add_programs(root, parts, packages, release):
     put_program(root, "/usr/sbin/fw_printenv", parts["envtools"] / "bin/fw_printenv")
     link(root, "/usr/sbin/fw_setenv", "fw_printenv")
     put_program(root, "/sbin/uci", parts["standins"] / "bin/uci")
+    for name in UBI_PROGRAMS:
+        put_program(root, f"/usr/sbin/{name}", parts["standins"] / "bin/ubi")
     commands = {
         "/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo",
-        "/usr/sbin/ubiupdatevol": "ubiupdatevol", "/sbin/mount.ubifs": "mount.ubifs",
+        "/sbin/mount.ubifs": "mount.ubifs",
     }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
     if "block-mount" in packages:
@@ -113,9 +122,9 @@ def add_package_records(root, packages, release):
             write(root, f"/usr/lib/opkg/info/{name}.list", f"/usr/lib/{name}\n")
 
 
-def add_modules(root, packages, kernel_nvme):
+def add_modules(root, packages, kernel_nvme, kernel):
     """Write the kernel modules of kmod-nvme, unless the kernel has the driver built in, and a few others."""
-    folder = f"/lib/modules/{kernel_release()}"
+    folder = f"/lib/modules/{kernel}"
     for name in ("nls_utf8", "pwm-fan", "sfp", "mt7996e"):
         write(root, f"{folder}/{name}.ko", name.encode() * 2000)
     if "kmod-nvme" in packages and kernel_nvme == "module":
@@ -137,9 +146,11 @@ def add_identity(root, release, board_name):
     write(root, "/etc/board.json", '{"model": {"id": "%s", "name": "Banana Pi BPI-R4"}}\n' % board_name)
 
 
-def add_files(root, fstools_overlay_name):
+def add_files(root, fstools_overlay_name, release):
     """Write the rest: configuration, boot scripts, users, and enough small files to make a tree."""
     for name, text in CONFIGS.items():
+        if name == "system" and uses_apk(release):
+            text += "\toption compat_version '1.1'\n"
         write(root, f"/etc/config/{name}", text, 0o600 if name in ("dropbear", "network") else 0o644)
     write(root, "/etc/passwd", USERS)
     write(root, "/etc/group", GROUPS)
@@ -169,8 +180,13 @@ def add_files(root, fstools_overlay_name):
     write(root, "/bin/su-like", "#!/bin/sh\n", 0o4755)
 
 
-def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name):
-    """Make the whole tree in the folder ``root``."""
+def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name, kernel=None,
+         modules=None, faults=()):
+    """Make the whole tree in the folder ``root``.
+
+    ``modules`` is the release of the kernel that its modules are for, when that is not ``kernel``'s. ``faults`` are
+    words for what does not work when it runs: ``lan``, ``wan``, ``dns``, ``ssh`` or ``init``.
+    """
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
@@ -178,21 +194,27 @@ def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fsto
     add_busybox(root, parts, shell)
     add_programs(root, parts, packages, release)
     add_package_records(root, packages, release)
-    add_modules(root, packages, kernel_nvme)
+    add_modules(root, packages, kernel_nvme, modules or kernel or kernel_release())
     add_identity(root, release, board_name)
-    add_files(root, fstools_overlay_name)
+    add_files(root, fstools_overlay_name, release)
+    if faults:
+        write(root, FAULTS, "".join(f"{word}\n" for word in faults))
+    if "init" in faults:
+        (root / "sbin/init").unlink()
 
 
-def pack(root, image):
-    """Make the squashfs ``image`` of the folder ``root``, and remove the folder."""
-    command(["mksquashfs", root, image, "-comp", "gzip", "-b", "256k", "-all-root", "-no-progress", "-noappend"])
+def pack(root, image, time=None):
+    """Make the squashfs ``image`` of the folder ``root``, and remove the folder; ``time`` is when that was."""
+    then = [] if time is None else ["-mkfs-time", str(time), "-all-time", str(time)]
+    command(["mksquashfs", root, image, "-comp", "gzip", "-b", "256k", "-all-root", "-no-progress", "-noappend", *then])
     shutil.rmtree(root)
 
 
 def make_image(folder, parts, **kind):
     """Build ``folder/root.squashfs``."""
     fill(folder / "root", parts, **kind)
-    pack(folder / "root", folder / "root.squashfs")
+    time = BUILD_TIME + zlib.crc32(repr(sorted(kind.items())).encode()) % 1000000
+    pack(folder / "root", folder / "root.squashfs", time)
 
 
 def squashfs(parts, **kind):

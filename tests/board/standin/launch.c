@@ -1,6 +1,6 @@
 /* Run the real program of the hidden tree that has this program's name, with the hidden tree's own libraries.
  *
- * After sfdisk, refresh stands for what the kernel and devtmpfs do when a partition table was written. */
+ * After sfdisk and partx, refresh stands for what the kernel and devtmpfs do when a partition table was written. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +32,7 @@ int main(int count, char **arguments)
 	line[4] = arguments[0];
 	line[5] = path;
 	memcpy(line + 6, arguments + 1, count * sizeof(*line));
-	if (strcmp(name, "sfdisk") == 0) {
+	if (strcmp(name, "sfdisk") == 0 || strcmp(name, "partx") == 0) {
 		pid_t child = fork();
 
 		if (child > 0) {
