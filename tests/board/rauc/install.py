@@ -17,8 +17,6 @@ from .. import images, parts
 from .bundle import COMPATIBLE, KINDS
 from .system import System
 
-# What U-Boot's part of RAUC begins with: slot A was marked as good.
-BEGIN = {"BOOT_ORDER": "A B", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}
 ENVIRONMENT = ("ubootenv", "ubootenv2")
 CONFIGURATION = f"""\
 [system]
