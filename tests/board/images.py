@@ -3,8 +3,10 @@
 import binascii
 import hashlib
 import os
+import shutil
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 
 from . import ubi
@@ -116,6 +118,26 @@ def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_
     fill_front(folder / "recovery.img", recovery)
     fill_front(folder / "fit.img", fit)
     write_table(folder, volumes, blocks)
+
+
+def flash_system(folder, fit, settings=None, data_bytes=0):
+    """Write a system as sysupgrade does on SPI-NAND: new volumes fit and rootfs_data, and in that the settings' archive.
+
+    rootfs_data has ``data_bytes``, or all that is left.
+    """
+    table = ubi.Table.read(folder)
+    for name in ("fit", "rootfs_data"):
+        if table.find(name):
+            table.remove(name)
+    table.create("fit", len(fit))
+    table.create("rootfs_data", min(data_bytes, table.available * LEB) or None)
+    fill_front(table.image(table.find("fit")), fit)
+    if settings:
+        volume = table.find("rootfs_data")
+        with tempfile.TemporaryDirectory() as content:
+            shutil.copy(settings, f"{content}/sysupgrade.tgz")
+            command(["mkfs.ext4", "-q", "-F", "-L", "rootfs_data", "-d", content, "-E",
+                     "lazy_itable_init=0,lazy_journal_init=0,nodiscard", table.image(volume), f"{volume.room >> 10}k"])
 
 
 def write_table(folder, volumes, blocks):

@@ -105,8 +105,9 @@ class Machine:
         mount("sysfs", f"{stage}/.rig/sys", "sysfs", MS_RDONLY)
         Path(stage, ".rig/kernel").write_bytes(spec["kernel"].encode().ljust(64, b"\0"))
         if spec["slots"]:
-            os.mkdir(f"{stage}/.rig/ram")
-            bind_file(spec["ram"], f"{stage}/.rig/ram")
+            for name in ("pstore", "stage2"):
+                os.mkdir(f"{stage}/.rig/{name}")
+                bind_file(f"{spec['ram']}/{name}", f"{stage}/.rig/{name}")
         mount("tmpfs", f"{stage}/dev", "tmpfs", MS_NOSUID, "mode=755,size=1m")
         mount("tmpfs", f"{stage}/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOATIME, f"mode=1777,size={spec['tmp_size']}")
         os.mkdir(f"{stage}/host")
@@ -145,7 +146,7 @@ class Machine:
         Path("/.rig/dev/disks").write_text("")
         sysfs.make("/sys", spec)
         if spec["slots"]:
-            mount("/.rig/ram", "/sys/fs/pstore", None, MS_MOVE)
+            mount("/.rig/pstore", "/sys/fs/pstore", None, MS_MOVE)
         self.add_disks([device for device in spec["mmc"] if device["partitions"]])
 
     def make_volumes(self, flash):
@@ -287,6 +288,8 @@ class Machine:
         """Make the overlay root of /rom and ``store`` at /new."""
         for name in ("upper", "work"):
             os.makedirs(f"{store}/{name}", exist_ok=True)
+        if os.path.exists(f"{store}/sysupgrade.tgz"):
+            os.rename(f"{store}/sysupgrade.tgz", f"{store}/upper/sysupgrade.tgz")
         mount(f"overlayfs:{store}", "/new", "overlay", MS_NOATIME,
               f"lowerdir=/rom,upperdir={store}/upper,workdir={store}/work")
 

@@ -237,7 +237,8 @@ class Router(Files):
         self.images.mkdir(parents=True)
         (self.folder / "stage").mkdir()
         (self.folder / "output").mkdir()
-        self.ram.mkdir()
+        for name in ("pstore", "stage2"):
+            (self.ram / name).mkdir(parents=True)
         if self.slots:
             self.squashfs = self.folder / "root.squashfs"
         else:
@@ -297,6 +298,7 @@ class Router(Files):
         """
         if self.pid is not None:
             raise BootError("the router is on already")
+        self.finish_sysupgrade()
         env = self.env_tool.all()
         if env is None:
             env = images.stock_env(self.medium, self.model)
@@ -311,6 +313,16 @@ class Router(Files):
             raise
         self.booted_before = True
         return self
+
+    def finish_sysupgrade(self):
+        """Do what a sysupgrade does from RAM, when one was begun: new volumes, the image, and the settings in RAM's archive."""
+        stage2 = self.ram / "stage2"
+        if not (stage2 / "max").exists():
+            return
+        image, kept = (stage2 / "image").read_bytes(), stage2 / "sysupgrade.tgz"
+        images.flash_system(self.images, image, kept if kept.exists() else None, int((stage2 / "max").read_text()))
+        for path in stage2.iterdir():
+            path.unlink()
 
     def run_uboot(self, env):
         """Let U-Boot choose; return the release and the command line of the kernel it starts."""
@@ -335,11 +347,11 @@ class Router(Files):
     @property
     def crashed(self):
         """Tell whether there is a crash record in RAM."""
-        return any(self.ram.iterdir())
+        return any((self.ram / "pstore").iterdir())
 
     def crash(self):
         """Leave in RAM what a kernel leaves there when it crashes; the next start finds it, until somebody removes it."""
-        (self.ram / "dmesg-ramoops-0").write_text(CRASH_RECORD)
+        (self.ram / "pstore/dmesg-ramoops-0").write_text(CRASH_RECORD)
 
     def settle(self, quiet=3, starts=10, patience=120):
         """Follow the router through restarts and return what each of them chose, as words.
@@ -521,7 +533,7 @@ class Router(Files):
         The images are copied before the kernel writes back what its caches hold, and the copies become the disks.
         """
         self.kill_all()
-        for path in self.ram.iterdir():
+        for path in self.ram.glob("*/*"):
             path.unlink()
         for name in self.loops:
             if name != "root":

@@ -98,6 +98,9 @@ def add_programs(root, parts, packages, release):
     put_program(root, "/usr/sbin/fw_printenv", parts["envtools"] / "bin/fw_printenv")
     link(root, "/usr/sbin/fw_setenv", "fw_printenv")
     put_program(root, "/sbin/uci", parts["standins"] / "bin/uci")
+    put_program(root, "/usr/bin/fwtool", parts["standins"] / "bin/fwtool")
+    if uses_apk(release):
+        put_program(root, "/usr/bin/fit_check_sign", parts["standins"] / "bin/fit_check_sign")
     for name in UBI_PROGRAMS:
         put_program(root, f"/usr/sbin/{name}", parts["standins"] / "bin/ubi")
     commands = {
