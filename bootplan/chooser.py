@@ -15,15 +15,15 @@ The environment alone says which slot starts:
 ``bp_root_a``, ``bp_root_b``
     The PARTUUID of each slot's root, where the kernel command line names it. A slot without one does not start.
 
-Every other variable that begins with ``bp_`` is a command or a value of this start. The stock variables stay as they are;
-only ``bootcmd`` gets our command in front of its own, which goes on where ours has started nothing.
+Every other variable that begins with ``bp_`` is a command or a value of this start. The stock variables stay as they
+are; only ``bootcmd`` gets our command in front of its own, which goes on where ours has started nothing.
 
 A start saves the environment once at most, before it has changed anything in it but the counter: what a start sets
 for its kernel is never saved.
 
-What this rests on: `setexpr` counts in hexadecimal and `test -ge` in decimal, so a counter has one digit; a counter that
-cannot be saved must not start what it counts, or the router would start it for ever; `ubi rename` replaces the volume
-table as a whole (U-Boot cmd/setexpr.c, cmd/test.c, cmd/ubi.c).
+What this rests on: `setexpr` counts in hexadecimal and `test -ge` in decimal, so a counter has one digit; a trial whose
+count cannot be saved must not start, or the router would start it for ever; `ubi rename` replaces the volume table as
+a whole (U-Boot cmd/setexpr.c, cmd/test.c, cmd/ubi.c).
 """
 
 from collections.abc import Mapping
@@ -72,15 +72,15 @@ _KERNEL: dict[Kernel, str] = {
     'setenv part_default "$bp_part"',
     "shared": "run boot_production",
 }
-# The plain name belongs to the slot whose letter no volume has. Where a kind of volume has no letter at all, the other
-# kind tells whose names are plain; nothing is renamed then: a kernel must not meet the other slot's data.
+# The plain name belongs to the slot whose letter no volume has. Where the data have no letter nobody knows, so nothing
+# is renamed and no slot starts: a kernel must not meet the other slot's data. A kernel alone, as while the idle one
+# is made again in another size, belongs to the data that have the plain name.
 _PAIRS = {
-    "bp_pair": "if run bp_kernels && run bp_data ; then run bp_both ; else run bp_half ; fi",
+    "bp_pair": "run bp_data && if run bp_kernels ; then run bp_both ; else run bp_alone ; fi",
     "bp_kernels": "ubi check fit_a || ubi check fit_b",
     "bp_data": "ubi check rootfs_data_a || ubi check rootfs_data_b",
     "bp_both": "setenv bp_volume rootfs_data ; run bp_swap && setenv bp_volume fit && run bp_swap",
-    "bp_half": "if ubi check fit_$bp_slot || ubi check rootfs_data_$bp_slot ; then false ; "
-    "else ubi check fit_$bp_other || ubi check rootfs_data_$bp_other ; fi",
+    "bp_alone": "ubi check rootfs_data_$bp_other && ubi check rootfs_data",
     "bp_swap": "if ubi check ${bp_volume}_$bp_slot ; then "
     "if ubi check $bp_volume ; then ubi rename $bp_volume ${bp_volume}_$bp_other ; fi ; "
     "ubi rename ${bp_volume}_$bp_slot $bp_volume ; fi ; ubi check $bp_volume",
@@ -124,7 +124,7 @@ def variables(choice: Choice, bootcmd: str) -> dict[str, str]:
     if choice.kernel == "pair":
         made |= _PAIRS
     for slot in SLOTS:
-        bootargs = choice.bootargs.get(slot, PAIR_BOOTARGS)
+        bootargs = choice.bootargs.get(slot, PAIR_BOOTARGS) if choice.kernel == "pair" else choice.bootargs[slot]
         use = _USE.format(slot=slot, other=_OTHER[slot], bootargs=bootargs)
         needed = f"${ROOT[slot]}" in bootargs
         made[f"bp_use_{slot}"] = f'if test -n "${ROOT[slot]}" ; then {use} ; fi' if needed else use
@@ -133,6 +133,7 @@ def variables(choice: Choice, bootcmd: str) -> dict[str, str]:
 
 def names() -> tuple[str, ...]:
     """Every variable of ours that an environment may have, of whichever plan; `bootcmd` is not ours."""
-    commands = {name for kernel in KERNELS for name in variables(Choice(1, 0, kernel), "")} - {"bootcmd"}
+    none = dict.fromkeys(SLOTS, "")
+    commands = {name for kernel in KERNELS for name in variables(Choice(1, 0, kernel, none), "")} - {"bootcmd"}
     passing = {"bp_slot", "bp_other", "bp_args", "bp_mark", "bp_part", "bp_volume"}
     return (*STATE, *sorted(commands | passing))

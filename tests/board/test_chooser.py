@@ -1,199 +1,124 @@
-"""Slots on the real U-Boot: every state of the environment and of the volumes starts the slot it should, or recovery.
-
-A slot is a kernel and its data here: kernel a is the board's production image, kernel b its recovery image written to the
-volume of slot b, so that what was started tells which it was; the first byte of the data volume names its slot, too.
-"""
+"""Slots on the real U-Boot: what takes seconds. The bench has the same on each medium and for each kind of kernel."""
 
 import itertools
 import re
 
 import pytest
 
-from bootplan.chooser import Choice, variables
+from bootplan import chooser
 
-from .sandbox import cuts, flash
-from .sandbox.uboot import ADDRESS, UBoot, system_image
+from .sandbox import gpt, slot_scenarios
+from .sandbox.slot_table import TABLE, check_row
+from .sandbox.slot_walk import Walk
+from .sandbox.slots import CASES, ROOTS, SlotBoard
 
-TRIES, STARTS = 2, 1
-STOCK = "if pstore check ; then run boot_recovery ; else run boot_ubi ; fi"
-KERNELS = {"production": "a", "recovery": "b"}
-OTHER = {"a": "b", "b": "a"}
-SWAPS = ("fit", "rootfs_data")
-MEGABYTE = 0x100000
+LONGEST = 1000
+# The longest command line that a plan can lead to: the stock one of NAND and everything that slots add.
+BOOTARGS = {slot: "console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit "
+                  f"root=PARTUUID=${chooser.ROOT[slot]} rootfstype=ext4 rootwait=300 panic=60 "
+                  "fstools_overlay_name=none fstools_overlay_fstype=none" for slot in ROOTS}
 
 
 @pytest.fixture
 def slots(tmp_path):
-    """Return a board with two slots, of which a is good and active."""
-    with UBoot(tmp_path / "board", medium="nand") as board:
-        board.run(["ubi part ubi", "ubi remove rootfs_data", f"ubi create fit_b {MEGABYTE:#x} dynamic",
-                   f"ubi create rootfs_data {MEGABYTE:#x} dynamic", f"ubi create rootfs_data_b {MEGABYTE:#x} dynamic"])
-        board.volumes.write("fit_b", system_image("recovery"))
-        for name, word in (("rootfs_data", b"a"), ("rootfs_data_b", b"b")):
-            board.volumes.write(name, word * 64)
-        board.env.set({"bp_good": "a", **variables(Choice(TRIES, STARTS, "pair"), STOCK)})
-        yield board
+    """Return a function that makes boards with two slots, of which a is good and active."""
+    def make(medium, kernel):
+        return SlotBoard(tmp_path / "board", medium, kernel).__enter__()
+    return make
 
 
-def volumes(board):
-    """Return the names of the volumes that belong to slots."""
-    found = re.findall(r"name\s+(\S+)", board.run(["ubi part ubi", "ubi info l"]))
-    return {name for name in found if name.startswith(SWAPS)}
+def choices():
+    """Return choices of every kind, with counters of one digit each."""
+    return [chooser.Choice(tries, starts, kernel, {} if kernel == "pair" else BOOTARGS)
+            for kernel, tries, starts in itertools.product(chooser.KERNELS, (1, 9), (0, 9))]
 
 
-def started(board):
-    """Start the board and return the slot that runs, ``recovery``, or ``stock`` for a start without a slot's name.
-
-    Kernel, data and command line of a slot must agree.
-    """
-    boot = board.boot()
-    marked = re.search(r"bootplan\.slot=(\w+)", boot.bootargs)
-    if not marked:
-        return "recovery" if boot.chose == "recovery" else "stock"
-    slot = KERNELS[boot.chose]
-    assert marked[1] == slot, boot.console
-    assert board.volumes.read("rootfs_data", 1) == slot.encode(), boot.console
-    assert ("bootplan.trial=1" in boot.bootargs) == (boot.env.get("bp_try") == slot), boot.console
-    return slot
+def test_no_variable_is_long():
+    """Each can be read on a page and typed on a console."""
+    stock = "if pstore check ; then run boot_recovery ; else run boot_sdmmc ; fi"
+    for choice in choices():
+        for name, text in chooser.variables(choice, stock).items():
+            assert len(text) <= LONGEST, name
+            assert "\n" not in text and text.isascii(), name
 
 
-def set_state(board, good, trial=None, left=None, fell=None, crashes=None, crash=False):
-    """Put the environment into a state, and a crash record into RAM or not."""
-    board.env.set({"bp_good": good, "bp_try": trial, "bp_left": left, "bp_fell": fell, "bp_crashes": crashes})
-    if crash:
-        board.crash()
-    else:
-        board.forget_crash()
+def test_every_variable_has_a_known_name():
+    """Whatever a start sets is ours and named, or is put back, or is the stock commands' own."""
+    for choice in choices():
+        made = chooser.variables(choice, "")
+        told = set(made) | set(re.findall(r"set(?:env|expr) (\w+)", " ".join(made.values())))
+        assert told - set(chooser.names()) <= {"bootcmd", "bootargs", "part_default"}, choice
+        for name in ("bootargs", "part_default"):
+            sets = re.findall(rf'setenv {name} ("[^"]*"|\S+)', " ".join(made.values()))
+            assert not sets or sets[-1] in ('"$bp_args"', '"$bp_part"'), choice
+    assert set(chooser.STATE) <= set(chooser.names())
 
 
-@pytest.mark.parametrize(("state", "wanted"), [
-    # No trial: the good slot, until it leaves a crash record; then as often as the plan says, then recovery.
-    ({"good": "a"}, "a"),
-    ({"good": "b"}, "b"),
-    ({"good": "a", "crash": True}, "a"),
-    ({"good": "b", "crash": True, "crashes": "1"}, "recovery"),
-    ({"good": "a", "crashes": "1"}, "a"),
-    # A trial is started while tries are left, whatever the last one left in RAM.
-    ({"good": "a", "trial": "b", "left": "2"}, "b"),
-    ({"good": "a", "trial": "b", "left": "1", "crash": True}, "b"),
-    ({"good": "b", "trial": "a", "left": "1"}, "a"),
-    # No tries left: the good slot, also with the trial's crash record in RAM; recovery when that fails again and again.
-    ({"good": "a", "trial": "b", "left": "0"}, "a"),
-    ({"good": "a", "trial": "b", "left": "0", "crash": True}, "a"),
-    ({"good": "a", "trial": "b", "left": "0", "fell": "1", "crash": True}, "a"),
-    ({"good": "a", "trial": "b", "left": "0", "fell": "2"}, "recovery"),
-    # What nobody writes: no trial can be read out of it, so there is none.
-    ({"good": "a", "trial": "b"}, "a"),
-    ({"good": "a", "trial": "b", "left": "x"}, "a"),
-    ({"good": "a", "trial": "b", "left": "-1"}, "a"),
-    ({"good": "a", "trial": "c", "left": "2"}, "a"),
-    ({"good": "a", "left": "2"}, "a"),
-    ({"good": "c"}, "stock"),
-    ({"good": "a", "trial": "a", "left": "1"}, "a"),
-])
-def test_each_state_starts_what_it_should(slots, state, wanted):
-    """One start from a state of the environment."""
-    set_state(slots, **state)
-
-    assert started(slots) == wanted
+@pytest.mark.parametrize("case", [("nand", "pair"), ("emmc", "partition"), ("sd", "shared")], ids="-".join)
+def test_each_state_and_event(slots, case):
+    """One start from each state of the environment, after each event."""
+    board = slots(*case)
+    for one in TABLE:
+        check_row(board, one)
 
 
-def test_a_trial_that_never_comes_up_ends_on_the_good_slot(slots):
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] != "nand"], ids="-".join)
+def test_a_walk_keeps_the_promises(slots, case):
+    """Starts after starts, where chance decides what fails."""
+    Walk(slots(*case), seed=3).go(30)
+
+
+def test_nothing_ever_comes_up(tmp_path):
     """Panic after panic: the tries, then the good slot; when that panics, too, recovery, and it stays there."""
-    set_state(slots, "a", "b", str(TRIES))
-    seen = []
-    for _ in range(TRIES + TRIES + 3):
-        seen.append(started(slots))
-        slots.crash()
+    slot_scenarios.endless("emmc", "partition", tmp_path)
 
-    assert seen == ["b"] * TRIES + ["a"] * TRIES + ["recovery"] * 3
+
+def test_the_table_sees_an_uncounted_trial(slots):
+    """A chooser that starts the trial though its count could not be saved does not pass."""
+    board = slots("emmc", "partition")
+    trial = board.env.all()["bp_trial"].replace("&& saveenv &&", "&& saveenv ;")
+    board.env.set({"bp_trial": trial})
+    board.keep()
+
+    with pytest.raises(AssertionError, match="saving fails"):
+        for one in TABLE:
+            check_row(board, one)
 
 
 def test_without_slots_the_stock_commands_run(slots):
     """Nothing of ours is left: as delivered."""
-    slots.env.set({name: None for name in slots.env.all() if name.startswith("bp_")} | {"bootcmd": STOCK})
+    board = slots("nand", "pair")
+    board.env.set({**dict.fromkeys(chooser.names()), "bootcmd": board.stock["bootcmd"]})
 
-    boot = slots.boot()
-
-    assert (boot.chose, "bootplan" in boot.bootargs) == ("production", False)
-    slots.crash()
-    assert slots.boot().chose == "recovery"
-
-
-def test_the_reset_button_starts_the_stock_way(slots):
-    """The environment is forgotten: no slot is chosen, no trial counted, the active pair stays."""
-    set_state(slots, "a", "b", "2")
-    slots.hold_button()
-
-    assert "bootplan" not in slots.boot().bootargs
-    assert volumes(slots) == {"fit", "fit_b", "rootfs_data", "rootfs_data_b"}
+    assert board.env.all() == board.stock
+    assert board.power_on() == "stock"
+    board.crash()
+    assert board.power_on() == "recovery"
 
 
-@pytest.mark.parametrize(("good", "trial"), [("a", "b"), ("b", "a"), ("a", None), ("b", None)])
-def test_every_state_of_the_volumes(slots, good, trial):
-    """Whatever a cut or a mishap left of the names: never a kernel with the other slot's data.
+def test_the_reset_button_leaves_the_active_pair(slots):
+    """The environment is forgotten: no slot is chosen, no trial counted, no volume renamed."""
+    board = slots("nand", "pair")
+    board.set_state(good="a", trial="b", left="2")
+    board.hold_button()
 
-    Where the pair that should start is there under any of its names, it starts. Where a volume is missing, so that names
-    cannot tell whose the others are, no slot starts.
-    """
-    files = {"fit": {slot: system_image(system) for system, slot in KERNELS.items()},
-             "rootfs_data": {slot: slot.encode() * 64 for slot in OTHER}}
-    for (prefix, contents) in files.items():
-        for slot, data in contents.items():
-            (slots.folder / f"{prefix}-{slot}").write_bytes(data)
-    base = slots.folder / "base"
-    slots.run(["ubi part ubi", *(f"ubi remove {name}" for name in sorted(volumes(slots)))])
-    set_state(slots, good, trial, "1" if trial else None)
-    flash.copy_sparse(slots.image, base)
-    for kernel, data in itertools.product(("a,b", "b,a", "a", "b", "-,a,b"), repeat=2):
-        flash.copy_sparse(base, slots.image)
-        slots.run(["ubi part ubi", *made("fit", kernel), *made("rootfs_data", data)])
-        boot = slots.boot()
-        if "bootplan.slot" in boot.bootargs:
-            slot = KERNELS[boot.chose]
-            assert slots.volumes.read("rootfs_data", 1) == slot.encode(), (kernel, data, boot.console)
-            assert f"bootplan.slot={slot}" in boot.bootargs, (kernel, data, boot.console)
-        if len(kernel) > 1 and len(data) > 1:  # both pairs are there
-            assert f"bootplan.slot={trial or good} " in boot.bootargs, (kernel, data, boot.console)
+    assert board.power_on() == "recovery"
+
+    board.hold_button(False)
+    assert slot_scenarios.pair_volumes(board) == {"fit", "fit_b", "rootfs_data", "rootfs_data_b"}
+    assert board.power_on() == "stock"
 
 
-def made(prefix, names):
-    """Return the commands that make the volumes of one kind: the slot that has the plain name, then the other.
-
-    ``-,a,b`` is the moment between two renames: nobody has the plain name.
-    """
-    commands = []
-    for position, slot in enumerate(names.split(",")):
-        name = f"{prefix}_{slot}" if position else prefix
-        if slot != "-":
-            commands += [f"ubi create {name} {MEGABYTE:#x} dynamic", f"load hostfs - {ADDRESS:#x} {prefix}-{slot}",
-                         f"ubi write {ADDRESS:#x} {name} $filesize"]
-    return commands
+def test_every_state_of_the_volumes(tmp_path):
+    """Whatever a cut or a mishap left of the names: never a kernel with the other slot's data."""
+    slot_scenarios.volume_states(tmp_path, [("b", "a")])
 
 
-def test_a_cut_at_each_write_of_a_change_of_slots(slots):
-    """From a trial's start on, at each page and block: the next start is the trial's or the good slot's, in whole pairs."""
-    set_state(slots, "a", "b", "2")
-    start = slots.folder / "before"
-    flash.copy_sparse(slots.image, start)
-    slots.record()
-    assert slots.boot().chose == "recovery"
-    writes = slots.recorded()
-    flash.copy_sparse(start, slots.image)
-    count = 0
-    with open(start, "r+b") as truth:
-        for _ in cuts.states(truth, writes, slots):
-            assert started(slots) in ("a", "b")
-            count += 1
-    assert count > 50
+@pytest.mark.parametrize("medium", ["emmc", "sd"])
+def test_partitions_are_added_to_a_card(tmp_path, medium):
+    """At each write the card starts: for the loader before U-Boot, for U-Boot and for Linux. sfdisk alone is not so."""
+    safe = slot_scenarios.cut_table(medium, tmp_path / "safe", gpt.safe_writes, False)
+    sfdisk = slot_scenarios.cut_table(medium, tmp_path / "sfdisk", gpt.sfdisk_writes, True)
 
-
-def test_a_counter_that_cannot_be_saved_starts_the_good_slot(slots):
-    """Here the environment grows beyond its place before it is saved; on the board the flash may be worn out."""
-    set_state(slots, "a", "b", "2")
-    half = "x" * 0xF000
-    slots.env.set({"pad": half, "bootcmd": f"setenv more $pad$pad ; {slots.env.all()['bootcmd']}"})
-
-    for _ in range(3):
-        assert started(slots) == "a"
-    assert slots.env.all()["bp_left"] == "2"
+    assert (safe.cuts, safe.bad) == (4, 0)
+    assert sfdisk.bad > 1 and "not Linux" in sfdisk.note

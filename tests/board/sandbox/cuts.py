@@ -54,11 +54,21 @@ def span(piece):
     return place * CHUNK, (place + (data if kind == "e" else 1)) * CHUNK
 
 
-def states(truth, writes, board):
+def changes(image, piece):
+    """Tell whether a write would make a difference on the opened image."""
+    kind, place, data = piece
+    if kind != "w":
+        return True
+    image.seek(place)
+    return image.read(len(data)) != data
+
+
+def states(truth, writes, board, distinct=False):
     """Put the board's image into each state a cut can leave, and yield a word for it each time.
 
     ``truth`` is an opened copy of the image from before the writes; it goes along. In between, the board may be
-    started: what it writes then is recorded and taken back.
+    started: what it writes then is recorded and taken back. With ``distinct``, a state that is as the one before it is
+    left out: most sectors of an environment are written as they were.
     """
     with open(board.image, "r+b") as image:
         def judged(word, *undo):
@@ -76,8 +86,11 @@ def states(truth, writes, board):
             image.seek(start)
             image.write(truth.read(end - start))
         image.flush()
+        new = True
         for number, piece in enumerate(pieces(writes)):
-            yield from judged(f"before write {number}")
+            if new or not distinct:
+                yield from judged(f"before write {number}")
+            new = changes(truth, piece)
             half = torn(piece)
             if half:
                 perform(image, half)

@@ -5,7 +5,7 @@ from ..cache import build_parts
 from ..router import Router
 from ..scenario import Outcome, scenario
 from ..scripts import Bench, kind_of_router, plan
-from . import cuts, flash
+from . import cuts, flash, slot_scenarios
 from .build import UBOOT
 from .uboot import QUIT, UBoot, prepared
 
@@ -156,3 +156,4 @@ def register():
 
 
 register()
+slot_scenarios.register()

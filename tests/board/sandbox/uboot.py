@@ -24,11 +24,12 @@ from pathlib import Path
 from .. import images, parts
 from ..cache import Part, build_parts, command, digest_of, named, recipe_of
 from ..debian import install
-from . import build, fit, flash
+from . import build, fit, flash, gpt
 
 ENTER, DOWN, QUIT = "\r", "\x1b[B", "\x03"
 PROMPT = "MT7988> "
 SYSTEMS = {"production": "fit", "recovery": "recovery"}  # and the UBI volume of each
+KERNELS = (*SYSTEMS, "slot-a", "slot-b")  # what the first line of a kernel can say
 ENV_VOLUMES = ("ubootenv", "ubootenv2")
 NO_SERVER, LOOKS = "No ethernet found.", 2  # one look at the start; a second try comes only from a loop
 LOG, CRASH, TREE = "writes.log", "crash.bin", "handed-over.dtb"
@@ -36,7 +37,7 @@ ADDRESS = 0x50000000
 CRASH_BYTES, RECORD_SIGNATURE = 0x10000, 0x43474244
 HEAD = struct.Struct("<cQI")
 SECONDS = 10
-MADE_OF = (build.HERE / "flash.py", build.HERE.parent / "images.py")
+MADE_OF = (build.HERE / "flash.py", build.HERE / "gpt.py", build.HERE.parent / "images.py")
 
 
 class UBootError(Exception):
@@ -47,7 +48,7 @@ class UBootError(Exception):
 class Boot:
     """One start: what it ended with, and what was seen until then.
 
-    ``chose`` is ``production``, ``recovery`` (a kernel was started), ``tftp`` (it asks a server for ever), ``menu`` or
+    ``chose`` is one of :data:`KERNELS` (that kernel was started), ``tftp`` (it asks a server for ever), ``menu`` or
     ``console`` (it waits for a key there) or ``reset``. ``fit_configuration`` and ``bootargs`` are those of the started
     kernel, from memory; ``overlays`` are the names of the overlays in its device tree. ``console`` is the whole output.
     """
@@ -235,12 +236,7 @@ class UBoot:
     def damage(self, system, where="data"):
         """Damage ``production`` or ``recovery``: its ``header`` is gone, or a bit of the kernel's ``data`` is wrong."""
         name = SYSTEMS[system] if self.medium == "nand" else system
-        data = bytearray(self.volumes.read(name, len(system_image(system))))
-        if where == "header":
-            data[:64] = bytes(64)
-        else:
-            data[data.index(b"\x1f\x8b\x08") + fit.KERNEL_BYTES // 2] ^= 1
-        self.volumes.write(name, bytes(data))
+        self.volumes.write(name, damaged(self.volumes.read(name, len(system_image(system))), where))
 
     def take_environment(self, folder):
         """Take over both copies of the environment from the images of a :class:`~board.router.Router`."""
@@ -345,8 +341,18 @@ def image_name(medium):
 
 
 def system_image(system):
-    """Return the FIT image of ``production`` or ``recovery`` as bytes."""
+    """Return the FIT image of one of :data:`KERNELS` as bytes."""
     return (prepared_systems() / f"{system}.itb").read_bytes()
+
+
+def damaged(image, where="data"):
+    """Return a FIT image without its ``header``, or with a wrong bit in the kernel's ``data``."""
+    data = bytearray(image)
+    if where == "header":
+        data[:64] = bytes(64)
+    else:
+        data[data.index(b"\x1f\x8b\x08") + fit.KERNEL_BYTES // 2] ^= 1
+    return bytes(data)
 
 
 @functools.cache
@@ -358,15 +364,15 @@ def tools_part():
 
 @functools.cache
 def prepared_systems():
-    """Return the folder with both FIT images."""
+    """Return the folder with the FIT images."""
     tools = tools_part()["uboot"]
 
     def make(folder):
-        """Make both FIT images."""
-        for system in SYSTEMS:
+        """Make the FIT images."""
+        for system in KERNELS:
             fit.make(system, tools / "bin", folder)
 
-    return build_parts([Part("fit", make, lambda: digest_of(str(tools), build.HERE / "fit.py"))])["fit"]
+    return build_parts([Part("fit", make, lambda: digest_of(repr(KERNELS), str(tools), build.HERE / "fit.py"))])["fit"]
 
 
 def new_medium(medium, folder):
@@ -377,6 +383,7 @@ def new_medium(medium, folder):
         flash.make(folder / image_name(medium), contents | {SYSTEMS[name]: data for name, data in systems.items()})
         return
     images.make_card(folder / image_name(medium), medium)
+    gpt.write(folder / image_name(medium), medium)
     places = {name: offset * images.KiB for name, offset, _ in images.GPT[medium]}
     with open(folder / image_name(medium), "r+b") as image:
         for name, data in systems.items():
