@@ -1,5 +1,6 @@
 """An action of the script as the harness needs to know it: what it starts from, may change, and is to reach."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,11 +22,14 @@ NEW_FILES = ("/.bootplan/", "/lost+found/")
 ENV_BYTES = (4096 << 10, 4608 << 10)  # where the environment is on eMMC and SD card
 
 
+compiled = functools.cache(scripts.compiled)
+
+
 def nothing(_):
     """Prepare nothing."""
 
 
-def no_faults(_):
+def no_faults(*_):
     """See nothing wrong."""
     return []
 
@@ -40,12 +44,19 @@ class Action:
     ``new`` is the way the router is to run in the end, and ``old`` are the ways it may run after a cut beside it, as
     :meth:`box.Box.root` tells them; ``planned`` is the way the plan wants, when that is not ``new``.
 
-    ``targets`` are the images that may change: {name: None, or (first byte, end) of what may}; ``files`` are the names
-    in the system that may, and ``variables`` those of U-Boot's environment.
+    ``targets`` are the images that may change: {name: None, or one or more (first byte, end) of what may}; ``files`` are
+    the names in the system that may, and ``variables`` those of U-Boot's environment. The images in ``volumes`` are
+    written as a kernel's UBI volume is: nothing that was written can be lost.
 
     ``refusals`` are what the same command may say instead of finishing, with exit code 3, because the user has to do
     something first. ``kills`` says whether the script is killed before each command, too. ``look`` finds more faults in
     a router that is on. ``script`` is run in place of the plan's, when it is given; it has no status.
+
+    With slots: ``brings`` puts into RAM what the command needs, after each power-on. ``untouched`` are partitions whose
+    files stay as they are. ``proof`` gets the trees before and after an action that was not cut, and the box they came
+    from: it finds faults in them. ``once`` says that the command given again would undo itself, so nobody gives it
+    where `status` is content. ``asks`` says that a `switch` is asked for, too, in every state in which the script is
+    ready for it.
     """
 
     name: str
@@ -66,11 +77,22 @@ class Action:
     kills: bool = True
     look: Callable[[Router], list] = no_faults
     script: str = ""
+    volumes: tuple = ()
+    brings: Callable[[Router], None] = nothing
+    untouched: tuple = ()
+    proof: Callable[..., list] = no_faults
+    once: bool = False
+    asks: bool = False
 
     @property
     def text(self):
         """Return the script that is run."""
-        return self.script or scripts.compiled(self.plan)
+        return self.script or compiled(self.plan)
+
+    @property
+    def slots(self):
+        """Tell whether U-Boot runs the environment, so that a slot can start."""
+        return bool(self.kind.get("slots"))
 
     @property
     def wanted(self):

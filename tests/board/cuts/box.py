@@ -5,15 +5,17 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 from .. import images
-from ..router import Router
+from ..router import Router, Timeout
 
 SET_READ_AHEAD = 0x1262  # BLKRASET, in sectors
 READ_AHEAD_SECTORS = 64  # reading far ahead would make it look as if everything had been looked at
+KERNEL = "(kernel)"
 NOT_SYSTEM = ("proc", "sys", "dev", "tmp", "rom", "overlay", ".rig")
 
 
@@ -63,16 +65,36 @@ class Box(Router):
         return None
 
     def root(self):
-        """Return how the router runs: ``overlay`` or ``root``, and the image and partition that hold it."""
+        """Return how the router runs: ``overlay`` or ``root``, and the image and partition that hold it.
+
+        With slots, what U-Boot chose comes third.
+        """
         kinds = [kind for _, target, kind, _ in self.mounts() if target == "/"]
+        chose = (self.chose.chose,) if self.slots else ()
         if kinds[-1] == "overlay":
-            return ("overlay", self.partition_of("/overlay"))
-        return ("root", self.partition_of("/"))
+            return ("overlay", self.partition_of("/overlay"), *chose)
+        return ("root", self.partition_of("/"), *chose)
 
     def tree(self):
-        """Return what is at / without what is mounted on it: {path: :class:`Entry`}."""
+        """Return what is at / without what is mounted on it: {path: :class:`Entry`}; with slots its kernel, too."""
         mounted = {target for _, target, *_ in self.mounts()} - {"/"}
-        return tree_at(self.see("/"), {*mounted, *(f"/{name}" for name in NOT_SYSTEM)})
+        found = tree_at(self.see("/"), {*mounted, *(f"/{name}" for name in NOT_SYSTEM)})
+        if self.slots:
+            found[KERNEL] = kernel_entry(self.chose.fit)
+        return found
+
+    def lose_ram(self):
+        """Let what a crash left in RAM be gone, as it is when the power was."""
+        for path in self.ram.glob("*/*"):
+            path.unlink()
+
+    def wait_for_services(self, seconds=30):
+        """Wait until the boot scripts and the health check have come to their end; :class:`Timeout` otherwise."""
+        end = time.monotonic() + seconds
+        while self.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[b]ootplan.sh health'").code != 0:
+            if time.monotonic() > end:
+                raise Timeout(f"the health check is still busy: {self.run('tail -n 2 /tmp/bootplan-health.log').out}")
+            time.sleep(0.1)
 
 
 class Entry(NamedTuple):
@@ -86,6 +108,12 @@ class Entry(NamedTuple):
     links: int
     content: str
     attributes: tuple
+
+
+def kernel_entry(fit):
+    """Return the :class:`Entry` for the FIT that was started; the trees of two slots differ in it, too."""
+    whole = fit.data[: fit.size]
+    return Entry(0, 0, (), len(whole), 0, 0, hashlib.blake2b(whole).hexdigest(), ())
 
 
 def tree_at(folder, without=()):

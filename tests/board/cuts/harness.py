@@ -21,6 +21,7 @@ from .action import SCRIPT
 from .box import Box
 from .journal import Cut, History
 from .judge import Before, Judge, outside, overlay_files
+from .slot_judge import SlotJudge, see_whole
 from .moments import Moments
 from .recorder import Recorder
 from .workers import crew, in_child, ready
@@ -83,20 +84,23 @@ class Bench:
         in_child(self.prepare)
         self.images = {path.stem: path for path in sorted((self.folder / "base/images").glob("*.img"))}
         ways, env = in_child(self.record)
-        self.history = History(self.journal, SYNCHRONOUS)
+        self.history = History(self.journal, (*SYNCHRONOUS, *action.volumes))
         steps = {mark.text: mark.step for mark in self.history.marks}
         self.first, self.last = steps[BEGIN], steps[END]
         self.points = [mark for mark in self.history.marks if mark.text not in (BEGIN, END)]
         overlay = in_child(lambda: self.see_overlay(self.history.blocks(Cut(self.first))))
         trees = {way: [now] for way, (_, now) in ways.items()}
-        (first, now), = ways.values()
-        for way in (*self.action.old, self.action.new):
-            trees.setdefault(way, [now, first])
-        self.before = Before(trees, now, env, overlay)
+        (way, (first, now)), = ways.items()
+        for way_there in (*self.action.old, self.action.new):
+            trees.setdefault(way_there, [now, first])
+        self.before, self.faults = Before(trees, now, env, overlay), []
+        if action.slots:
+            self.before, self.faults = in_child(lambda: see_whole(self, Before({way: [now]}, now, env, overlay), first))
 
     def prepare(self):
         """Make the base images."""
         with Router(self.folder / "base", **self.action.kind) as router:
+            router.services = False
             router.boot()
             self.action.prepare(router)
             router.sync()
@@ -117,6 +121,7 @@ class Bench:
     def record(self):
         """Run the action under the tracer; return {way: (first tree, tree just before it)} and the environment."""
         with self.box("record") as box:
+            box.services = False
             box.recorder.begin()
             box.boot()
             first = box.tree()
@@ -124,6 +129,7 @@ class Bench:
                 self.action.session(box)
             way, now = box.root(), box.tree()
             box.put(SCRIPT, self.action.text)
+            self.action.brings(box)
             box.sync()
             env = box.env_tool.all()
             box.recorder.mark(BEGIN)
@@ -142,13 +148,23 @@ class Bench:
     def judge_cut(self, box, blocks):
         """Judge one cut in a worker; return its faults and what the judgement read."""
         box.recorder.begin(blocks, self.journal / "data")
-        faults = Judge(self.action, box, self.before, self.observers).judge()
-        return faults + self.strangers(box), box.recorder.finish()
+        judge = self.judge(box, self.observers)
+        faults = judge.judge() + self.strangers(box)
+        seen = box.recorder.finish()
+        if judge.ready:
+            box.recorder.begin(blocks, self.journal / "data")
+            faults += judge.judge_switch() + self.strangers(box)
+            seen = {name: seen[name] | more for name, more in box.recorder.finish().items()}
+        return faults, seen
+
+    def judge(self, box, observers=()):
+        """Return the judge for this action."""
+        return (SlotJudge if self.action.slots else Judge)(self.action, box, self.before, observers)
 
     def judge_kill(self, box, point):
         """Judge one kill in a worker; return its faults."""
         box.recorder.begin()
-        return Judge(self.action, box, self.before).judge_kill(point, self.tracer) + self.strangers(box)
+        return self.judge(box).judge_kill(point, self.tracer) + self.strangers(box)
 
     def strangers(self, box):
         """Return the faults of images that are no targets and that the judgement changed."""
@@ -205,6 +221,8 @@ def examine(action, folder=None, *, workers=WORKERS, observers=()):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cuts-"))
         bench = Bench(action, folder, observers)
         report = Report(action.name, commands=len(bench.points))
+        if bench.faults:
+            report.bad.append(Bad("nothing was cut", 1, tuple(bench.faults)))
         report.writes = sum(bench.first < end <= bench.last for _, end in bench.history.requests)
         team = stack.enter_context(crew(workers, bench.place_to_work))
         cut_everywhere(bench, team, report)

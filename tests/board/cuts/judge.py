@@ -8,7 +8,8 @@ script that was killed while the router went on.
 
 import re
 import subprocess
-from dataclasses import dataclass
+from fnmatch import fnmatch
+from dataclasses import dataclass, field
 
 from ..loops import Loop
 from ..router import BootError, Hang, Panic, Timeout
@@ -28,12 +29,18 @@ class Before:
 
     ``trees`` has for each way the router may run the trees that are right after a cut, ``final`` is the tree of the
     system that is to come up in the end, ``env`` U-Boot's environment, ``overlay`` the files of the internal overlay.
+
+    With slots: ``envs`` are the environments before and after the action, ``idle`` the trees that are right in the slot
+    it is about, {partition: tree} in ``untouched`` the files of what must stay as it is.
     """
 
     trees: dict
     final: dict
     env: dict
     overlay: dict
+    envs: tuple = ()
+    idle: tuple = ()
+    untouched: dict = field(default_factory=dict)
 
 
 class Judge:
@@ -81,8 +88,16 @@ class Judge:
         """Power on, look, run the same command again, restart, look."""
         self.box.boot()
         if self.first_start() and self.again():
-            self.box.reboot()
+            self.restart()
             self.last_start()
+
+    def restart(self):
+        """Restart."""
+        self.box.reboot()
+
+    def bring(self):
+        """Put the script into RAM."""
+        self.box.put(SCRIPT, self.action.text)
 
     def after_the_kill(self, point, tracer):
         """Power on, run the action up to the point, run it again, restart, look."""
@@ -90,13 +105,13 @@ class Judge:
         box.boot()
         if self.action.session:
             self.action.session(box)
-        box.put(SCRIPT, self.action.text)
+        self.bring()
         killed = box.traced(self.action.command, tracer, point)
         if killed.code not in (KILLED, 0):
             words = last_words(killed.out + killed.err)
             self.fault("no kill", f"the run to be killed ended with {killed.code}: {words}")
         if self.again():
-            box.reboot()
+            self.restart()
             self.last_start()
 
     def look_at_env(self):
@@ -106,13 +121,18 @@ class Judge:
             self.fault("environment", "both copies are bad")
             return
         changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
-        wrong = [name for name in changed if name not in self.action.variables]
+        wrong = [name for name in changed if not any(fnmatch(name, one) for one in self.action.variables)]
         if wrong:
             self.fault("environment", f"changed: {' '.join(wrong)}")
 
     def allowed(self):
         """Return the names in which the systems may differ."""
         return (*self.action.files, *NEW_FILES, *self.action.mounts)
+
+    def own_files(self):
+        """Return the names in an overlay's own file system in which it may differ."""
+        own = (*self.action.files, *self.action.mounts)
+        return (*(f"/upper{path}" for path in own), "/work/")
 
     def first_start(self):
         """The old or the new system must have come up, whole; tell whether it makes sense to go on."""
@@ -126,19 +146,29 @@ class Judge:
         if wrong:
             self.fault("not whole", f"{way}: {'; '.join(wrong)}")
         self.faults += action.look(box)
-        box.put(SCRIPT, action.text)
+        self.bring()
         if action.script:
             return way != action.new
-        self.right = not wrong and box.root() == action.wanted and not self.wrong_mounts()
-        status = box.run(f"sh {SCRIPT} status")
-        if status.code == 0 and not self.right:
-            self.fault("half taken for whole", f"status ends with 0, with {way} and /srv on {box.partition_of('/srv')}")
-        elif status.code not in (0, 1):
-            self.fault("status", f"ends with {status.code}: {last_words(status.out + status.err)}")
+        self.right = self.is_right(way, wrong)
+        self.check_status(box.run(f"sh {SCRIPT} status"))
         return True
 
     finished = False  # whether the same command came to its end, and the new system was started
     right = None  # whether the first start already was as the plan wants it; None when there was none to see
+    answer = None  # what the same command again said
+    ready = False  # whether another command is to be tried after the same cut: see :class:`slot_judge.SlotJudge`
+
+    def is_right(self, way, wrong):
+        """Tell whether the router runs as the plan wants it, where ``wrong`` is not as it should be."""
+        return not wrong and way == self.action.wanted and not self.wrong_mounts()
+
+    def check_status(self, status):
+        """It says that all is as planned only when that is so."""
+        if status.code == 0 and not self.right:
+            ways = f"{self.box.root()} and /srv on {self.box.partition_of('/srv')}"
+            self.fault("half taken for whole", f"status ends with 0, with {ways}")
+        elif status.code not in (0, 1):
+            self.fault("status", f"ends with {status.code}: {last_words(status.out + status.err)}")
 
     def wrong_mounts(self):
         """Return the data partitions that are not mounted where the plan wants them."""
@@ -147,7 +177,7 @@ class Judge:
 
     def again(self):
         """Run the same command again; tell whether it came to its end."""
-        result = self.box.run(self.action.command, SECONDS)
+        result = self.answer = self.box.run(self.action.command, SECONDS)
         if result.code == 0:
             if ALREADY in result.out and ONLY_A_RESTART not in result.out and self.right is False:
                 self.fault("half taken for whole", "the same command again says that all is as the plan says")
@@ -173,7 +203,7 @@ class Judge:
         self.faults += action.look(box)
         if action.script:
             return
-        box.put(SCRIPT, action.text)
+        self.bring()
         status = box.run(f"sh {SCRIPT} status")
         if (status.code == 0) != (action.wanted == action.new):
             self.fault("not finished", f"status ends with {status.code}: {last_words(status.out)}")
@@ -182,8 +212,7 @@ class Judge:
         """With the power off: the environment, the internal overlay's files, the file systems."""
         action, box = self.action, self.box
         self.look_at_env()
-        allowed = (*(f"/upper{path}" for path in action.files), *(f"/upper{path}" for path in action.mounts), "/work/")
-        wrong = differences(self.before.overlay, overlay_files(box), allowed)
+        wrong = differences(self.before.overlay, overlay_files(box), self.own_files())
         if wrong:
             self.fault("another target", f"in the internal overlay: {'; '.join(wrong)}")
         if not self.finished:
@@ -235,7 +264,9 @@ def outside(action, changed):
         allowed = action.targets.get(name, (0, 0))
         if allowed is None:
             continue
-        wrong = sorted(block * BLOCK for block in blocks if not allowed[0] <= block * BLOCK < allowed[1])
+        places = allowed if isinstance(allowed[0], tuple) else (allowed,)
+        wrong = sorted(block * BLOCK for block in blocks
+                       if not any(first <= block * BLOCK < end for first, end in places))
         if wrong:
             faults.append(f"another target: {len(wrong)} blocks of {name} changed, the first at {wrong[0]:#x}")
     return faults

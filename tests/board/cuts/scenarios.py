@@ -4,6 +4,7 @@ from .. import parts
 from ..scenario import Outcome, scenario
 from .actions import ACTIONS, GUIDES
 from .harness import examine
+from .slot_actions import SLOT_ACTIONS
 
 SHOWN = 3
 
@@ -32,7 +33,7 @@ def register(action):
     scenario(tier=2, title=f"cut everywhere: {action.title}")(cut)
 
 
-for one in ACTIONS:
+for one in (*ACTIONS, *SLOT_ACTIONS):
     register(one)
 
 

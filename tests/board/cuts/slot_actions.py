@@ -1,0 +1,254 @@
+"""The actions on slots that are cut. The cuts of U-Boot's own writes at power-on are tier 1's: here a start is atomic."""
+
+import functools
+import hashlib
+import os
+import stat
+import subprocess
+
+from .. import firmware
+from ..fitread import read
+from ..loops import Loop
+from ..router import Disk, GiB
+from ..scripts import SERIAL, Bench
+from .action import ENV_BYTES, OWN_FILES, Action
+from .box import KERNEL, NOT_SYSTEM, differences, kernel_entry, tree_at
+
+OLDER, NEW = "25.12.6", "25.12.7"
+IMAGE = "/tmp/new.itb"
+UPGRADE = f"upgrade {IMAGE} --sha256 $(cat {IMAGE}.sum) --apply"
+MIB = 1 << 20
+ROOT_BYTES = 256 * MIB
+DATA_BYTES = 24 * MIB  # rootfs_data as a sysupgrade leaves it where there is to be room for a second slot
+# What the script puts into a system that is a slot.
+SERVICES_OFF = "/etc/uci-defaults/10_disable_services"  # sysupgrade adds it to what it keeps; the first start runs it
+SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf", "/etc/init.d/bootplan*", "/etc/rc.d/S??bootplan*", SERVICES_OFF)
+STATE = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_why")
+ON_TRIAL = r"slot b is on trial; first: "
+NO_SLOTS = r"no slots are installed here"
+
+# What the slots of a case have: where the roots are, and which of the images hold a kernel's volume.
+WAYS = {"pairs": {name: ("overlay", ("nvme0", number), name) for number, name in enumerate("ab", 1)},
+        "own": {name: ("root", ("nvme0", number), name) for number, name in enumerate("ab", 1)}}
+STOCK = ("overlay", ("overlay", 0), "stock")
+PAIR_AS_STOCK = ("overlay", ("nvme0", 1), "stock")  # slot a's volumes have the plain names, and its fstab its overlay
+VOLUMES = {"pairs": ("ubi", "ubi6"), "own": ("ubi", "ubi6", "ubi7")}
+
+
+def plan(case, medium="nand", more=""):
+    """Return the text of a plan with slots; ``more`` are keys of the slots."""
+    kernel, method = ("stock", "extroot-overlay") if case == "pairs" else ("nvme-builtin", "cmdline")
+    return (
+        "version: 1\nname: bench\nboard: {model: bpi-r4}\n"
+        f'firmware: {{release: "25.12", kernel: {kernel}}}\nboot: {{medium: {medium}}}\n'
+        f"media:\n  ssd:\n    type: nvme\n    serial: {SERIAL}\n    partitions:\n"
+        "      - {name: root-a, size: 256MiB, filesystem: ext4}\n"
+        "      - {name: root-b, size: 256MiB, filesystem: ext4}\n"
+        "      - {name: data, size: rest, filesystem: ext4, mount: /srv}\n"
+        f"root: {{method: {method}}}\nslots: {{a: {{root: root-a}}, b: {{root: root-b}}{more}}}\n"
+    )
+
+
+def kind_of(case, medium):
+    """Return what the router is made with."""
+    builtin = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")} if case == "own" else {}
+    return {"medium": medium, "disks": (Disk(size=GiB),), "slots": True, "data_bytes": DATA_BYTES, **builtin}
+
+
+def with_an_image(release):
+    """Return a function that puts a release's image into RAM."""
+    def bring(box):
+        """Put the image and its sum there."""
+        data = image_of(box, release)
+        box.run(f"cat >{IMAGE}", input=data).ok()
+        box.put(f"{IMAGE}.sum", hashlib.sha256(data).hexdigest())
+    return bring
+
+
+@functools.cache
+def image_for(release, packages, kernel_nvme):
+    """Return the bytes of a release's image, with the packages of the router."""
+    return firmware.make(firmware_parts(), release=release, packages=packages, kernel_nvme=kernel_nvme).read_bytes()
+
+
+def firmware_parts():
+    """Return the parts of the bench, for :mod:`firmware`."""
+    from .. import parts
+    return parts.build()
+
+
+def image_of(box, release):
+    """Return the bytes of a release's image for a router."""
+    return image_for(release, box.packages, box.kernel_nvme)
+
+
+def system_of(box, release):
+    """Return the tree of the squashfs in a release's image, and the entry of its kernel."""
+    fit = read(image_of(box, release))
+    file, folder = box.folder / "system.squashfs", box.folder / "look"
+    file.write_bytes(fit.rootfs())
+    folder.mkdir(exist_ok=True)
+    loop = Loop(file, read_only=True)
+    try:
+        subprocess.run(["mount", "-t", "squashfs", "-o", "ro", loop.path, folder], check=True)
+        try:
+            return {**tree_at(str(folder), {f"/{name}" for name in NOT_SYSTEM}), KERNEL: kernel_entry(fit)}
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    finally:
+        loop.detach()
+        file.unlink()
+
+
+def is_the_image(release):
+    """Return a proof: the new system is the image's, with the settings of the old one and no other file of it."""
+    def proof(box, before, after):
+        """Compare with what the image and the list of the settings say."""
+        box.run("sysupgrade -b /tmp/kept.tar.gz").ok()
+        names = {f"/{name.strip('/')}" for name in box.run("tar -tzf /tmp/kept.tar.gz").ok().out.splitlines()}
+        want = system_of(box, release)
+        for name in names & before.keys():
+            if before[name].kind != stat.S_IFDIR:
+                want[name] = before[name]
+        for name in names & before.keys():
+            while (name := os.path.dirname(name)) not in want and name != "/":
+                want[name] = before[name]
+        wrong = differences(want, after, (*SLOT_FILES, "/.bootplan/", "/lost+found/", "/srv"))
+        return [f"not the image and the settings: {'; '.join(wrong)}"] if wrong else []
+    return proof
+
+
+
+
+def is_a_copy(_, before, after):
+    """A proof: the new system is the old one."""
+    wrong = differences(before, after, (*SLOT_FILES, "/.bootplan/", "/lost+found/", "/srv"))
+    return [f"not whole: {'; '.join(wrong)}"] if wrong else []
+
+
+# ---- where an action starts
+
+
+def install(box, text):
+    """Install the slots and start the first."""
+    bench = Bench(box, text)
+    bench.sh("install --apply").ok()
+    box.reboot()
+
+
+def upgrade(box, text, release):
+    """Write a release into the idle slot, on trial."""
+    with_an_image(release)(box)
+    Bench(box, text).sh(UPGRADE).ok()
+
+
+def installed(text):
+    """Slot a runs, and slot b is empty."""
+    return lambda box: install(box, text)
+
+
+def older_in_b(text):
+    """Slot a runs, slot b holds a whole system, and is not on trial."""
+    def prepare(box):
+        """Install, upgrade, take the trial back."""
+        install(box, text)
+        upgrade(box, text, OLDER)
+        Bench(box, text).sh("rollback --apply").ok()
+    return prepare
+
+
+def b_next(text):
+    """Slot a runs, and slot b is to start on trial at the next power-on."""
+    def prepare(box):
+        """Bring slot b to where it waits, and let a run without a trial: the session begins it."""
+        older_in_b(text)(box)
+    return prepare
+
+
+def begin_trial(text):
+    """The session begins with slot b on trial from the next start on."""
+    return lambda box: Bench(box, text).sh("switch --apply").ok()
+
+
+def b_on_trial(text):
+    """The next power-on starts slot b on trial."""
+    def prepare(box):
+        """Install and upgrade."""
+        install(box, text)
+        upgrade(box, text, OLDER)
+    return prepare
+
+
+# ---- the actions
+
+
+def env_of(medium):
+    """Return the images, or their parts, that hold the environment."""
+    return {"ubootenv": None, "ubootenv2": None} if medium == "nand" else {"mmcblk0": ENV_BYTES}
+
+
+def action(case, medium, name, title, **more):
+    """Return an action; what is not said is as for a decision made in slot a."""
+    ways = WAYS[case]
+    flash = {one: None for one in VOLUMES[case]} if case == "pairs" else {}
+    disk = {"nvme0": (MIB, GiB - MIB)}  # its table stays as it is
+    data = {"ubi7": None} if case == "pairs" else {}
+    return Action(**{
+        "name": f"{name}_{case}_{medium}", "title": f"{title}, {WORDS[case]}, {medium}",
+        "plan": plan(case, medium), "kind": kind_of(case, medium), "old": (ways["a"],), "new": ways["b"],
+        "planned": ways["b"], "mounts": {"/srv": ("nvme0", 3)}, "files": SLOT_FILES, "variables": STATE,
+        "targets": {"overlay": None, **flash, **data, **disk, **env_of(medium)},
+        "volumes": VOLUMES[case] if medium == "nand" else (), "untouched": (("nvme0", 1),), "refusals": (ON_TRIAL,), **more,
+    })
+
+
+WORDS = {"pairs": "pairs", "own": "own kernels"}
+
+
+def install_slots(case, medium):
+    """Return the install of slots on a blank disk."""
+    ways = WAYS[case]
+    old = (STOCK, PAIR_AS_STOCK) if case == "pairs" else (STOCK,)
+    volumes = {one: None for one in ("ubi", "ubi6", "ubi7")} if medium == "nand" else {}
+    # The card: both copies of its table, the environment, and what lies behind the stock partitions.
+    card = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
+    return action(case, medium, "install_slots", "install of slots", words="install --apply", old=old, new=ways["a"],
+                  planned=ways["a"], untouched=(), refusals=(), proof=is_a_copy,
+                  variables=("bp_*", "bootcmd"), targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card})
+
+
+def upgrade_slot(case, medium, **more):
+    """Return the upgrade of slot b from slot a."""
+    written = {} if medium == "nand" else {"mmcblk0": (ENV_BYTES, (512 * MIB, GiB - MIB))}
+    if case == "own" and medium == "nand":
+        written = {"ubi": None, "ubi7": None}
+    made = action(case, medium, "upgrade", "upgrade of the idle slot", words=UPGRADE, brings=with_an_image(NEW),
+                  prepare=older_in_b(plan(case, medium)), proof=is_the_image(NEW), asks=True)
+    return Action(**{**vars(made), "targets": {**made.targets, **written}, **more})
+
+
+PAIRS = plan("pairs")
+DECISIONS = (
+    action("pairs", "nand", "switch", "switch to the idle slot", words="switch --apply", prepare=older_in_b(PAIRS)),
+    action("pairs", "nand", "confirm", "confirm the trial", words="confirm --apply", prepare=b_on_trial(PAIRS),
+           old=(), planned=WAYS["pairs"]["b"]),
+    action("pairs", "nand", "rollback", "rollback before the trial", words="rollback --apply",
+           prepare=older_in_b(PAIRS), session=begin_trial(PAIRS), old=(WAYS["pairs"]["b"],), new=WAYS["pairs"]["a"],
+           planned=WAYS["pairs"]["a"], once=True),
+    action("pairs", "nand", "rollback_on_trial", "rollback in the trial", words="rollback --apply",
+           prepare=b_on_trial(PAIRS), old=(WAYS["pairs"]["b"],), new=WAYS["pairs"]["a"], planned=WAYS["pairs"]["a"],
+           refusals=(r"slot b runs, but slot a is the good one",), once=True),
+    action("pairs", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(PAIRS),
+           new=PAIR_AS_STOCK, planned=WAYS["pairs"]["a"], variables=("bp_*", "bootcmd"), refusals=(NO_SLOTS,)),
+    action("own", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(plan("own")),
+           new=STOCK, planned=WAYS["own"]["a"], variables=("bp_*", "bootcmd"), refusals=(NO_SLOTS,), mounts={}),
+)
+SLOT_ACTIONS = (
+    install_slots("pairs", "nand"),
+    install_slots("own", "nand"),
+    install_slots("own", "emmc"),
+    upgrade_slot("pairs", "nand"),
+    upgrade_slot("own", "nand"),
+    upgrade_slot("own", "emmc"),
+    *DECISIONS,
+)
