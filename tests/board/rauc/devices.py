@@ -1,29 +1,22 @@
-"""The devices of an update: images as block devices, and how much is written to them."""
+"""The devices of an update: images as block devices, and what a recorded run wrote to them."""
 
+import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images import GiB, MiB
+from ..cuts.journal import MARK, RECORD, WRITE, Record
 from ..loops import Loop
 
 SECTOR = 512
-WRITES, SECTORS_WRITTEN = 4, 6  # fields of /sys/block/*/stat
-
-
-def partitioned(path, sizes, total=GiB):
-    """Make an image with a GPT of partitions: {name: MiB, or None for the rest}."""
-    with open(path, "wb") as image:
-        image.truncate(total)
-    lines = [f'name="{name}"' + (f", size={size * MiB // SECTOR}" if size else "") for name, size in sizes.items()]
-    subprocess.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path], input="label: gpt\n" + "\n".join(lines),
-                   text=True, check=True, capture_output=True)
+BEGIN, END = "begin", "end"  # the marks of a recorded run
 
 
 def partition_range(image, number):
     """Return the first byte of a partition of an image, and the one after its last; all of it for number 0."""
     if number == 0:
-        return 0, Path(image).stat().st_size
+        return 0, os.path.getsize(image)
     words = ["partx", "-g", "-r", "-b", "-o", "START,SIZE", "-n", str(number), str(image)]
     start, size = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
     return int(start) * SECTOR, int(start) * SECTOR + int(size)
@@ -31,30 +24,31 @@ def partition_range(image, number):
 
 @dataclass(frozen=True)
 class Written:
-    """What was written to one device: bytes, and the requests they came in."""
+    """What was written to a device: bytes, in whole blocks of 4096, and the requests they came in."""
 
-    bytes: int
-    requests: int
+    bytes: int = 0
+    requests: int = 0
 
-
-def counted(loop):
-    """Return what has been :class:`Written` to a loop device so far, as the kernel counts it."""
-    major, minor = loop.number
-    fields = Path(f"/sys/dev/block/{major}:{minor}/stat").read_text().split()
-    return Written(int(fields[SECTORS_WRITTEN]) * SECTOR, int(fields[WRITES]))
+    def __add__(self, other):
+        """Return the sum of both."""
+        return Written(self.bytes + other.bytes, self.requests + other.requests)
 
 
-def counts(loops):
-    """Return {name: :class:`Written`} of loop devices, after everything that waits was written."""
-    for loop in loops.values():
-        loop.flush()
-    return {name: counted(loop) for name, loop in loops.items()}
+def written(journal):
+    """Return {image: :class:`Written`} between the marks of a recorded run.
 
-
-def difference(before, after):
-    """Return {name: :class:`Written`} between two counts."""
-    return {name: Written(count.bytes - before[name].bytes, count.requests - before[name].requests)
-            for name, count in after.items()}
+    A request to make zeros, which has no data, is no write: mkfs asks the disk for many of them.
+    """
+    names = sorted(json.loads((journal / "images.json").read_text()))
+    found, counting = {}, False
+    with open(journal / "data", "rb") as data:
+        for record in map(Record._make, RECORD.iter_unpack((journal / "records").read_bytes())):
+            if record.kind == MARK:
+                counting = os.pread(data.fileno(), record.length, record.place).decode() == BEGIN
+            elif record.kind == WRITE and counting:
+                name = names[record.image]
+                found[name] = found.get(name, Written()) + Written(record.length, 1)
+    return found
 
 
 class Devices:
@@ -80,6 +74,20 @@ class Devices:
         for loop in self.loops.values():
             loop.detach()
 
+    def flush(self):
+        """Write what the devices' caches hold into the images."""
+        for loop in self.loops.values():
+            loop.flush()
+
     def node(self, name, number=0):
         """Return the path of a device, or of one of its partitions."""
         return f"{self.loops[name].path}p{number}" if number else self.loops[name].path
+
+
+def copied(images, folder):
+    """Return {name: path} of copies of images in a folder; holes stay holes."""
+    copies = {}
+    for name, path in images.items():
+        copies[name] = Path(folder) / f"{name}.img"
+        subprocess.run(["cp", "--sparse=always", path, copies[name]], check=True)
+    return copies

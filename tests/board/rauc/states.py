@@ -7,15 +7,16 @@ system, mounted as the next start would do it, has every name, kind, mode, owner
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import images, parts
 from ..cuts.box import differences, tree_at
 from ..cuts.journal import BLOCK, ZEROS
 from ..cuts.moments import Moments
 from ..loops import Loop
-from .devices import partition_range
+from .devices import BEGIN, END, partition_range
+from .install import ENVIRONMENT
 
 NOT_CONTENT = ("/lost+found",)
 
@@ -33,6 +34,21 @@ class Slot:
     tree: dict
     bytes: bytes
     allowed: tuple = ()
+
+
+def tree_of(image):
+    """Return the tree of the file system in an image, its journal replayed; None when it cannot be mounted."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = Loop(image)
+        try:
+            if subprocess.run(["mount", loop.path, folder], capture_output=True, check=False).returncode != 0:
+                return None
+            try:
+                return tree_at(folder, NOT_CONTENT)
+            finally:
+                subprocess.run(["umount", folder], check=True)
+        finally:
+            loop.detach()
 
 
 @dataclass
@@ -55,22 +71,27 @@ class Report:
 class States:
     """The states of one recorded update.
 
-    ``systems`` are the slots that may be in it, {name: [slots]}: a name is whole when one of its slots is. ``startable``
-    gets U-Boot's environment, or None when no copy is valid, and returns the names that may be started.
+    ``systems``, to be set before :meth:`examine`, are the slots as they may be, {name: [slots]}: a name is whole when one
+    of its slots is. ``startable`` gets U-Boot's environment, or None when no copy is valid, and returns the names that
+    may be started.
     """
 
-    def __init__(self, history, systems, environment, startable: Callable):
-        """``environment`` is {image: path that a tool which reads it wants} and the function that reads it from there."""
-        self.history, self.systems, self.startable = history, systems, startable
-        self.images, self.read_environment = environment
-        self.ranges = {place: partition_range(history.images[place[0]], place[1])
-                       for slots in systems.values() for slot in slots for place in (slot.root, slot.kernel)}
+    def __init__(self, history, folder, startable):
+        """``folder`` is an empty place for what tools read."""
+        self.history, self.startable, self.systems = history, startable, {}
+        Path(folder).mkdir()
+        self.env_tool = images.EnvTool(parts.build()["envtools"], folder, "nand")
+        self.images = {name: Path(folder) / f"{name}.img" for name in ENVIRONMENT}
         self.seen_environments, self.seen_slots = {}, {}
+        steps = {mark.text: mark.step for mark in history.marks}
+        self.first, self.last = steps[BEGIN], steps[END]
 
-    def examine(self, first, last):
-        """Look at every cut between two steps and return the :class:`Report`."""
-        report = Report(writes=sum(first < end <= last for _, end in self.history.requests))
-        for cut in Moments(self.history, first, last).cuts():
+    def examine(self):
+        """Look at every cut between the marks and return the :class:`Report`."""
+        self.ranges = {place: partition_range(self.history.images[place[0]], place[1])
+                       for slots in self.systems.values() for slot in slots for place in (slot.root, slot.kernel)}
+        report = Report(writes=sum(self.first < end <= self.last for _, end in self.history.requests))
+        for cut in Moments(self.history, self.first, self.last).cuts():
             report.cuts += 1
             faults = self.faults(cut)
             if faults:
@@ -93,7 +114,7 @@ class States:
         if key not in self.seen_environments:
             for name, path in self.images.items():
                 self.write(cut, name, 0, self.size(name), path)
-            self.seen_environments[key] = tuple(self.startable(self.read_environment()))
+            self.seen_environments[key] = tuple(self.startable(self.env_tool.all()))
         return self.seen_environments[key]
 
     def of_slot(self, slot, cut):
@@ -107,21 +128,27 @@ class States:
     def look(self, slot, cut, root, kernel):
         """Mount the root, look at the kernel, and return what is wrong."""
         with tempfile.TemporaryDirectory(dir=self.history.folder) as folder:
-            image, place = Path(folder) / "image", Path(folder) / "root"
+            image = Path(folder) / "image"
             self.write(cut, *kernel, image)
             wrong = [] if image.read_bytes().startswith(slot.bytes) else ["the kernel has other bytes"]
             self.write(cut, *root, image)
-            place.mkdir()
-            loop = Loop(image)
-            try:
-                if subprocess.run(["mount", loop.path, place], capture_output=True, check=False).returncode != 0:
-                    return [*wrong, "the root cannot be mounted"]
-                try:
-                    return wrong + differences(slot.tree, tree_at(str(place), NOT_CONTENT), slot.allowed)
-                finally:
-                    subprocess.run(["umount", place], check=True)
-            finally:
-                loop.detach()
+            tree = tree_of(image)
+            return wrong + (["the root cannot be mounted"] if tree is None
+                            else differences(slot.tree, tree, slot.allowed))
+
+    def tree(self, cut, place):
+        """Return the tree of a partition, or of a whole image, after a cut."""
+        with tempfile.TemporaryDirectory(dir=self.history.folder) as folder:
+            image = Path(folder) / "image"
+            self.write(cut, place[0], *partition_range(self.history.images[place[0]], place[1]), image)
+            return tree_of(image)
+
+    def content(self, cut, place):
+        """Return the bytes of a partition, or of a whole image, after a cut."""
+        with tempfile.TemporaryDirectory(dir=self.history.folder) as folder:
+            image = Path(folder) / "image"
+            self.write(cut, place[0], *partition_range(self.history.images[place[0]], place[1]), image)
+            return image.read_bytes()
 
     def size(self, name):
         """Return the bytes of an image."""
@@ -133,24 +160,15 @@ class States:
         return tuple(self.history.place(cut, name, block) for block in blocks)
 
     def write(self, cut, name, begin, end, path):
-        """Write a part of an image, as the cut leaves it, into a file."""
-        copy = ["dd", f"if={self.history.images[name]}", f"of={path}", "bs=4096", f"skip={begin // BLOCK}",
-                f"count={(end - begin) // BLOCK}", "conv=sparse", "status=none"]
-        subprocess.run(copy, check=True)
-        with open(path, "r+b") as target, open(self.history.folder / "data", "rb") as data:
+        """Write a part of an image, as the cut leaves it, into a file; holes stay holes."""
+        history = self.history
+        with (open(path, "wb") as target, open(history.images[name], "rb") as base,
+              open(history.folder / "data", "rb") as data):
             target.truncate(end - begin)
-            for block in self.history.versions[name]:
-                where = self.history.place(cut, name, block)
-                if where is not None and begin <= block * BLOCK < end:
-                    content = bytes(BLOCK) if where == ZEROS else os.pread(data.fileno(), BLOCK, where)
-                    os.pwrite(target.fileno(), content, block * BLOCK - begin)
-
-
-def tree_of(path):
-    """Return the tree of a file system in an image or on a device."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["mount", "-o", "ro", path, folder], check=True)
-        try:
-            return tree_at(folder, NOT_CONTENT)
-        finally:
-            subprocess.run(["umount", folder], check=True)
+            for block in history.filled[name] | history.versions[name].keys():
+                if not begin <= block * BLOCK < end:
+                    continue
+                where = history.place(cut, name, block)
+                if where != ZEROS:
+                    source, at = (base, block * BLOCK) if where is None else (data, where)
+                    os.pwrite(target.fileno(), os.pread(source.fileno(), BLOCK, at), block * BLOCK - begin)

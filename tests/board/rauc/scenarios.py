@@ -1,0 +1,120 @@
+"""The rows of the table beside RAUC: time and bytes, and the power cuts of both."""
+
+from .. import parts
+from ..cuts.action import NEW_FILES, OWN_FILES
+from ..cuts.box import differences
+from ..cuts.journal import Cut, History
+from ..cuts.workers import in_child
+from ..scenario import Outcome, scenario
+from ..ubi import VOLUME_IMAGES
+from . import content, start, system
+from .bundle import make_bundle
+from .contest import contest
+from .devices import Written, written
+from .states import Slot, States, tree_of
+from .ways import ByRauc, ByScript
+
+RUNS = 7
+# UBI volumes are written synchronously; the overlay is a file system on one.
+SYNCHRONOUS = ("ubi", *(name for name in VOLUME_IMAGES if name != "overlay"))
+NOT_OF_THE_IMAGE = ("/etc/", *NEW_FILES)  # the settings are brought over
+
+
+def build(report):
+    """Build what these scenarios need."""
+    parts.build(report)
+    system.system_folder()
+    report(f"{'rauc':14}        {system.version()}")
+
+
+def mebibytes(count):
+    """Return bytes as text."""
+    return f"{count / (1 << 20):.1f} MiB"
+
+
+def total(counts):
+    """Return the sum of what was :class:`Written` to all devices."""
+    return sum(counts.values(), Written())
+
+
+@scenario(tier=2, title="side by side with RAUC: time and bytes")
+def side_by_side(folder):
+    """The same image into the same slot, by the script and by RAUC with each kind of bundle."""
+    begin = start.make(folder / "start")
+    root, image = content.make(parts.build(), large=True)
+    ways = {"script": ByScript(begin, image)}
+    for kind in ("tar", "ext4", "squashfs"):
+        ways[f"rauc-{kind}"] = ByRauc(begin, make_bundle(folder / f"bundle-{kind}", kind, root, image), kind)
+    times = contest(folder / "runs", {name: way.timed for name, way in ways.items()}, RUNS)
+    bytes_of = {name: total(written(in_child(lambda way=way, name=name: recorded(way, folder / f"record-{name}"))))
+                for name, way in ways.items()}
+    lines = [f"{name:14} {times[name]}, {mebibytes(bytes_of[name].bytes)} in {bytes_of[name].requests} writes" + (
+             "" if name == "script" else f"; the script: x {times['script'].middle / times[name].middle:.2f} time, "
+             f"x {bytes_of['script'].bytes / bytes_of[name].bytes:.3f} bytes") for name in ways]
+    return Outcome(note=f"{system.version()}, medians of {RUNS} runs in turn" + "".join(f"\n    {line}" for line in lines))
+
+
+def recorded(way, folder):
+    """Run a way once, recorded, and return the folder of the journal."""
+    folder.mkdir()
+    return way.recorded(folder)
+
+
+def outcome_of(report):
+    """Return a report as a row."""
+    note = report.note + "".join(f"\n    {cut}: {'; '.join(faults)}" for cut, faults in report.bad[:3])
+    return Outcome(cuts=report.cuts, bad=len(report.bad), note=note)
+
+
+@scenario(tier=2, title="side by side with RAUC: its own cuts, rauc install of a tar bundle")
+def cut_rauc_tar(folder):
+    """After a cut anywhere RAUC's boot script may only start slots that are whole."""
+    return in_child(lambda: cut_rauc(folder, "tar"))
+
+
+@scenario(tier=2, title="side by side with RAUC: its own cuts, rauc install of an ext4 bundle")
+def cut_rauc_ext4(folder):
+    """The same for a root that is written block by block."""
+    return in_child(lambda: cut_rauc(folder, "ext4"))
+
+
+@scenario(tier=2, title="side by side with RAUC: the same cuts and the same question, upgrade of the script")
+def cut_script(folder):
+    """After a cut anywhere the script's chooser may only start slots that are whole."""
+    return in_child(lambda: cut_upgrade(folder))
+
+
+def cut_rauc(folder, kind):
+    """Record RAUC and look at every cut."""
+    begin = start.make(folder / "start")
+    root, image = content.make(parts.build(), large=False)
+    way = ByRauc(begin, make_bundle(folder / "bundle", kind, root, image), kind)
+    states = States(History(recorded(way, folder / "record"), SYNCHRONOUS), folder / "env", way.startable)
+    old = begin_slots(states, begin)
+    new = Slot(old["B"].root, old["B"].kernel, tree_of(root), image.read_bytes())
+    states.systems = {"A": [old["A"]], "B": [old["B"], new]}
+    return outcome_of(states.examine())
+
+
+def cut_upgrade(folder):
+    """Record the script and look at every cut."""
+    begin = start.make(folder / "start")
+    root, image = content.make(parts.build(), large=False)
+    way = ByScript(begin, image)
+    states = States(History(recorded(way, folder / "record"), SYNCHRONOUS), folder / "env", way.startable)
+    old = begin_slots(states, begin, OWN_FILES)
+    new = Slot(old["B"].root, old["B"].kernel, states.tree(Cut(states.last), old["B"].root), image.read_bytes())
+    wrong = differences(tree_of(root), new.tree, NOT_OF_THE_IMAGE)
+    if wrong:
+        raise AssertionError(f"the upgrade brought another system than the image's: {'; '.join(wrong)}")
+    states.systems = {"a": [old["A"]], "b": [new]}
+    return outcome_of(states.examine())
+
+
+def begin_slots(states, begin, allowed=()):
+    """Return the slots as they were when the recorded run began, {"A": slot, "B": slot}; names may differ later."""
+    cut, found = Cut(states.first), {}
+    for slot, root in begin.layout.roots.items():
+        kernel = begin.layout.kernels[slot]
+        found[slot] = Slot(root, kernel, states.tree(cut, root), states.content(cut, kernel), allowed)
+    return found
