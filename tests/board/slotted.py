@@ -1,0 +1,117 @@
+"""Plans with two slots for the bench, and a router that has them."""
+
+import json
+import time
+
+from .images import MiB
+from .router import BootError, Disk, GiB
+from .scripts import SERIAL, Bench
+
+NEW = "25.12.6"
+PARTITIONS = (
+    "{name: root-a, size: 256MiB, filesystem: ext4}",
+    "{name: root-b, size: 256MiB, filesystem: ext4}",
+    "{name: data, size: rest, filesystem: ext4, mount: /srv}",
+)
+# How a plan's slots are called here: root method, boot medium, kernel.
+KINDS = {
+    "pair": ("extroot-overlay", "nand", "own"),
+    "volume": ("cmdline", "nand", "own"),
+    "partition": ("cmdline", "emmc", "own"),
+    "partition-sd": ("cmdline", "sd", "own"),
+    "shared": ("cmdline", "nand", "shared"),
+}
+SECONDS = {"slots_within": 4, "slots_deadman": 20}  # a plan's own are minutes
+
+
+def plan(kind, *, tries=2, checks="root, lan, wan, dns, ssh", more=""):
+    """Return the text of a plan with slots of this kind; ``more`` is put at the end."""
+    method, medium, kernel = KINDS[kind]
+    lines = "".join(f"      - {partition}\n" for partition in PARTITIONS)
+    firmware = "nvme-builtin" if method == "cmdline" else "stock"
+    return (
+        "version: 1\nname: bench\nboard: {model: bpi-r4}\n"
+        f'firmware: {{release: "25.12", kernel: {firmware}}}\nboot: {{medium: {medium}}}\n'
+        f"media:\n  ssd:\n    type: nvme\n    serial: {SERIAL}\n    partitions:\n{lines}"
+        f"root: {{method: {method}}}\n"
+        f"slots: {{a: {{root: root-a}}, b: {{root: root-b}}, kernel: {kernel}, tries: {tries},"
+        f" confirm: {{checks: [{checks}]}}}}\n{more}"
+    )
+
+
+def kind_of_router(kind):
+    """Return what a router must have for slots of this kind."""
+    method, medium, _ = KINDS[kind]
+    more = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")} if method == "cmdline" else {}
+    return {"slots": True, "medium": medium, "disks": (Disk(size=GiB),), "data_bytes": 24 * MiB, **more}
+
+
+class SlotBench(Bench):
+    """A running router with a script that has slots; a trial of it has seconds in place of minutes."""
+
+    def __init__(self, router, kind="pair", **plan_words):
+        """``router`` is on and made with :func:`kind_of_router`."""
+        super().__init__(router, plan(kind, **plan_words))
+        self.kind = kind
+        head, _, tail = self.script.partition(" 600 900\n")
+        assert tail, "the page has no window of ten minutes"
+        self.script = f"{head} {SECONDS['slots_within']} {SECONDS['slots_deadman']}\n{tail}"
+        router.put(self.name, self.script)
+
+    def restart(self):
+        """Restart, follow the router until it stays up, and return the slots that were started on the way."""
+        self.router.off()
+        seen = self.router.settle()
+        self.router.put(self.name, self.script)
+        return seen
+
+    def restart_all(self):
+        """Restart, follow a trial through all its tries to its decision, and return what was started on the way."""
+        self.router.off()
+        seen = self.router.settle(quiet=1)
+        while self.router.chose.chose in ("a", "b") and not self.decided():
+            seen += self.router.settle(quiet=1)
+        self.router.put(self.name, self.script)
+        return seen
+
+    def decided(self):
+        """Wait until there is no trial, or the router went off, and tell whether there is none; :class:`Timeout` otherwise."""
+        end = time.monotonic() + SECONDS["slots_deadman"] + 20
+        while time.monotonic() < end and not self.router.stopped():
+            try:
+                if "bp_try" not in self.variables():
+                    return True
+            except (AssertionError, BootError):
+                break  # it went off while it was asked
+            time.sleep(0.5)
+        self.router.wait_stopped()
+        return False
+
+    def installed(self):
+        """Install the slots and start the first one."""
+        self.sh("install --apply").ok()
+        assert self.restart() == ["a"]
+        return self
+
+    def put_image(self, name="/tmp/new.itb", **changes):
+        """Put a sysupgrade image on the router and return its name and the option that says its sum."""
+        image = self.router.firmware(**{"release": NEW, **changes}).read_bytes()
+        self.router.put(name, image)
+        digest = self.router.run(f"sha256sum {name}").ok().out.split()[0]
+        return f"{name} --sha256 {digest}"
+
+    def upgraded(self, **changes):
+        """Upgrade the idle slot; the next start is its trial."""
+        self.sh(f"upgrade {self.put_image(**changes)} --apply").ok()
+        return self
+
+    def status(self):
+        """Return what ``status --json`` says."""
+        result = self.sh("status --json")
+        assert result.code in (0, 1), result.err
+        return json.loads(result.out)
+
+    def variables(self):
+        """Return the state of the slots in U-Boot's environment, without its commands."""
+        names = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_crashes", "bp_why")
+        return {name: value for name, value in self.router.fw_printenv().items() if name in names}

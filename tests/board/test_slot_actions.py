@@ -1,0 +1,158 @@
+"""Two slots from a stock router to an upgrade that confirms itself, and every decision about them."""
+
+import pytest
+
+from .slotted import KINDS, NEW, SlotBench, kind_of_router
+
+OLD = "25.12.5"
+
+
+@pytest.fixture
+def slots(router):
+    """Return a function that switches a router on and gives it a script with slots of this kind."""
+    def make(kind="pair", plan_words=None, **changes):
+        box = router(**{**kind_of_router(kind), **changes}).boot()
+        return SlotBench(box, kind, **(plan_words or {}))
+    return make
+
+
+@pytest.mark.parametrize(("kind", "shell"), [*((kind, "ash") for kind in KINDS), ("pair", "dash"), ("volume", "dash")])
+def test_an_upgrade_is_tried_and_confirms_itself(slots, kind, shell):
+    """install, again, restart, upgrade, trial, confirmed; then the same into the other slot."""
+    bench = slots(kind, shell=shell)
+    box = bench.router
+    box.put("/etc/config/mine", "config mine\n\toption word 'kept'\n")
+    untouched = box.digests()
+    assert bench.sh("check").ok().out.rstrip().endswith("install")
+    assert "none made; to make them add --apply" in bench.sh("install").ok().out
+    assert box.digests() == untouched
+
+    bench.sh("install --apply").ok()
+    assert "nothing was changed" in bench.sh("install --apply").ok().out
+    assert bench.restart() == ["a"]
+    status = bench.status()
+    assert (status["slot"], status["good"], status["as_planned"]) == ("a", "a", True), status
+    assert "nothing was changed" in bench.sh("install --apply").ok().out
+
+    image = bench.put_image()
+    untouched = box.digests()
+    assert "none made; to make them add --apply" in bench.sh(f"upgrade {image}").ok().out
+    assert box.digests() == untouched
+    told = bench.sh(f"upgrade {image} --apply").ok().out
+    assert "100 %" in told
+    assert bench.variables() == {"bp_good": "a", "bp_try": "b", "bp_left": "2"}
+    assert "holds this very image, and is on trial" in bench.sh(f"upgrade {image} --apply").ok().out
+
+    assert bench.restart() == ["b"]
+    assert bench.variables() == {"bp_good": "b"}
+    status = bench.status()
+    assert (status["slot"], status["good"], status["as_planned"]) == ("b", "b", True), status
+    assert (status["slot_a_version"], status["slot_b_version"]) == (OLD, NEW)
+    assert f"DISTRIB_RELEASE='{NEW}'" in box.read("/etc/openwrt_release")
+    assert "option word 'kept'" in box.read("/etc/config/mine")
+    assert "nothing was changed" in bench.sh("install --apply").ok().out
+
+    box.run("rm /etc/config/mine").ok()
+    bench.upgraded(release="25.12.7")
+    assert bench.restart() == ["a"]
+    status = bench.status()
+    assert (status["slot"], status["good"], status["slot_a_version"]) == ("a", "a", "25.12.7"), status
+    assert not box.exists("/etc/config/mine")
+
+
+def test_switch_rollback_confirm_and_leave(slots):
+    """Each decision once, twice, and where it makes no sense."""
+    bench = slots()
+    bench.installed()
+    assert "slot b holds no finished system" in bench.sh("switch --apply").out
+    assert "it is already so" in bench.sh("confirm --apply").ok().out
+    assert "slot b holds no finished system" in bench.sh("rollback --apply").out
+    bench.upgraded()
+
+    refused = bench.sh("confirm --apply")
+    assert (refused.code, "only a slot that runs can be confirmed" in refused.out) == (3, True)
+    assert "none made" in bench.sh("rollback").ok().out
+    assert "The next start is slot a's" in bench.sh("rollback --apply").ok().out
+    assert bench.variables() == {"bp_good": "a"}
+    assert bench.restart() == ["a"]
+
+    assert "slot b starts on trial" in bench.sh("switch b --apply").ok().out
+    assert "it is already so" in bench.sh("switch --apply").ok().out
+    assert bench.restart() == ["b"]
+    assert bench.variables() == {"bp_good": "b"}
+    assert bench.sh("switch c").code == 3
+
+    assert "slot a starts on trial" in bench.sh("rollback --apply").ok().out
+    assert bench.restart() == ["a"]
+    assert bench.variables() == {"bp_good": "a"}
+
+    refused = bench.sh("upgrade /tmp/none.itb --apply")
+    assert (refused.code, "is no file that can be read" in refused.out) == (3, True)
+    assert "the stock way" in bench.sh("rollback --stock --apply").ok().out
+    env = bench.router.fw_printenv()
+    assert not [name for name in env if name.startswith("bp_")]
+    assert env["bootcmd"].startswith("if pstore check")
+    assert bench.restart() == ["stock"]
+    assert bench.router.run("cat /proc/cmdline").out.count("bootplan") == 0
+    assert bench.sh("upgrade /tmp/none.itb").code == 3
+
+    bench.sh("install --apply").ok()
+    assert bench.restart() == ["a"]
+    assert bench.status()["as_planned"] is True
+
+
+def test_slots_after_leaving_them_on_the_other_letter(slots):
+    """Slots given up while b runs: b becomes the first slot again, nobody is moved to the old a."""
+    bench = slots()
+    bench.installed().upgraded()
+    assert bench.restart() == ["b"]
+    bench.sh("rollback --stock --apply").ok()
+    assert bench.restart() == ["stock"]
+
+    assert "becomes slot b" in bench.sh("install --apply").ok().out
+    assert bench.restart() == ["b"]
+    assert bench.status()["as_planned"] is True
+
+
+def test_leaving_slots_with_root_on_the_disk_starts_the_stock_system(slots):
+    """The system on the boot medium was never touched, and is there again."""
+    bench = slots("volume")
+    bench.installed()
+    bench.sh("rollback --stock --apply").ok()
+    assert bench.restart() == ["stock"]
+    assert bench.sh("status").code == 1
+    status = bench.status()
+    assert (status["root"], status["problems"]) == ("internal", ["no slots are installed"])
+
+
+def test_room_is_made_by_a_sysupgrade(slots):
+    """Where rootfs_data has all the room: what to do is told, one variable is set, and after a sysupgrade it goes on."""
+    bench = slots(data_bytes=None)
+    assert "3. sh r4.sh install" in bench.sh("install").ok().out
+    assert "rootfs_data_max" not in bench.router.fw_printenv()
+    assert "sysupgrade IMAGE" in bench.sh("install --apply").ok().out
+    assert bench.router.fw_printenv()["rootfs_data_max"] == "0x1000000"
+    assert "bp_good" not in bench.router.fw_printenv()
+
+    image, *_ = bench.put_image(release=OLD).split()
+    bench.router.put("/etc/config/mine", "config mine\n")
+    bench.router.start(f"sysupgrade {image}")
+    bench.router.wait_stopped()
+    assert bench.restart() == ["stock"]
+    assert bench.router.exists("/etc/config/mine")
+
+    bench.installed()
+    assert bench.status()["as_planned"] is True
+
+
+def test_an_image_larger_than_the_last_one_gets_a_larger_volume(slots):
+    """The first slot's kernel volume is just as large as its first image; it is made anew when it is idle."""
+    bench = slots()
+    bench.installed().upgraded()
+    assert bench.restart() == ["b"]
+    bench.router.put("/etc/config/mine", "config mine\n")
+
+    bench.upgraded(release="25.12.7", packages=("kmod-nvme", "block-mount", "sfdisk", "tcpdump"))
+
+    assert bench.restart() == ["a"]
+    assert bench.status()["slot_a_version"] == "25.12.7"

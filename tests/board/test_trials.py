@@ -1,0 +1,154 @@
+"""Trials that fail, each in its own way: the good slot comes back by itself, and status tells why."""
+
+import pytest
+
+from .slotted import SlotBench, kind_of_router
+
+TRIES = 2
+BROKEN_ROOT = "dd if=/dev/zero of=/dev/nvme0n1p2 bs=1M count=8 2>/dev/null; sync"
+
+
+@pytest.fixture
+def slots(router):
+    """Return a function that switches a router on, installs slots of this kind, and upgrades the idle one."""
+    def make(kind="pair", image=None, plan_words=None, **changes):
+        box = router(**{**kind_of_router(kind), **changes}).boot()
+        return SlotBench(box, kind, **(plan_words or {})).installed().upgraded(**(image or {}))
+    return make
+
+
+def came_back(bench, seen, why):
+    """Look whether the good slot runs, nothing is on trial, and the reason is told."""
+    status = bench.status()
+    assert seen[-1] == "a", seen
+    assert bench.variables() == {"bp_good": "a"}
+    assert (status["slot"], status["good"], status["as_planned"]) == ("a", "a", True), status
+    assert why in status["last_trial"], status
+
+
+@pytest.mark.parametrize("check", ["lan", "wan", "dns", "ssh"])
+def test_a_check_that_does_not_pass(slots, check):
+    """The window passes, the router restarts, twice; then the old slot is back."""
+    bench = slots(image={"faults": (check,)})
+
+    seen = bench.restart_all()
+
+    assert [one for one in seen if one == "b"] == ["b"] * TRIES
+    came_back(bench, seen, f"why {check}")
+
+
+def test_a_check_of_the_owner(slots):
+    """What lies in checks.d comes over into the new slot, and decides with the others."""
+    bench = slots()
+    bench.sh("rollback --apply").ok()
+    bench.router.put("/etc/bootplan/checks.d/vpn", "#!/bin/sh\nexit 1\n", 0o755)
+    bench.upgraded()
+
+    seen = bench.restart_all()
+
+    came_back(bench, seen, "why vpn")
+
+
+def test_a_check_that_never_ends(slots):
+    """The dead-man restarts the router when nothing was decided."""
+    bench = slots()
+    bench.sh("rollback --apply").ok()
+    bench.router.put("/etc/bootplan/checks.d/endless", "#!/bin/sh\nsleep 1000\n", 0o755)
+    bench.upgraded()
+
+    seen = bench.restart_all()
+
+    came_back(bench, seen, "nothing was decided within 20 seconds")
+
+
+@pytest.mark.parametrize("kind", ["volume", "shared"])
+def test_a_root_that_is_no_file_system(slots, kind):
+    """The kernel panics; the crash record counts as the failed try it is and sends nobody to recovery."""
+    bench = slots(kind)
+    bench.router.run(BROKEN_ROOT).ok()
+
+    seen = bench.restart_all()
+
+    assert seen.count("b (panic)") == TRIES
+    came_back(bench, seen, "why a crash")
+    assert bench.router.run("ls /sys/fs/pstore").out == ""
+    assert "dmesg-ramoops-0" in bench.router.run("ls /etc/bootplan/crash").out
+
+
+def test_an_overlay_that_is_no_file_system(slots):
+    """The new system comes up on its internal overlay, which is not what the plan wants: not confirmed."""
+    bench = slots("pair")
+    bench.router.run(BROKEN_ROOT).ok()
+
+    seen = bench.restart_all()
+
+    came_back(bench, seen, "why root")
+
+
+@pytest.mark.parametrize("kind", ["pair", "volume"])
+def test_a_kernel_that_was_damaged(slots, kind):
+    """U-Boot does not start it, and takes the good slot in the same start."""
+    bench = slots(kind)
+    number = bench.router.run("grep -l '^fit_b$' /sys/class/ubi/ubi0_*/name").ok().out.split("/")[-2]
+    bench.router.run(f"dd if=/dev/zero of=/dev/{number} bs=4096 seek=30 count=10 conv=notrunc,fsync 2>/dev/null").ok()
+    assert "is not what was written there" in bench.sh("switch").out
+
+    seen = bench.restart_all()
+
+    came_back(bench, seen, "never came far enough to be checked")
+
+
+def test_a_crash_of_the_good_slot_starts_recovery_or_the_good_slot(slots):
+    """on_crash: after a crash outside a trial the good slot starts as often as the plan says; a record does not stay."""
+    bench = slots()
+    bench.sh("rollback --apply").ok()
+    bench.router.crash()
+    bench.router.off()
+
+    assert bench.router.settle() == ["recovery"]
+
+
+def test_an_owner_decides_during_the_trial(slots):
+    """rollback in the slot on trial: the next start is the good slot's, whatever the checks say."""
+    bench = slots(image={"faults": ("wan",)})
+    bench.router.off()
+    bench.router.boot()
+    bench.router.put(bench.name, bench.script)
+
+    assert bench.router.chose.chose == "b"
+    assert bench.status()["trial"] == "b"
+    refused = bench.sh("upgrade /tmp/none.itb --apply")
+    assert (refused.code, "slot b is on trial; first:" in refused.out) == (3, True)
+    assert "The next start is slot a's" in bench.sh("rollback --apply").ok().out
+    assert bench.restart() == ["a"]
+    assert bench.variables() == {"bp_good": "a"}
+
+
+def test_an_owner_confirms_before_the_checks_pass(slots):
+    """confirm by hand is as good as by the checks."""
+    bench = slots(image={"faults": ("wan",)})
+    bench.router.off()
+    bench.router.boot()
+    bench.router.put(bench.name, bench.script)
+
+    assert "Slot b is the good one" in bench.sh("confirm --apply").ok().out
+    assert bench.restart() == ["b"]
+    assert bench.status()["as_planned"] is True
+
+
+def test_the_disk_is_gone_for_the_trial_and_comes_back(slots):
+    """Without the disk neither slot is healthy; with it again the good one runs as before."""
+    bench = slots("pair")
+    box = bench.router
+    disks, box.disks = box.disks, ()
+    box.off()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+
+    assert bench.restart_all()[-1] == "a"
+    assert bench.variables() == {"bp_good": "a"}
+
+    box.off()
+    hidden.rename(box.image("nvme0"))
+    box.disks = disks
+    assert bench.restart() == ["a"]
+    assert bench.status()["as_planned"] is True
