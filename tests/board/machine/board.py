@@ -267,7 +267,7 @@ class Machine(Files):
         """
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if self.read_line(min(end, time.monotonic() + 0.3)) == b"ready":
+            if self.read_line(min(end, time.monotonic() + 0.5)) == b"ready":
                 self.ready_at = len(self.console)
             if self.process.poll() is not None:
                 raise BootError((self.folder / "qemu.log").read_text(errors="replace"))

@@ -7,6 +7,7 @@ the part that partitions are made on, as QEMU wants it.
 import hashlib
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 from .. import images
@@ -19,6 +20,7 @@ BLOCK_BYTES = 256 * KiB
 UBI_HEADERS = 128
 LEB_BYTES = BLOCK_BYTES - UBI_HEADERS
 LAYOUT_VOLUME = 0x7FFFEFFF
+VOLUME_RECORDS, RECORD_BYTES = 128, 172
 # UBI volumes in the order of their numbers.
 VOLUMES = ("fip", "ubootenv", "ubootenv2", "recovery", "fit", "rootfs_data")
 # The volumes that are larger than what is put in; rootfs_data then takes all that is left, if it may.
@@ -81,33 +83,65 @@ class FlashError(Exception):
     """The flash holds no UBI that can be read."""
 
 
-def volumes(path):
-    """Return {name: bytes} of every UBI volume on the flash image, all its blocks one after the other.
+def is_volume_table(data):
+    """Tell whether every record of a UBI volume table has the right sum."""
+    records = (data[at : at + RECORD_BYTES] for at in range(0, VOLUME_RECORDS * RECORD_BYTES, RECORD_BYTES))
+    return all(zlib.crc32(one[:-4]) ^ 0xFFFFFFFF == int.from_bytes(one[-4:], "big") for one in records)
+
+
+def scan(flash):
+    """Return where the newest copy of each block is, {(volume number, block): place}, and {volume number: (name, blocks)}.
+
+    :class:`FlashError` when there is no table of volumes, or it is being written at this moment.
+    """
+    newest, names = {}, {}
+    for place in range(BL2_BYTES, FLASH_BYTES, BLOCK_BYTES):
+        flash.seek(place)
+        head = flash.read(UBI_HEADERS)
+        if head[:4] != b"UBI#" or head[64:68] != b"UBI!":
+            continue
+        key = struct.unpack_from(">II", head, 64 + 8)
+        sequence = struct.unpack_from(">Q", head, 64 + 40)[0]
+        newest[key] = max(newest.get(key, (-1, 0)), (sequence, place + UBI_HEADERS))
+    places = {key: place for key, (_, place) in newest.items()}
+    tables = [read_block(flash, places[LAYOUT_VOLUME, copy]) for copy in (0, 1) if (LAYOUT_VOLUME, copy) in places]
+    table = next((table for table in tables if is_volume_table(table)), None)
+    if table is None:
+        raise FlashError(f"{flash.name}: no UBI volume table")
+    for number in range(VOLUME_RECORDS):
+        blocks, _, _, _, _, length = struct.unpack_from(">IIIBBH", table, number * RECORD_BYTES)
+        if blocks:
+            name = table[number * RECORD_BYTES + 16 : number * RECORD_BYTES + 16 + length]
+            names[number] = name.decode(), blocks
+    return places, names
+
+
+def read_block(flash, place):
+    """Return the data of the block that is there."""
+    flash.seek(place)
+    return flash.read(LEB_BYTES)
+
+
+def volumes(path, only=None):
+    """Return {name: bytes} of every UBI volume on the flash image, or of those in ``only``: its blocks one after the other.
 
     Of two copies of a block the one with the higher sequence number counts. A block that nobody wrote is 0xff.
     """
-    newest, names = {}, {}
+    erased = b"\xff" * LEB_BYTES
     with open(path, "rb") as flash:
-        for place in range(BL2_BYTES, FLASH_BYTES, BLOCK_BYTES):
-            flash.seek(place)
-            head = flash.read(UBI_HEADERS)
-            if head[:4] != b"UBI#" or head[64:68] != b"UBI!":
-                continue
-            number, block = struct.unpack_from(">II", head, 64 + 8)
-            sequence = struct.unpack_from(">Q", head, 64 + 40)[0]
-            if sequence >= newest.get((number, block), (-1, 0))[0]:
-                newest[number, block] = sequence, place + UBI_HEADERS
-        read = lambda place: (flash.seek(place), flash.read(LEB_BYTES))[1]  # noqa: E731
-        if (LAYOUT_VOLUME, 0) not in newest:
-            raise FlashError(f"{path}: no UBI volume table")
-        table = read(newest[LAYOUT_VOLUME, 0][1])
-        for number in range(128):
-            blocks, _, _, _, _, length = struct.unpack_from(">IIIBBH", table, number * 172)
-            if blocks:
-                names[number] = table[number * 172 + 16 : number * 172 + 16 + length].decode(), blocks
-        erased = b"\xff" * LEB_BYTES
-        return {name: b"".join(read(newest[number, block][1]) if (number, block) in newest else erased
-                               for block in range(blocks)) for number, (name, blocks) in names.items()}
+        places, names = scan(flash)
+        return {name: b"".join(read_block(flash, places[number, block]) if (number, block) in places else erased
+                               for block in range(blocks))
+                for number, (name, blocks) in names.items() if only is None or name in only}
+
+
+def spoil_volume(path, name):
+    """Write zeros over the first bytes of a UBI volume."""
+    with open(path, "r+b") as flash:
+        places, names = scan(flash)
+        number = next(number for number, (one, _) in names.items() if one == name)
+        flash.seek(places[number, 0])
+        flash.write(bytes(64))
 
 
 def digest(data):
@@ -144,7 +178,9 @@ class Environment:
         """Return the bytes of both copies."""
         size = images.ENV_COPY_BYTES[self.medium]
         if self.medium == "nand":
-            found = volumes(self.path)
+            found = volumes(self.path, ("ubootenv", "ubootenv2"))
+            if len(found) < 2:
+                raise FlashError(f"{self.path}: no volumes for the environment")
             return [found[name][:size] for name in ("ubootenv", "ubootenv2")]
         with open(self.path, "rb") as image:
             return [(image.seek(place), image.read(size))[1] for place in self.places()]

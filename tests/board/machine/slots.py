@@ -3,9 +3,11 @@
 import contextlib
 import json
 
+from ..cuts.journal import Cut, History, replay
 from ..router import Disk
 from ..scenario import Outcome, scenario
 from ..scripts import SERIAL, Bench
+from . import media
 from .board import Machine
 
 UP = 100
@@ -229,3 +231,101 @@ def board_slots_own_emmc(folder):
 def board_slots_shared(folder):
     """Both slots are started by the kernel that the card has."""
     return one_of_each(folder, "shared", "sd")
+
+
+@scenario(tier=3, title="slots, nand, pairs: a copy of the environment damaged, both, both kernels; rollback before a trial")
+def board_slots_damage(folder):
+    """One copy: goes on. Both: the stock chain, and install takes the slots up again. Both kernels: recovery."""
+    with board_with(folder, "pairs", "nand") as slots:
+        machine = slots.machine
+        slots.upgrade("25.12.6")
+        slots.bench.sh("rollback --apply").ok()
+        machine.off()
+        machine.environment.damage(1)
+        machine.boot(UP)
+        slots.runs("a")
+        machine.run("fw_setenv bench 1 && fw_setenv bench").ok()  # any write repairs the damaged copy
+        machine.off()
+        machine.environment.damage(1)
+        machine.environment.damage(2)
+        machine.boot(UP)
+        check(slots.started() == ["stock"], slots.started(), machine.console)
+        told = slots.status()
+        check(told["problems"] == ["no slots are installed"], told)
+        slots.install()
+        machine.off()
+        for name in ("fit", "fit_b"):
+            media.spoil_volume(machine.image("flash"), name)
+        machine.boot(UP)
+        check(machine.chose == ["recovery"], machine.chose, machine.console)
+    return Outcome()
+
+
+def after_cut(folder, journal, cut, words):
+    """Boot a board from what a cut left and wait for the end of a trial, if there is one; return the good slot.
+
+    The slot that is good then runs, and when it is a, the upgrade can be made again and is kept.
+    """
+    with Machine(folder, medium="nand", disks=DISK, data_bytes=DATA_BYTES) as machine:
+        replay(History(journal), cut, folder / "cut")
+        machine.adopt(folder / "cut")
+        machine.power_on()
+        good = machine.settle(lambda env: "bp_try" not in env, 2 * UP)["bp_good"]
+        slots = Slots(machine, "pairs", "nand")
+        slots.runs(good, {"a": "25.12.5", "b": "25.12.6"}[good])
+        if good == "a":
+            slots.upgrade("25.12.6")
+            slots.try_it("b")
+            slots.runs("b", "25.12.6")
+        return f"{words} {good}"
+
+
+@scenario(tier=3, title="power cuts during upgrade and during the trial's start, nand, pairs: sampled, upgraded after each")
+def board_slots_cuts(folder):
+    """After a cut the old system or the new one is good and runs, and the upgrade can be made again."""
+    journal = folder / "journal"
+    with Machine(folder / "first", medium="nand", disks=DISK, data_bytes=DATA_BYTES) as machine:
+        machine.boot(UP)
+        slots = Slots(machine, "pairs", "nand")
+        slots.install()
+        machine.run("sync").ok()
+        machine.off()
+        with machine.recording(journal) as server:
+            machine.boot(UP)
+            machine.put(slots.bench.name, slots.bench.script)
+            server.mark("upgrade")
+            slots.upgrade("25.12.6")
+            server.mark("restart")
+            machine.start("reboot")
+            machine.wait_up(UP)
+            server.mark("up")
+    begin, restart, up = (mark.step for mark in History(journal).marks)
+    cuts = [("upgrade", Cut(begin + (restart - begin) * part // 4, ("nvme0",) if part % 2 else ())) for part in (1, 2, 3)]
+    cuts += [("start", Cut(restart + (up - restart) * part // 4, ())) for part in (1, 2, 3)]
+    bad, found = 0, []
+    for words, cut in cuts:
+        try:
+            found.append(after_cut(folder / f"cut-{cut.step}", journal, cut, words))
+        except Exception as problem:  # a bad state, whatever it is; the others are still looked at
+            bad += 1
+            found.append(f"{cut}: {problem!r}"[:300])
+    return Outcome(cuts=len(cuts), bad=bad, note=f"of {restart - begin} and {up - restart} writes; {', '.join(found)}")
+
+
+@scenario(tier=3, title="slots, nand, pairs: no room; rootfs_data_max, sysupgrade, install again")
+def board_slots_room(folder):
+    """rootfs_data has all that is left of the flash: the first install only asks for a sysupgrade, the second one is whole."""
+    with board_with(folder, "pairs", "nand", installed=False, machine={"data_bytes": None}) as slots:
+        machine = slots.machine
+        machine.run("uci set system.@system[0].hostname=mine && uci commit system && sync").ok()
+        said = slots.bench.sh("install --apply", 200).ok().out
+        check("sysupgrade IMAGE" in said and "bp_good" not in machine.fw_printenv(), said)
+        machine.put("/tmp/image.itb", machine.firmware("25.12.5").read_bytes())
+        machine.start("sysupgrade /tmp/image.itb")
+        machine.wait_up(UP)
+        check("sysupgrade: restarting" in machine.console, machine.console)
+        machine.put(slots.bench.name, slots.bench.script)
+        slots.install()
+        check(machine.run("uci get system.@system[0].hostname").ok().out == "mine\n")
+        data = len(media.volumes(machine.image("flash"), ("rootfs_data",))["rootfs_data"])
+        return Outcome(note=f"rootfs_data has {data >> 10} KiB")
