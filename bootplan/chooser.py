@@ -83,7 +83,7 @@ _PAIRS = {
     "bp_alone": "ubi check rootfs_data_$bp_other && ubi check rootfs_data",
     "bp_swap": "if ubi check ${bp_volume}_$bp_slot ; then "
     "if ubi check $bp_volume ; then ubi rename $bp_volume ${bp_volume}_$bp_other ; fi ; "
-    "ubi rename ${bp_volume}_$bp_slot $bp_volume ; fi ; ubi check $bp_volume",
+    "ubi rename ${bp_volume}_$bp_slot $bp_volume ; else ubi check $bp_volume ; fi",
 }
 
 

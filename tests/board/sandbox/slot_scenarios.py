@@ -163,12 +163,13 @@ def volume_states(folder, wanted=(("a", "b"), ("b", "a"), ("a", None), ("b", Non
 
     Where the pair that should start is there under any of its names, it starts. Where the data have no letter, so that
     names cannot tell whose they are, no slot starts. A kernel alone belongs to the data that have the plain name, as it
-    does while the other is made anew: that slot starts, and no other.
+    does while the other is made anew: that slot starts, and no other. A pair of plain names beside both letters was
+    installed by somebody else, and starts the stock way.
     """
     number = 0
     with SlotBoard(folder, "nand", "pair") as board:
-        for slot in "ab":
-            (board.folder / f"fit-{slot}").write_bytes(system_image(f"slot-{slot}"))
+        for slot, system in (("a", "slot-a"), ("b", "slot-b"), ("n", "production")):
+            (board.folder / f"fit-{slot}").write_bytes(system_image(system))
             (board.folder / f"rootfs_data-{slot}").write_bytes(slot.encode() * 64)
         board.run(["ubi part ubi", *(f"ubi remove {name}" for name in sorted(pair_volumes(board)))])
         board.keep()
@@ -177,7 +178,7 @@ def volume_states(folder, wanted=(("a", "b"), ("b", "a"), ("a", None), ("b", Non
             board.restore()
             board.set_state(good=good, trial=trial, left="1" if trial else None)
             flash.copy_sparse(board.image, base)
-            for kernel, data in itertools.product(NAMES, repeat=2):
+            for kernel, data in (*itertools.product(NAMES, repeat=2), ("n,a,b", "n,a,b")):
                 flash.copy_sparse(base, board.image)
                 board.run(["ubi part ubi", *commands_for("fit", kernel), *commands_for("rootfs_data", data)])
                 if len(kernel) == 1 and kernel != data[0]:
@@ -186,7 +187,9 @@ def volume_states(folder, wanted=(("a", "b"), ("b", "a"), ("a", None), ("b", Non
                 number += 1
                 told = f"good {good}, trial {trial}, kernels {kernel}, data {data}: {word}\n{board.console}"
                 first = f"trial {trial}" if trial else good
-                if len(kernel) > 1 and len(data) > 1:
+                if kernel == "n,a,b":
+                    assert word == "stock" and board.volumes.read("rootfs_data", 1) == b"n", told
+                elif len(kernel) > 1 and len(data) > 1:
                     assert word == first, told
                 elif len(data) > 1:
                     assert word == (first if kernel == (trial or good) else good if kernel == good else "stock"), told

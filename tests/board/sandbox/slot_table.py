@@ -104,6 +104,7 @@ TABLE = (
     row("c", "stock"),
     row("c", "recovery", "crash"),
     row("c", "trial b", **TRIAL),
+    row("c", by("recovery", "stock", "recovery"), "kernel b", **TRIAL, counted=(1, 0, 0)),
     row("c", "stock", **SPENT),
     row(None, "stock"),
     row(None, "stock", **TRIAL, counted=(2, 0, 0)),
