@@ -56,20 +56,24 @@ number_at() { # OFFSET COUNT - of $work/head, the little-endian number of 2, 4 o
 }
 
 see_fit() { # FILE - sets fit_bytes, rootfs_at and rootfs_size; fit_bytes=0 when it is no FIT with one squashfs in it
-    local at size end
+    local at size end first=0
     fit_bytes=0
     dd if="$1" of="$work/head" bs=4096 count=1 2>/dev/null
     at=$(bytes 0 4)
     [ "$at" = d00dfeed ] || return 0
     # The squashfs begins at a multiple of 4096; what only looks like its first letters has no superblock behind them.
+    # On a volume or partition the first one counts: behind the FIT may be anything, an overlay with such a file for instance.
+    case $1 in /dev/*) first=1 ;; *) ;; esac
     # shellcheck disable=SC2312 # a short list leads to no squashfs
-    dd if="$1" bs=1048576 count=512 2>/dev/null | strings -t d -n 4 | awk '$2 ~ /^hsqs/ && $1 % 4096 == 0 { print $1 }' >"$work/found"
+    dd if="$1" bs=1048576 count=512 2>/dev/null | strings -t d -n 4 |
+        awk -v first="$first" '$2 ~ /^hsqs/ && $1 % 4096 == 0 { print $1; if (first) exit }' >"$work/found"
     end=0
     while read -r at; do
         dd if="$1" of="$work/head" bs=4096 skip=$((at / 4096)) count=1 2>/dev/null
         size=$(bytes 28 4)
         [ "$size" = 04000000 ] || continue # version 4.0 (fs/squashfs/squashfs_fs.h of Linux)
         size=$(number_at 40 8)
+        [ "$end" -eq 0 ] || [ "$at" -lt "$end" ] || break # what an overlay behind the FIT holds
         [ "$end" -eq 0 ] || return 0 # a second one
         [ "$size" -gt 96 ] || continue
         end=$((at + size)) rootfs_at=$at rootfs_size=$size
