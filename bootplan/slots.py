@@ -91,7 +91,7 @@ class SlotSteps:
         if self._kernel == "pair":
             yield "the overlay of the first slot", ("overlay_from_slot",), here
         elif self._kernel != "shared":
-            yield "the kernel of the first slot", ("copy_kernel",), here
+            yield "the kernel of the first slot", ("copy_kernel", self._slots.firmware_bytes), here
         yield "a copy of the environment", ("save_env_before_slots",), here
         yield "U-Boot chooses between the slots", ("choose_slots",), here
 

@@ -261,6 +261,16 @@ see_stale() { # - sets stale when the copy at $work/look was made for another ke
     kernel=$(uname -r)
     if [ "$inside" = 'complete root' ] && [ ! -d "$work/look/lib/modules/$kernel" ]; then
         stale="a copy of the system without modules for the running kernel $kernel"
+    elif [ "$inside" = 'complete root' ] && [ -e "$work/look$env_copies/slot-a" ]; then
+        # A slot that was given up, with a kernel of its own: install would put the stock system's kernel beside it.
+        case $slots_kind in
+            volume | partition)
+                have=$(sed -n 's/^sha256 //p' "$work/look$env_copies/slot-a")
+                now=$(slot_says a sha256)
+                [ -z "$now" ] || [ "$have" = "$now" ] || stale='a slot that was upgraded since it was copied'
+                ;;
+            *) ;;
+        esac
     elif [ "$inside" = 'complete overlay' ]; then
         # fstools writes this file when it first uses an overlay, and leaves alone one of another firmware. Before
         # that, our own second line says for which firmware the copy was made.

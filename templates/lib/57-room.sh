@@ -17,6 +17,13 @@ make_volumes() { # FIRMWARE DATA - the UBI volumes of the slots that are not the
         left=$(blocks_for "$left")
         need=$((need + left))
     done
+    if [ "$slots_kind" = pair ]; then # the first slot's kernel gets as much when an upgrade writes that slot
+        device=$(volume_named fit) left=''
+        [ -z "$device" ] || left=$(room_of "$device")
+        left=$(blocks_for "${left:-$1}")
+        device=$(blocks_for "$1")
+        [ "$device" -le "$left" ] || need=$((need + device - left))
+    fi
     if [ -z "$names" ]; then
         [ "$phase" = look ] || so "the volumes of the slots"
         return 0
@@ -57,6 +64,15 @@ volume_is_there() { # NAME BYTES - it was made, as large as that, and its node i
     room=$(room_of "$device")
     [ "$room" -ge "$2" ] || fail "the volume $1 has $room bytes, not $2"
     wait_for_volume "$device"
+}
+
+wait_for_no_volume() { # DEVICE - until its node is gone; ten seconds at most, and then it may be gone later
+    local second
+    for second in 1 2 3 4 5 6 7 8 9 10; do
+        [ -e "/dev/$1" ] || return 0
+        sleep 1
+    done
+    note "/dev/$1 is still there after $second s"
 }
 
 wait_for_volume() { # DEVICE - until its node is there; ten seconds at most
@@ -118,6 +134,10 @@ make_card_partitions() { # MIB - partitions for two kernels, behind all others o
     fi
     [ -z "$device$name" ] || refuse "only one of the partitions fit_a and fit_b exists; remove it first (sfdisk --delete /dev/mmcblk0 NUMBER)"
     sfdisk --dump /dev/mmcblk0 >"$work/card.dump" 2>/dev/null || true
+    if grep -q 'name="fit_[ab]"' "$work/card.dump" && [ -z "$device$name" ]; then
+        refuse "/dev/mmcblk0 has the partitions fit_a and fit_b, but the kernel does not know them yet; restart the router first"
+        return 0
+    fi
     grep -q '^label: gpt$' "$work/card.dump" || {
         refuse "/dev/mmcblk0 has no partition table of kind gpt"
         return 0
@@ -137,6 +157,21 @@ make_card_partitions() { # MIB - partitions for two kernels, behind all others o
         say "    $name"
     done <"$work/card.new"
     run append_partitions
+    [ "$apply" = no ] || use_card_partitions
+}
+
+use_card_partitions() { # - goes on when the kernel knows the new partitions; it does not while it has another one of the card in use
+    local second device name
+    for second in 1 2 3; do
+        device=$(card_part_named fit_a)
+        name=$(card_part_named fit_b)
+        [ ! -b "/dev/${device:-none}" ] || [ ! -b "/dev/${name:-none}" ] || return 0
+        sleep 1
+    done
+    say "the partitions are made; the kernel, which has another one of the card in use, knows them after a restart (waited $second s)"
+    say "nothing else was changed. Restart the router, then the same command again: sh ${0##*/} install --apply"
+    ended=yes
+    exit 0
 }
 
 append_partitions() { # - what $work/card.new says, behind what is in the table; all the rest reads back as before
@@ -145,16 +180,4 @@ append_partitions() { # - what $work/card.new says, behind what is in the table;
     sed '/^\/dev\//!d' "$work/card.dump" >"$work/card.had"
     sed -e '/^\/dev\//!d' -e '/name="fit_[ab]"/d' "$work/card.now" >"$work/card.left"
     cmp "$work/card.had" "$work/card.left" || fail "other partitions of the card changed"
-    wait_for_card_part fit_a
-    wait_for_card_part fit_b
-}
-
-wait_for_card_part() { # NAME - until its node is there; ten seconds at most
-    local second device
-    for second in 1 2 3 4 5 6 7 8 9 10; do
-        device=$(card_part_named "$1")
-        [ ! -b "/dev/${device:-none}" ] || return 0
-        sleep 1
-    done
-    fail "the partition $1 does not appear (waited $second s)"
 }

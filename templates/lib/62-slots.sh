@@ -164,6 +164,8 @@ end_trial() { # - no slot is on trial any more
     [ "$phase" = change ] || return 0
     change_env bp_try '' bp_left '' bp_fell '' bp_why ''
     slot_try=''
+    # A rehearsal goes on as if it were so.
+    [ "$apply" = yes ] || sed -i -e '/^bp_try=/d' -e '/^bp_left=/d' "$work/env"
 }
 
 begin_trial() { # - the idle slot starts next, as often as the plan lets it try
@@ -241,6 +243,15 @@ need_idle_root() { # - the partition of the idle slot holds a finished system
 }
 
 # ---- leaving slots
+
+need_slots_to_leave() { # - what runs is what the stock commands start: the good slot's pair, or the stock system itself
+    [ -s "$work/env" ] || return 0 # need_env told it
+    see_slots
+    case $slots_kind/$system in
+        pair/* | */root | */overlay) need_slots ;;
+        *) [ -n "$slot_good" ] || refuse "no slots are installed here" ;;
+    esac
+}
 
 leave_slots() { # - the stock commands alone, and none of our variables
     local boot name

@@ -35,6 +35,10 @@ need_place_for_slots() { # - the system that runs can become a slot, or already 
         internal/* | */"$first") say "  the running system becomes slot $first" ;;
         unknown/*) refuse "this is no installed system (recovery, or settings that live in RAM only); start the production system first" ;;
         *)
+            if [ -n "$slot_told" ]; then
+                refuse "the system runs from slot $slot_told, and the slots were given up: restart the router first"
+                return 0
+            fi
             way=$(way_back)
             refuse "the system runs from /dev/${system_block:-something unknown} ($system); start it from the boot medium alone first: $way"
             ;;
@@ -100,9 +104,14 @@ overlay_from_slot() { # - fstools takes the overlay from the first slot's partit
     root_from_disk /overlay "$slot_disk" "$slot_number" "$slot_label"
 }
 
-copy_kernel() { # - the kernel that runs, into the first slot's place
-    local from to=''
+copy_kernel() { # FIRMWARE - the kernel that runs, into the first slot's place of so many bytes
+    local from to='' first
     [ "$slots_active" = no ] || return 0
+    first=$(first_slot)
+    if [ "$slot_told" = "$first" ]; then # slots that were given up, and not restarted since: it runs from there
+        [ "$phase" = look ] || so "the kernel that runs is in slot $first"
+        return 0
+    fi
     from=$(volume_named fit)
     [ "$plan_medium" = nand ] || from=$(card_part_named production)
     if [ -z "$from" ]; then
@@ -112,6 +121,9 @@ copy_kernel() { # - the kernel that runs, into the first slot's place
     see_fit "/dev/$from"
     if [ "$fit_bytes" -eq 0 ]; then
         refuse "/dev/$from holds no FIT with one squashfs"
+        return 0
+    elif [ "$fit_bytes" -gt "$1" ]; then
+        refuse "the kernel that runs has $fit_bytes bytes, the plan has room for $1 in a slot"
         return 0
     fi
     [ "$phase" = change ] || return 0
@@ -130,6 +142,7 @@ record_first_slot() { # - what is known of the system that becomes a slot
     local first from version sum
     [ "$phase" = change ] && [ "$slots_active" = no ] || return 0
     first=$(first_slot)
+    [ "$slot_told" != "$first" ] || return 0 # it has its record, and its kernel need not be the stock one
     from=$(volume_named fit)
     [ "$plan_medium" = nand ] || from=$(card_part_named production)
     see_fit "/dev/$from"

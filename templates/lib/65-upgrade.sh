@@ -153,7 +153,12 @@ need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, 
     [ "$image_bytes" -le "$1" ] || refuse "the image has $image_bytes bytes, the plan has room for $1 in a slot"
     device=$(kernel_of "$slot_idle")
     if [ "$slots_kind" = partition ]; then
-        [ -n "$device" ] || refuse "there is no partition fit_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+        if [ -z "$device" ]; then
+            refuse "there is no partition fit_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+            return 0
+        fi
+        here=$(room_of "$device")
+        [ "$here" -ge "$image_bytes" ] || refuse "the image has $image_bytes bytes, /dev/$device has $here"
         return 0
     fi
     data=$(volume_named "rootfs_data_$slot_idle")
@@ -182,7 +187,10 @@ put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; 
     room=0
     [ -z "$device" ] || room=$(room_of "$device")
     if [ "$room" -lt "$image_bytes" ]; then
-        [ -z "$device" ] || run ubirmvol /dev/ubi0 -N "fit_$slot_idle"
+        if [ -n "$device" ]; then
+            run ubirmvol /dev/ubi0 -N "fit_$slot_idle"
+            run wait_for_no_volume "$device" # its number may be the new one's
+        fi
         run ubimkvol /dev/ubi0 -N "fit_$slot_idle" -s "$1"
         run volume_is_there "fit_$slot_idle" "$1"
         device=$(volume_named "fit_$slot_idle")
@@ -200,7 +208,10 @@ keep_settings() { # - what sysupgrade would keep and what the plan keeps, this s
     run sysupgrade -b "$work/settings.tar.gz"
     run mkdir "$work/settings"
     run tar -C "$work/settings" -xzf "$work/settings.tar.gz"
+    # /var and /tmp of a system are RAM: sysupgrade would put these there too, and a folder would hide the link.
+    run rm -rf "$work/settings/var" "$work/settings/tmp"
     run furnish "$work/settings"
+    run cp -p /etc/sysupgrade.conf "$work/settings/etc/"
     run record_slot "$work/settings" "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
 }
 
@@ -252,6 +263,14 @@ name_overlay() { # NODE - the fstab in the settings names the new file system fo
     for option in =mount .target=/overlay ".uuid=$uuid" .enabled=1; do
         uci -c "$work/settings/etc/config" -t "$work/uci" set "fstab.bootplan_root$option"
     done
+    # As root_from_disk: the disk may appear a moment after its driver was loaded.
+    option=$(uci -q -c "$work/settings/etc/config" get 'fstab.@global[0].delay_root') || option=0
+    if [ "$option" -lt 15 ]; then
+        option='@global[0]'
+        uci -q -c "$work/settings/etc/config" get "fstab.$option" >/dev/null || option=bootplan_global
+        uci -c "$work/settings/etc/config" -t "$work/uci" set "fstab.$option=global"
+        uci -c "$work/settings/etc/config" -t "$work/uci" set "fstab.$option.delay_root=15"
+    fi
     uci -c "$work/settings/etc/config" -t "$work/uci" commit fstab
 }
 

@@ -64,7 +64,7 @@ END
 keep_over_sysupgrade() { # - a sysupgrade, and an upgrade, keep the services and what the plan wants kept
     local file=/etc/sysupgrade.conf path
     : >"$work/conf"
-    [ ! -e "$file" ] || cat "$file" >"$work/conf"
+    [ ! -e "$file" ] || awk 1 "$file" >"$work/conf" # its last line may have no end
     while read -r path; do
         [ -z "$path" ] || grep -qxF "$path" "$work/conf" || printf '%s\n' "$path" >>"$work/conf"
     done <<END
@@ -87,9 +87,22 @@ quietly() { # - no lock: this waits for minutes, and the owner may want to look 
     rm -rf "$work"
     mkdir -p "$work/uci"
     trap '' HUP PIPE INT
+    : >"$work/env"
     plan_env
+    env_state='not found'
     [ ! -s "$work/fw_env.config" ] || read_env
     see_slots
+}
+
+decided=no # what see_decision() found
+
+see_decision() { # - decided=yes only when an environment that can be read says that this slot is not on trial
+    local good
+    decided=no
+    read_env
+    good=$(env_value bp_good)
+    slot_try=$(env_value bp_try)
+    [ "$env_state" != good ] || [ -z "$good" ] || [ "$slot_try" = "$slot_told" ] || decided=yes
 }
 
 announce() { # TEXT - to the system's log
@@ -98,10 +111,19 @@ announce() { # TEXT - to the system's log
 }
 
 action_health() { # - decides a trial; after one that failed, and after a crash, puts things in order
+    local fell
     quietly health
-    [ -n "$slot_told" ] && [ "$env_state" = good ] || return 0
+    [ -n "$slot_told" ] || return 0
+    if [ "$on_trial" = yes ] && { [ "$env_state" != good ] || [ "$slot_try" = "$slot_told" ]; }; then
+        prove_slot
+        return 0
+    fi
+    [ "$env_state" = good ] || return 0
+    fell=$(env_value bp_fell)
     if [ "$slot_try" = "$slot_told" ]; then
-        [ "$on_trial" = no ] || prove_slot
+        : # a trial, but not of this start
+    elif [ -n "$slot_try" ] && [ "$slot_left/$fell" = "$slots_tries/" ]; then
+        : # none of its tries was made: it was ordered since this start
     elif [ -n "$slot_try" ] && [ "$slot_told" = "$slot_good" ]; then
         close_failed_trial
     elif [ -z "$slot_try" ]; then
@@ -116,9 +138,8 @@ prove_slot() { # - checks again and again; confirms when all pass, restarts when
     end=$((now + slots_within))
     announce "slot $slot_told is on trial; checking: $health_checks"
     while [ "$now" -lt "$end" ]; do
-        read_env
-        slot_try=$(env_value bp_try)
-        [ "$slot_try" = "$slot_told" ] || return 0 # somebody has decided meanwhile
+        see_decision
+        [ "$decided" = no ] || return 0 # by somebody else meanwhile
         run_checks
         if [ -z "$failing" ]; then
             if (sh "$0" confirm --apply); then
@@ -179,7 +200,8 @@ interface_up() { # NAME... - one of these is up, says netifd
 }
 
 healthy_dns() { # - the router's own resolver finds a name
-    nslookup openwrt.org 127.0.0.1
+    nslookup openwrt.org 127.0.0.1 >"$work/answer"
+    grep -q '^Name:' "$work/answer" # it ends with 0 also without any address
 }
 
 healthy_ssh() { # - something accepts connections on the port of the SSH server
@@ -192,33 +214,41 @@ healthy_ssh() { # - something accepts connections on the port of the SSH server
 
 give_up() { # WHY - notes it where the good slot finds it
     announce "slot $slot_told gives up: $1"
-    printf 'bp_why %s\n' "$1" >"$work/env.new"
+    printf 'bp_why %s\n' "$1" >"$work/env.new" || true
     fw_setenv -c "$work/fw_env.config" -s "$work/env.new" >>"$log" 2>&1 || true
 }
 
 action_deadman() { # - restarts a trial that nothing decided
+    local guard
     quietly deadman
-    [ "$on_trial" = yes ] && [ "$env_state" = good ] && [ "$slot_try" = "$slot_told" ] || return 0
+    [ "$on_trial" = yes ] || return 0
     sleep "$slots_deadman"
-    read_env
-    slot_try=$(env_value bp_try)
-    [ "$slot_try" = "$slot_told" ] || return 0
+    # What follows runs programs from a disk that may hang: the kernel restarts without any in a minute.
+    { sleep 60; echo b >/proc/sysrq-trigger; } &
+    guard=$!
+    see_decision
+    if [ "$decided" = yes ]; then
+        kill "$guard"
+        return 0
+    fi
     give_up "nothing was decided within $slots_deadman seconds"
-    sync
-    reboot -f
+    sync &
+    sleep 10
+    reboot -n -f
 }
 
 close_failed_trial() { # - this is the good slot, after a trial that failed: why, and no trial any more
-    local why records date
+    local why records date failed=$slot_try
     why=$(env_value bp_why)
+    # First of all: U-Boot counts the starts until then, and a full or read-only file system must not keep it counting.
+    apply=yes
+    end_trial_here
     records=$(archive_crash)
     [ -z "$records" ] || why="${why:+$why; }a crash ($records)"
     [ -n "$why" ] || why='it never came far enough to be checked'
     date=$(date +%Y-%m-%dT%H:%M:%S)
-    write_file "$env_copies/last-trial" "slot $slot_try${newline}why $why${newline}seen $date"
-    apply=yes
-    end_trial_here
-    announce "the trial of slot $slot_try failed: $why"
+    announce "the trial of slot $failed failed: $why"
+    write_file "$env_copies/last-trial" "slot $failed${newline}why $why${newline}seen $date"
 }
 
 end_trial_here() { # - as end_trial, with nobody to read the steps
@@ -243,9 +273,11 @@ archive_crash() { # - moves crash records to /etc/bootplan/crash, which keeps th
     date=$(date +%Y%m%d-%H%M%S)
     for record in /sys/fs/pstore/*; do
         [ -e "$record" ] || continue
-        mkdir -p "$crash_folder"
+        mkdir -p "$crash_folder" || true
         name=$date-${record##*/}
-        head -c 65536 "$record" >"$crash_folder/$name" && fsync "$crash_folder/$name" && rm "$record"
+        # Also where it cannot be kept: a record that stays in RAM sends this system to recovery at the next restart.
+        head -c 65536 "$record" >"$crash_folder/$name" && fsync "$crash_folder/$name" || name="$name, not kept"
+        rm "$record"
         printf '%s ' "$name"
     done
     # Their names begin with the date: the oldest come first.

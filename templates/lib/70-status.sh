@@ -185,6 +185,8 @@ judge_slots() { # - is everything as the plan wants it?
         not_as_planned "slot $slot_running runs, but slot $slot_good is the good one" "reboot"
     else
         is_whole "$slots_method"
+        # install copies nothing into a slot again
+        [ "$as_planned" = yes ] || advice="start the other slot: sh ${0##*/} switch --apply, then reboot; and from there: sh ${0##*/} upgrade IMAGE"
     fi
 }
 

@@ -58,7 +58,7 @@ write_backup() { # FOLDER - a new folder in it, with a name only when it is comp
 saved_env='' # the file that restore-env was given
 
 need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's environment, of this medium
-    local file=$saved_env lines mac_here mac_there
+    local file=$saved_env lines mac_here mac_there slots_here slots_there
     [ -r "$file" ] && [ -s "$file" ] || {
         refuse "'$file' cannot be read"
         return 0
@@ -75,7 +75,18 @@ need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's 
     cat "$file" >"$work/env" # env_is_stock looks there
     env_is_stock "$@"
     mac_there=$(env_value ethaddr)
+    slots_there=$(env_value bp_good)
+    slots_there=$slots_there/"$(env_value bp_try)"
     cp "$work/env.live" "$work/env"
+    slots_here=$(env_value bp_good)
+    slots_here=$slots_here/"$(env_value bp_try)"
+    case $slots_there in
+        / | "$slots_here") ;;
+        *)
+            [ "$env_state" != good ] || [ "$slots_here" = / ] ||
+                refuse "'$file' starts slot ${slots_there%%/*} (trial: ${slots_there#*/}), the router's environment slot ${slots_here%%/*} (trial: ${slots_here#*/}): what that slot holds may be newer, older or half of it"
+            ;;
+    esac
     if [ "$env_state" = good ] && [ "${mac_here:-$mac_there}" != "$mac_there" ]; then
         refuse "'$file' is of another board: its ethaddr is '$mac_there', here it is '$mac_here'"
     fi

@@ -47,7 +47,7 @@ look_at_slots() { # - the same for every decision about slots
         refuse "this plan has no slots"
     else
         plan_decide
-        need_slots
+        if [ "$stock" = yes ]; then need_slots_to_leave; else need_slots; fi
     fi
 }
 
@@ -182,7 +182,9 @@ action_switch() { # [SLOT] - the idle slot on trial, as it is
 action_confirm() { # - the slot that runs on trial is the good one
     look_at_slots
     stop_if_refused
-    if [ -n "$slot_try" ] && [ "$slot_try" != "$slot_running" ]; then
+    if [ "$slots_method/$system" = overlay/internal ]; then
+        refuse "slot $slot_running runs without its overlay on the disk"
+    elif [ -n "$slot_try" ] && [ "$slot_try" != "$slot_running" ]; then
         refuse "slot $slot_try is on trial, but slot $slot_running runs; only a slot that runs can be confirmed"
     elif [ -z "$slot_try" ] && [ "$slot_running" != "$slot_good" ]; then
         refuse "slot $slot_running runs without being on trial, slot $slot_good is the good one; restart the router first"
@@ -208,9 +210,11 @@ action_rollback() { # - back to the good slot; when there is no trial, to the ot
 }
 
 rollback_to_stock() { # - no slots any more
-    [ -z "$slot_try" ] || refuse "slot $slot_try is on trial; first: sh ${0##*/} rollback --apply, or: sh ${0##*/} confirm --apply"
-    [ "$slots_kind/$slot_running" != "pair/$slot_idle" ] && [ "$slot_running" = "$slot_good" ] ||
-        refuse "slot $slot_good is the good one, but slot $slot_running runs; restart the router first"
+    if [ -n "$slot_running" ]; then
+        [ -z "$slot_try" ] || refuse "slot $slot_try is on trial; first: sh ${0##*/} rollback --apply, or: sh ${0##*/} confirm --apply"
+        [ "$slot_running" = "$slot_good" ] ||
+            refuse "slot $slot_good is the good one, but slot $slot_running runs; restart the router first"
+    fi
     stop_if_refused
     phase=change at='leaving the slots'
     [ "$apply" = no ] || boots="the stock way, or slot $slot_good if the environment was not written any more"

@@ -27,7 +27,7 @@ def test_an_upgrade_is_tried_and_confirms_itself(slots, kind, shell):
     assert "none made; to make them add --apply" in bench.sh("install").ok().out
     assert box.digests() == untouched
 
-    bench.sh("install --apply").ok()
+    bench.install()
     assert "nothing was changed" in bench.sh("install --apply").ok().out
     assert bench.restart() == ["a"]
     status = bench.status()
@@ -35,9 +35,9 @@ def test_an_upgrade_is_tried_and_confirms_itself(slots, kind, shell):
     assert "nothing was changed" in bench.sh("install --apply").ok().out
 
     image = bench.put_image()
-    untouched = box.digests()
+    untouched = bench.idle_digests()
     assert "none made; to make them add --apply" in bench.sh(f"upgrade {image}").ok().out
-    assert box.digests() == untouched
+    assert bench.idle_digests() == untouched
     told = bench.sh(f"upgrade {image} --apply").ok().out
     assert "100 %" in told
     assert bench.variables() == {"bp_good": "a", "bp_try": "b", "bp_left": "2"}

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, A and B on NVMe'
-plan_digest='65d6105d931802c3'
+plan_digest='169b59f22f740be5'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -87,7 +87,7 @@ plan_install() {
     step 9 12 'the system in the first slot'    # guide-ab.yaml:37
     copy_to_slot 8192 8192
     step 10 12 'the kernel of the first slot'    # guide-ab.yaml:37
-    copy_kernel
+    copy_kernel 20971520
     step 11 12 'a copy of the environment'    # guide-ab.yaml:37
     save_env_before_slots
     step 12 12 'U-Boot chooses between the slots'    # guide-ab.yaml:37

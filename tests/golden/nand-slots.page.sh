@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='home router, two slots'
-plan_digest='270a913a307c82fa'
+plan_digest='e51b97825f1d1143'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -136,7 +136,7 @@ plan_chooser() {
     uboot_variable 'bp_data' 'ubi check rootfs_data_a || ubi check rootfs_data_b'
     uboot_variable 'bp_both' 'setenv bp_volume rootfs_data ; run bp_swap && setenv bp_volume fit && run bp_swap'
     uboot_variable 'bp_alone' 'ubi check rootfs_data_$bp_other && ubi check rootfs_data'
-    uboot_variable 'bp_swap' 'if ubi check ${bp_volume}_$bp_slot ; then if ubi check $bp_volume ; then ubi rename $bp_volume ${bp_volume}_$bp_other ; fi ; ubi rename ${bp_volume}_$bp_slot $bp_volume ; fi ; ubi check $bp_volume'
+    uboot_variable 'bp_swap' 'if ubi check ${bp_volume}_$bp_slot ; then if ubi check $bp_volume ; then ubi rename $bp_volume ${bp_volume}_$bp_other ; fi ; ubi rename ${bp_volume}_$bp_slot $bp_volume ; else ubi check $bp_volume ; fi'
     uboot_variable 'bp_use_a' 'setenv bp_slot a ; setenv bp_other b ; setenv bp_args "$bootargs" ; setenv bootargs "$bootargs rootwait=30 panic=5 bootplan.slot=a $bp_mark" ; run bp_kernel ; setenv bootargs "$bp_args"'
     uboot_variable 'bp_use_b' 'setenv bp_slot b ; setenv bp_other a ; setenv bp_args "$bootargs" ; setenv bootargs "$bootargs rootwait=30 panic=5 bootplan.slot=b $bp_mark" ; run bp_kernel ; setenv bootargs "$bp_args"'
 }
