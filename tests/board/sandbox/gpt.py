@@ -6,7 +6,8 @@ entry; the eMMC has an entry 128 for the gap before the first partition.
 
 Adding partitions with :func:`safe_writes` writes three single sectors. The first is a header whose table is so short
 that it ends before the new entries, the second has the new entries, the third is the header of the whole table. Each
-header has the right sums for what the card holds at that moment. sfdisk itself makes the sectors, on a file.
+header has the right sums for what the card holds at that moment. sfdisk itself makes the sectors, on a file. Who does
+it must keep what ``sfdisk --dump`` said before: a short table does not tell of entry 128, and the whole one needs it.
 """
 
 import binascii
@@ -89,35 +90,44 @@ def scratch(card, file, lines):
     subprocess.run([*SFDISK, str(file)], input="\n".join(lines) + "\n", text=True, check=True, capture_output=True)
 
 
-def safe_writes(card, work, more=None):
-    """Return the writes that add the partitions ``more`` behind the last one, in their order, as those of a recording.
+def dumped(card):
+    """Return what sfdisk says of a card's table, as lines."""
+    return command(["sfdisk", "--dump", card]).splitlines()
 
-    ``work`` is a folder for the files on which sfdisk makes the sectors.
+
+def safe_writes(card, work, dump=None):
+    """Return the writes that add the partitions of :data:`MORE` behind the last one, as those of a recording.
+
+    ``work`` is a folder for the files on which sfdisk makes the sectors. ``dump`` is :func:`dumped` from before the
+    first of these writes, where a cut came between them.
     """
     last_lba = card.stat().st_size // SECTOR - TABLE_SECTORS
-    dump = command(["sfdisk", "--dump", card]).splitlines()
+    dump = dump or dumped(card)
     head = [f"last-lba: {last_lba}" if line.startswith("last-lba") else line for line in dump if ":" in line
             and " : " not in line]
     old = {int(re.search(r"(\d+) : ", line)[1]): line for line in dump if " : " in line}
     length = -(-max(number for number in old if number < ENTRIES) // IN_A_SECTOR) * IN_A_SECTOR
     start = int(re.search(r"last-lba: (\d+)", "\n".join(dump))[1]) + 1
     new = []
-    for number, (name, size) in enumerate((more or MORE).items(), length + 1):
+    for number, (name, size) in enumerate(MORE.items(), length + 1):
         new.append(f'{card}{number} : start={start}, size={size // SECTOR}, name="{name}"')
         start += size // SECTOR
     scratch(card, work / "short", [f"table-length: {length}", *head, *(old[one] for one in old if one <= length)])
     scratch(card, work / "whole", [*head, *old.values(), *new])
     place = ENTRIES_LBA + length // IN_A_SECTOR
+    for first, last in ((ENTRIES_LBA, place), (place + 1, TABLE_SECTORS)):
+        if read(work / "whole", first, last - first) != read(card, first, last - first):
+            raise ValueError("sfdisk does not keep the partitions that there are")
     return [("w", lba * SECTOR, read(work / file, lba)) for file, lba in (("short", 1), ("whole", place), ("whole", 1))]
 
 
-def sfdisk_writes(card, work, more=None):
+def sfdisk_writes(card, work):
     """Return the writes of ``sfdisk --append`` on the card, in their order; the card itself stays as it is."""
     file, trace = work / "appended", work / "trace"
     images.sparse(file, card.stat().st_size)
     with open(file, "r+b") as image:
         image.write(read(card, 0, TABLE_SECTORS))
-    lines = "".join(f"size={size // SECTOR},name={name}\n" for name, size in (more or MORE).items())
+    lines = "".join(f"size={size // SECTOR},name={name}\n" for name, size in MORE.items())
     subprocess.run(["strace", "-qq", "-xx", "-s", str(1 << 16), "-P", str(file), "-e", "trace=lseek,write",
                     "-o", str(trace), *SFDISK, "--append", str(file)], input=lines, text=True, check=True,
                    capture_output=True)
