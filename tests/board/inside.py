@@ -312,6 +312,7 @@ class Machine:
         if not fit or (self.spec["medium"] == "nand" and "ubi.block=0,fit" not in self.spec["cmdline"].split()):
             self.wait_for_root("/dev/fit0")
         mount("/dev/root", "/rom", "squashfs", MS_RDONLY)
+        self.need_init("/rom")
         self.internal_or_extroot()
 
     def mount_internal(self):
@@ -361,7 +362,6 @@ class Machine:
         else:
             unmount("/tmp/overlay")
             if kind == "pivot":
-                self.need_init("/tmp/extroot")
                 mount("/tmp/extroot", "/new", None, MS_MOVE)
                 self.say("root: / is the partition, /rom the squashfs")
             else:
