@@ -4,6 +4,7 @@ That is asked of RAUC and of the script alike. A slot is whole when its kernel h
 system, mounted as the next start would do it, has every name, kind, mode, owner, size, time, link and byte.
 """
 
+import functools
 import os
 import subprocess
 import tempfile
@@ -37,7 +38,7 @@ class Slot:
 
 
 def tree_of(image):
-    """Return the tree of the file system in an image, its journal replayed; None when it cannot be mounted."""
+    """Return the tree of the file system in an image, its journal replayed; None when it cannot be mounted or read."""
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(image)
         try:
@@ -45,6 +46,8 @@ def tree_of(image):
                 return None
             try:
                 return tree_at(folder, NOT_CONTENT)
+            except OSError:
+                return None
             finally:
                 subprocess.run(["umount", folder], check=True)
         finally:
@@ -88,8 +91,6 @@ class States:
 
     def examine(self):
         """Look at every cut between the marks and return the :class:`Report`."""
-        self.ranges = {place: partition_range(self.history.images[place[0]], place[1])
-                       for slots in self.systems.values() for slot in slots for place in (slot.root, slot.kernel)}
         report = Report(writes=sum(self.first < end <= self.last for _, end in self.history.requests))
         for cut in Moments(self.history, self.first, self.last).cuts():
             report.cuts += 1
@@ -119,7 +120,7 @@ class States:
 
     def of_slot(self, slot, cut):
         """Return what is wrong in a slot after a cut."""
-        places = [(place[0], *self.ranges[place]) for place in (slot.root, slot.kernel)]
+        places = [(name, *self.range(name, number)) for name, number in (slot.root, slot.kernel)]
         key = (id(slot), *(self.key(cut, *place) for place in places))
         if key not in self.seen_slots:
             self.seen_slots[key] = self.look(slot, cut, *places)
@@ -133,22 +134,27 @@ class States:
             wrong = [] if image.read_bytes().startswith(slot.bytes) else ["the kernel has other bytes"]
             self.write(cut, *root, image)
             tree = tree_of(image)
-            return wrong + (["the root cannot be mounted"] if tree is None
+            return wrong + (["the root cannot be mounted or read"] if tree is None
                             else differences(slot.tree, tree, slot.allowed))
 
     def tree(self, cut, place):
         """Return the tree of a partition, or of a whole image, after a cut."""
         with tempfile.TemporaryDirectory(dir=self.history.folder) as folder:
             image = Path(folder) / "image"
-            self.write(cut, place[0], *partition_range(self.history.images[place[0]], place[1]), image)
+            self.write(cut, place[0], *self.range(*place), image)
             return tree_of(image)
 
     def content(self, cut, place):
         """Return the bytes of a partition, or of a whole image, after a cut."""
         with tempfile.TemporaryDirectory(dir=self.history.folder) as folder:
             image = Path(folder) / "image"
-            self.write(cut, place[0], *partition_range(self.history.images[place[0]], place[1]), image)
+            self.write(cut, place[0], *self.range(*place), image)
             return image.read_bytes()
+
+    @functools.cache
+    def range(self, name, number):
+        """Return the first byte of a partition and the one after its last."""
+        return partition_range(self.history.images[name], number)
 
     def size(self, name):
         """Return the bytes of an image."""

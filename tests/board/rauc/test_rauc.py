@@ -1,8 +1,16 @@
-"""The comparison's own parts: who may be started, whether the judge sees, and whether both ways bring the same system."""
+"""The comparison's own parts: who may be started, whether the judge sees, and whether each way brings the system."""
 
 import pytest
 
+from ..cuts.journal import Cut, History
+from ..cuts.workers import in_child
+from . import content, start
 from .boot import of_rauc, of_script
+from .bundle import KINDS, make_bundle
+from .devices import written
+from .scenarios import SYNCHRONOUS, begin_slots
+from .states import Slot, States, tree_of
+from .ways import ByRauc
 
 
 @pytest.mark.parametrize(("environment", "slots"), [
@@ -30,3 +38,36 @@ def test_what_rauc_may_start(environment, slots):
 def test_what_the_script_may_start(environment, slots):
     """The slot on trial while it has tries left, and the good one."""
     assert of_script(environment) == slots
+
+
+@pytest.fixture(scope="module")
+def begin(board_parts, tmp_path_factory):
+    """Where both ways begin."""
+    return in_child(lambda: start.make(tmp_path_factory.mktemp("start") / "router"))
+
+
+@pytest.fixture(scope="module")
+def system(board_parts):
+    """The new system: its squashfs and its image."""
+    return content.make(board_parts, large=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rauc_brings_the_system_and_the_judge_knows_half_of_it(begin, system, kind, tmp_path):
+    """Slot B is whole before and after; what is between the two is found as soon as a boot loader may start it."""
+    root, image = system
+    (tmp_path / "run").mkdir()
+    way = ByRauc(begin, make_bundle(tmp_path / "bundle", kind, root, image), kind)
+    journal = in_child(lambda: way.recorded(tmp_path / "run"))
+
+    def look():
+        """Return what is wrong at the beginning, half way, and at the end, when B may start in any case."""
+        states = States(History(journal, SYNCHRONOUS), tmp_path / "env", lambda environment: ["B"])
+        old = begin_slots(states, begin)["B"]
+        states.systems = {"B": [old, Slot(old.root, old.kernel, tree_of(root), image.read_bytes())]}
+        return [states.faults(Cut(step)) for step in (states.first, (states.first + states.last) // 2, states.last)]
+
+    before, half, after = in_child(look)
+    assert before == after == []
+    assert half[0].startswith("B may be started and is not whole")
+    assert written(journal)["ubootenv"].requests > 0
