@@ -55,7 +55,7 @@ class Action:
     With slots: ``brings`` puts into RAM what the command needs, after each power-on. ``untouched`` are partitions whose
     files stay as they are. ``proof`` gets the trees before and after an action that was not cut, and the box they came
     from: it finds faults in them. ``once`` says that the command given again would undo itself, so nobody gives it
-    where `status` is content. ``asks`` says that a `switch` is asked for, too, in every state in which the script is
+    where `status` is content; ``twice`` that it is to be given again after a restart. ``asks`` says that a `switch` is asked for, too, in every state in which the script is
     ready for it.
     """
 
@@ -82,6 +82,7 @@ class Action:
     untouched: tuple = ()
     proof: Callable[..., list] = no_faults
     once: bool = False
+    twice: bool = False
     asks: bool = False
 
     @property

@@ -10,11 +10,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import images
+from .. import images, slots
+from ..fitread import read
 from ..router import Router, Timeout
 
 SET_READ_AHEAD = 0x1262  # BLKRASET, in sectors
 READ_AHEAD_SECTORS = 64  # reading far ahead would make it look as if everything had been looked at
+TREE_SECTORS = 128  # the device tree at the beginning of a FIT is smaller
 KERNEL = "(kernel)"
 NOT_SYSTEM = ("proc", "sys", "dev", "tmp", "rom", "overlay", ".rig")
 
@@ -82,6 +84,15 @@ class Box(Router):
         if self.slots:
             found[KERNEL] = kernel_entry(self.chose.fit)
         return found
+
+    def root_of_firmware(self):
+        """Return the squashfs that the kernel finds as /dev/fit0; of a card's large partition only the FIT is read."""
+        if self.medium == "nand":
+            return super().root_of_firmware()
+        card = slots.flash_of(self.images, self.medium)
+        first, _ = slots.partitions(card.path)[slots.PRODUCTION[self.medium]]
+        size = read(card.sectors(first, TREE_SECTORS)).size
+        return read(card.sectors(first, -(-size // slots.SECTOR))).rootfs()
 
     def lose_ram(self):
         """Let what a crash left in RAM be gone, as it is when the power was."""

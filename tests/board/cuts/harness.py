@@ -21,9 +21,9 @@ from .action import SCRIPT
 from .box import Box
 from .journal import Cut, History
 from .judge import Before, Judge, outside, overlay_files
-from .slot_judge import SlotJudge, see_whole
 from .moments import Moments
 from .recorder import Recorder
+from .slot_judge import SlotJudge, see_whole
 from .workers import crew, in_child, ready
 
 WORKERS = max(2, os.cpu_count() or 2)

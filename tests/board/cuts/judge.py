@@ -8,8 +8,8 @@ script that was killed while the router went on.
 
 import re
 import subprocess
-from fnmatch import fnmatch
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
 from ..loops import Loop
 from ..router import BootError, Hang, Panic, Timeout

@@ -22,9 +22,11 @@ ROOT_BYTES = 256 * MIB
 DATA_BYTES = 24 * MIB  # rootfs_data as a sysupgrade leaves it where there is to be room for a second slot
 # What the script puts into a system that is a slot.
 SERVICES_OFF = "/etc/uci-defaults/10_disable_services"  # sysupgrade adds it to what it keeps; the first start runs it
-SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf", "/etc/init.d/bootplan*", "/etc/rc.d/S??bootplan*", SERVICES_OFF)
+SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf", "/etc/init.d", "/etc/rc.d", "/etc/init.d/bootplan*", "/etc/rc.d/S??bootplan*",
+              SERVICES_OFF)
 STATE = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_why")
 ON_TRIAL = r"slot b is on trial; first: "
+RESTART_FIRST = r"the kernel does not know them yet; restart the router first"
 NO_SLOTS = r"no slots are installed here"
 
 # What the slots of a case have: where the roots are, and which of the images hold a kernel's volume.
@@ -205,16 +207,17 @@ def action(case, medium, name, title, **more):
 WORDS = {"pairs": "pairs", "own": "own kernels"}
 
 
-def install_slots(case, medium):
+def install_slots(case, medium, **more):
     """Return the install of slots on a blank disk."""
     ways = WAYS[case]
     old = (STOCK, PAIR_AS_STOCK) if case == "pairs" else (STOCK,)
     volumes = {one: None for one in ("ubi", "ubi6", "ubi7")} if medium == "nand" else {}
     # The card: both copies of its table, the environment, and what lies behind the stock partitions.
     card = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
-    return action(case, medium, "install_slots", "install of slots", words="install --apply", old=old, new=ways["a"],
-                  planned=ways["a"], untouched=(), refusals=(), proof=is_a_copy,
-                  variables=("bp_*", "bootcmd"), targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card})
+    made = action(case, medium, "install_slots", "install of slots", words="install --apply", old=old, new=ways["a"],
+                  planned=ways["a"], untouched=(), refusals=(), proof=is_a_copy, variables=("bp_*", "bootcmd"),
+                  targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card})
+    return Action(**{**vars(made), **more})
 
 
 def upgrade_slot(case, medium, **more):
@@ -246,7 +249,9 @@ DECISIONS = (
 SLOT_ACTIONS = (
     install_slots("pairs", "nand"),
     install_slots("own", "nand"),
-    install_slots("own", "emmc"),
+    install_slots("own", "emmc", name="install_card", title="install of slots, own kernels, emmc: up to the restart",
+                  refusals=(RESTART_FIRST,), twice=True),
+    install_slots("own", "emmc", prepare=installed(plan("own", "emmc")), refusals=(RESTART_FIRST,)),
     upgrade_slot("pairs", "nand"),
     upgrade_slot("own", "nand"),
     upgrade_slot("own", "emmc"),

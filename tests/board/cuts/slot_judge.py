@@ -86,11 +86,20 @@ class SlotJudge(Judge):
         """Run the same command again; a refusal that the action names is an end, too: only a restart is missing."""
         if self.action.once and self.box.run(f"sh {SCRIPT} status").code == 0:
             return True
-        known = len(self.faults)
-        ended = super().again() or len(self.faults) == known
+        if self.action.twice:
+            self.ends(super().again)
+            self.box.reboot()
+            self.bring()
+            self.right = None
+        ended = self.ends(super().again)
         if SO in self.answer.out and not self.decided_as(self.before.envs[1]):
             self.fault("half taken for whole", "the same command again says that it is already so")
         return ended
+
+    def ends(self, again):
+        """Run the command; tell whether it came to an end, if only to a refusal that the action names."""
+        known = len(self.faults)
+        return again() or len(self.faults) == known
 
     def decided_as(self, wanted):
         """Tell whether the environment has the same good slot and the same one on trial."""
@@ -185,6 +194,10 @@ def see_whole(bench, before, first):
         at(bench.last)
         envs = (before.env, box.env_tool.all())
         box.boot()
+        if action.twice:
+            box.put(SCRIPT, action.text)
+            box.run(action.command).ok()
+            box.reboot()
         way, tree = box.root(), box.tree()
         if way != action.new:
             faults.append(f"not finished: {way} after the action")
