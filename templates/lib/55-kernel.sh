@@ -56,17 +56,22 @@ number_at() { # OFFSET COUNT - of $work/head, the little-endian number of 2, 4 o
 }
 
 see_fit() { # FILE - sets fit_bytes, rootfs_at and rootfs_size; fit_bytes=0 when it is no FIT with one squashfs in it
-    local at size end first=0
+    local at size end mib
     fit_bytes=0
     dd if="$1" of="$work/head" bs=4096 count=1 2>/dev/null
     at=$(bytes 0 4)
     [ "$at" = d00dfeed ] || return 0
     # The squashfs begins at a multiple of 4096; what only looks like its first letters has no superblock behind them.
-    # On a volume or partition the first one counts: behind the FIT may be anything, an overlay with such a file for instance.
-    case $1 in /dev/*) first=1 ;; *) ;; esac
-    # shellcheck disable=SC2312 # a short list leads to no squashfs
-    dd if="$1" bs=1048576 count=512 2>/dev/null | strings -t d -n 4 |
-        awk -v first="$first" '$2 ~ /^hsqs/ && $1 % 4096 == 0 { print $1; if (first) exit }' >"$work/found"
+    # On a volume or partition the first one counts: behind the FIT may be anything, and to read all of it takes minutes.
+    : >"$work/found"
+    mib=0
+    while [ "$mib" -lt 512 ]; do
+        # shellcheck disable=SC2312 # a short list leads to no squashfs
+        dd if="$1" bs=1048576 skip="$mib" count=16 2>/dev/null | strings -t d -n 4 |
+            awk -v mib="$mib" '$2 ~ /^hsqs/ && $1 % 4096 == 0 { print mib * 1048576 + $1 }' >>"$work/found"
+        case $1 in /dev/*) [ ! -s "$work/found" ] || break ;; *) ;; esac
+        mib=$((mib + 16))
+    done
     end=0
     while read -r at; do
         dd if="$1" of="$work/head" bs=4096 skip=$((at / 4096)) count=1 2>/dev/null
