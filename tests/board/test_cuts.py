@@ -10,9 +10,9 @@ from . import parts
 from .cuts.actions import ACTIONS, GUIDES, install
 from .cuts.harness import Bench
 from .cuts.journal import BLOCK, Cut, Disks, History, replay
-from .cuts.judge import Judge
 from .cuts.moments import Moments
 from .cuts.recorder import Recorder, RecorderError
+from .cuts.slot_actions import SLOT_ACTIONS, upgrade_slot
 from .cuts.workers import in_child
 from .images import MiB, sparse
 from .loops import Loop
@@ -215,14 +215,14 @@ class TestTracer:
         assert reached[0] == (False, False) and (True, False) in reached and reached[-1] == (True, True)
 
 
-def mount_and(command):
-    """Return a function that runs a command of the host in the new root of a box."""
+def mount_and(command, number=1):
+    """Return a function that runs a command of the host in the new root of a box, or on another partition."""
     def spoil(box, loop):
-        """Mount the first partition of the disk and run the command there."""
+        """Mount the partition of the disk and run the command there."""
         place = box.folder / "spoil"
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         subprocess.run(["partx", "-u", loop.path], check=True)
-        subprocess.run(["mount", f"{loop.path}p1", place], check=True)
+        subprocess.run(["mount", f"{loop.path}p{number}", place], check=True)
         try:
             subprocess.run(["sh", "-c", command], cwd=place, check=True)
         finally:
@@ -269,20 +269,20 @@ class TestJudge:
     """States that are known."""
 
     @staticmethod
-    def judge(bench, cut, spoil=None):
+    def judge(bench, cut, *spoils):
         """Judge a cut, after something was spoiled in its images; return the kinds of the faults."""
         def work():
             """Spoil and judge, in a process of its own."""
             with bench.place_to_work() as (_, box):
                 blocks = bench.history.blocks(cut)
                 box.recorder.begin(blocks, bench.journal / "data")
-                if spoil:
+                for spoil in spoils:
                     loop = Loop(box.image("nvme0"), partitions=True)
                     try:
                         spoil(box, loop)
                     finally:
                         loop.detach()
-                return Judge(bench.action, box, bench.before).judge() + bench.strangers(box)
+                return bench.judge(box).judge() + bench.strangers(box)
         return in_child(work)
 
     @pytest.mark.parametrize("share", [0, 0.3, 0.7, 1])
@@ -299,8 +299,80 @@ class TestJudge:
         assert {fault.partition(":")[0] for fault in faults} >= set(kinds), faults
 
 
+def set_env(**values):
+    """Return a function that sets variables of the environment."""
+    return lambda box, _: box.env_tool.set(values)
+
+
+def turn_a_bit_of_the_kernel(box, _):
+    """Change a byte in the middle of slot b's kernel."""
+    with open(box.image("ubi6"), "r+b") as image:
+        image.seek(100 << 10)
+        byte = image.read(1)[0]
+        image.seek(100 << 10)
+        image.write(bytes([byte ^ 1]))
+
+
+NO_TRIAL = set_env(bp_try=None, bp_left=None)
+SPOILED_SLOTS = {
+    "a trial of half a system": ((mount_and("rm upper/etc/config/lived", 2),), "not whole"),
+    "a trial of a kernel that does not start": ((turn_a_bit_of_the_kernel,), "not finished"),
+    "half a decision": ((set_env(bp_left=None),), "decision"),
+    "another file in the slot that ran": ((NO_TRIAL, mount_and("echo >upper/etc/passwd")), "not whole"),
+    "a file in the slot that does not run": ((mount_and("echo >upper/etc/passwd"),), "another target"),
+}
+
+
+@pytest.fixture(scope="module")
+def slot_bench(tmp_path_factory, board_parts):
+    """A recorded upgrade of the idle slot, for the tests of the judge."""
+    return Bench(upgrade_slot("pairs", "nand"), tmp_path_factory.mktemp("slots"))
+
+
+class TestSlotJudge:
+    """States of a router with slots that are known."""
+
+    @pytest.mark.parametrize("share", [0, 0.5, 1])
+    def test_good_states(self, slot_bench, share):
+        """The beginning, the end, and something between them."""
+        step = slot_bench.first + int((slot_bench.last - slot_bench.first) * share)
+        assert slot_bench.faults == []
+        assert TestJudge.judge(slot_bench, Cut(step)) == []
+
+    @pytest.mark.parametrize("name", SPOILED_SLOTS)
+    def test_bad_states(self, slot_bench, name):
+        """Each is found, and called by its name."""
+        spoils, *kinds = SPOILED_SLOTS[name]
+        faults = TestJudge.judge(slot_bench, Cut(slot_bench.last), *spoils)
+        assert {fault.partition(":")[0] for fault in faults} >= set(kinds), faults
+
+    def test_a_switch_to_half_a_system(self, slot_bench):
+        """Where the script is ready to switch, it is taken at its word."""
+        def work():
+            """Take the trial back, spoil the slot, and judge."""
+            with slot_bench.place_to_work() as (_, box):
+                faults = []
+                for second in (False, True):
+                    box.recorder.begin(slot_bench.history.blocks(Cut(slot_bench.last)), slot_bench.journal / "data")
+                    loop = Loop(box.image("nvme0"), partitions=True)
+                    try:
+                        NO_TRIAL(box, loop)
+                        mount_and("rm upper/etc/config/lived", 2)(box, loop)
+                    finally:
+                        loop.detach()
+                    if not second:
+                        judge = slot_bench.judge(box)
+                        judge.judge()
+                        assert judge.ready
+                    else:
+                        faults = judge.judge_switch()
+                return faults
+        faults = in_child(work)
+        assert {fault.partition(":")[0] for fault in faults} == {"half taken for whole"}, faults
+
+
 def test_every_action_has_a_name_of_its_own():
     """The table knows them by their names."""
-    names = [action.name for action in (*ACTIONS, GUIDES)]
+    names = [action.name for action in (*ACTIONS, *SLOT_ACTIONS, GUIDES)]
     assert len(set(names)) == len(names)
     assert parts.PARTS
