@@ -6,7 +6,7 @@ import os
 import stat
 import subprocess
 
-from .. import firmware
+from .. import firmware, parts
 from ..fitread import read
 from ..loops import Loop
 from ..router import Disk, GiB
@@ -18,7 +18,6 @@ OLDER, NEW = "25.12.6", "25.12.7"
 IMAGE = "/tmp/new.itb"
 UPGRADE = f"upgrade {IMAGE} --sha256 $(cat {IMAGE}.sum) --apply"
 MIB = 1 << 20
-ROOT_BYTES = 256 * MIB
 DATA_BYTES = 24 * MIB  # rootfs_data as a sysupgrade leaves it where there is to be room for a second slot
 # What the script puts into a system that is a slot.
 SERVICES_OFF = "/etc/uci-defaults/10_disable_services"  # sysupgrade adds it to what it keeps; the first start runs it
@@ -37,8 +36,8 @@ PAIR_AS_STOCK = ("overlay", ("nvme0", 1), "stock")  # slot a's volumes have the 
 VOLUMES = {"pairs": ("ubi", "ubi6"), "own": ("ubi", "ubi6", "ubi7")}
 
 
-def plan(case, medium="nand", more=""):
-    """Return the text of a plan with slots; ``more`` are keys of the slots."""
+def plan(case, medium="nand"):
+    """Return the text of a plan with slots."""
     kernel, method = ("stock", "extroot-overlay") if case == "pairs" else ("nvme-builtin", "cmdline")
     return (
         "version: 1\nname: bench\nboard: {model: bpi-r4}\n"
@@ -47,8 +46,11 @@ def plan(case, medium="nand", more=""):
         "      - {name: root-a, size: 256MiB, filesystem: ext4}\n"
         "      - {name: root-b, size: 256MiB, filesystem: ext4}\n"
         "      - {name: data, size: rest, filesystem: ext4, mount: /srv}\n"
-        f"root: {{method: {method}}}\nslots: {{a: {{root: root-a}}, b: {{root: root-b}}{more}}}\n"
+        f"root: {{method: {method}}}\nslots: {{a: {{root: root-a}}, b: {{root: root-b}}}}\n"
     )
+
+
+PAIRS = plan("pairs")
 
 
 def kind_of(case, medium):
@@ -70,13 +72,7 @@ def with_an_image(release):
 @functools.cache
 def image_for(release, packages, kernel_nvme):
     """Return the bytes of a release's image, with the packages of the router."""
-    return firmware.make(firmware_parts(), release=release, packages=packages, kernel_nvme=kernel_nvme).read_bytes()
-
-
-def firmware_parts():
-    """Return the parts of the bench, for :mod:`firmware`."""
-    from .. import parts
-    return parts.build()
+    return firmware.make(parts.build(), release=release, packages=packages, kernel_nvme=kernel_nvme).read_bytes()
 
 
 def image_of(box, release):
@@ -149,6 +145,15 @@ def installed(text):
     return lambda box: install(box, text)
 
 
+def small_volume(text):
+    """Slot a runs, slot b is empty, and its kernel's volume is smaller than any kernel."""
+    def prepare(box):
+        """Install, and make the volume again: a plan cannot say such a size, an image can outgrow one."""
+        install(box, text)
+        box.run("ubirmvol /dev/ubi0 -N fit_b && ubimkvol /dev/ubi0 -N fit_b -s 512KiB").ok()
+    return prepare
+
+
 def older_in_b(text):
     """Slot a runs, slot b holds a whole system, and is not on trial."""
     def prepare(box):
@@ -156,14 +161,6 @@ def older_in_b(text):
         install(box, text)
         upgrade(box, text, OLDER)
         Bench(box, text).sh("rollback --apply").ok()
-    return prepare
-
-
-def b_next(text):
-    """Slot a runs, and slot b is to start on trial at the next power-on."""
-    def prepare(box):
-        """Bring slot b to where it waits, and let a run without a trial: the session begins it."""
-        older_in_b(text)(box)
     return prepare
 
 
@@ -178,6 +175,15 @@ def b_on_trial(text):
         """Install and upgrade."""
         install(box, text)
         upgrade(box, text, OLDER)
+    return prepare
+
+
+def trial_used_up(text):
+    """The trial of slot b may not be started any more, so slot a runs, and the failed trial is still to be closed."""
+    def prepare(box):
+        """Install, upgrade, and leave no try."""
+        b_on_trial(text)(box)
+        box.run("fw_setenv bp_left 0").ok()
     return prepare
 
 
@@ -230,7 +236,6 @@ def upgrade_slot(case, medium, **more):
     return Action(**{**vars(made), "targets": {**made.targets, **written}, **more})
 
 
-PAIRS = plan("pairs")
 DECISIONS = (
     action("pairs", "nand", "switch", "switch to the idle slot", words="switch --apply", prepare=older_in_b(PAIRS)),
     action("pairs", "nand", "confirm", "confirm the trial", words="confirm --apply", prepare=b_on_trial(PAIRS),
@@ -241,6 +246,8 @@ DECISIONS = (
     action("pairs", "nand", "rollback_on_trial", "rollback in the trial", words="rollback --apply",
            prepare=b_on_trial(PAIRS), old=(WAYS["pairs"]["b"],), new=WAYS["pairs"]["a"], planned=WAYS["pairs"]["a"],
            refusals=(r"slot b runs, but slot a is the good one",), once=True),
+    action("pairs", "nand", "close", "health check after a failed trial", words="health", prepare=trial_used_up(PAIRS),
+           old=(), new=WAYS["pairs"]["a"], planned=WAYS["pairs"]["a"]),
     action("pairs", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(PAIRS),
            new=PAIR_AS_STOCK, planned=WAYS["pairs"]["a"], variables=("bp_*", "bootcmd"), refusals=(NO_SLOTS,)),
     action("own", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(plan("own")),
@@ -253,6 +260,8 @@ SLOT_ACTIONS = (
                   refusals=(RESTART_FIRST,), twice=True),
     install_slots("own", "emmc", prepare=installed(plan("own", "emmc")), refusals=(RESTART_FIRST,)),
     upgrade_slot("pairs", "nand"),
+    upgrade_slot("pairs", "nand", name="upgrade_larger", title="first upgrade, kernel's volume too small, pairs, nand",
+                 prepare=small_volume(PAIRS)),
     upgrade_slot("own", "nand"),
     upgrade_slot("own", "emmc"),
     *DECISIONS,
