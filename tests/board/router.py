@@ -29,6 +29,7 @@ from .cache import HERE, SEARCH_PATH
 from .fitread import NoFit, read
 from .images import GiB
 from .loops import FreeLoops, Loop
+from .sandbox import gpt
 
 ROUTER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -271,6 +272,7 @@ class Router(Files):
         if self.medium != "nand":
             images.make_card(self.image("mmcblk0"), self.medium)
         if self.slots and self.medium != "nand":
+            gpt.write(self.image("mmcblk0"), self.medium)
             images.put_on_card(self.image("mmcblk0"), self.medium, systems)
         if self.medium == "emmc":
             images.filled(self.image("mmcblk0boot0"), images.BOOT_PARTITION_BYTES, "bl2")
