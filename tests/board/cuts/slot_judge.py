@@ -146,7 +146,7 @@ class SlotJudge(Judge):
         """With the power off: the files of what must not be touched."""
         super().look_at_disks()
         for place, tree in self.before.untouched.items():
-            wrong = differences(tree, files_on(self.box, place), self.own_files())
+            wrong = differences(tree, files_on(self.box, place), (*self.own_files(), *self.action.files))
             if wrong:
                 self.fault("another target", f"on partition {place[1]} of {place[0]}: {'; '.join(wrong)}")
 
