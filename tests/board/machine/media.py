@@ -90,7 +90,7 @@ def is_volume_table(data):
 
 
 def scan(flash):
-    """Return where the newest copy of each block is, {(volume number, block): place}, and {volume number: (name, blocks)}.
+    """Return where the newest copy of each block is, {(volume, block): place}, and {volume: (name, blocks)}.
 
     :class:`FlashError` when there is no table of volumes, or it is being written at this moment.
     """
@@ -123,7 +123,7 @@ def read_block(flash, place):
 
 
 def volumes(path, only=None):
-    """Return {name: bytes} of every UBI volume on the flash image, or of those in ``only``: its blocks one after the other.
+    """Return {name: bytes} of every UBI volume on the flash, or of those in ``only``: its blocks one after the other.
 
     Of two copies of a block the one with the higher sequence number counts. A block that nobody wrote is 0xff.
     """

@@ -1,4 +1,4 @@
-"""What the table of the bench shows of slots on the whole board: U-Boot's choice, trials that are kept, trials that fail."""
+"""What the table of the bench shows of slots on the whole board: trials that are kept, trials that fail."""
 
 import contextlib
 import json
@@ -99,7 +99,7 @@ class Slots:
         return self.bench.sh(f"upgrade /tmp/image.itb --sha256 {digest} --apply", 300).ok()
 
     def try_it(self, good, timeout=UP):
-        """Restart into the trial and wait for its end; ``good`` is the slot that must be good then. Return the environment."""
+        """Restart into the trial and wait for its end; ``good`` must be the good slot then. Return the environment."""
         self.machine.start("reboot")
         return self.machine.settle(lambda env: "bp_try" not in env and env["bp_good"] == good, timeout)
 
@@ -178,7 +178,7 @@ def falls_back(slots, release, faults, why, *, tries, spoil=None, timeout=200):
 
 @scenario(tier=3, title="slots, nand, pairs: a trial that panics and one that hangs, twice each; the good slot is back")
 def board_slots_crash(folder):
-    """The kernel's panic leaves a record that the good slot archives; a kernel that stands still is ended by the watchdog."""
+    """A panic leaves a record that the good slot archives; a kernel that stands still is ended by the watchdog."""
     with board_with(folder, "pairs", "nand") as slots:
         found = [falls_back(slots, "25.12.6", ("panic",), "a crash (", tries=2)]
         kept_records = slots.machine.run("ls /etc/bootplan/crash").ok().out
@@ -239,7 +239,7 @@ def board_slots_shared(folder):
     return one_of_each(folder, "shared", "sd")
 
 
-@scenario(tier=3, title="slots, nand, pairs: a copy of the environment damaged, both, both kernels; rollback before a trial")
+@scenario(tier=3, title="slots, nand, pairs: one copy of the environment damaged, both; both kernels; rollback")
 def board_slots_damage(folder):
     """One copy: goes on. Both: the stock chain, and install takes the slots up again. Both kernels: recovery."""
     with board_with(folder, "pairs", "nand") as slots:
@@ -286,7 +286,7 @@ def after_cut(folder, journal, cut, words):
         return f"{words} {good}"
 
 
-@scenario(tier=3, title="power cuts during upgrade and during the trial's start, nand, pairs: sampled, upgraded after each")
+@scenario(tier=3, title="power cuts during upgrade and trial's start, nand, pairs: sampled, upgraded after each")
 def board_slots_cuts(folder):
     """After a cut the old system or the new one is good and runs, and the upgrade can be made again."""
     journal = folder / "journal"
@@ -306,7 +306,8 @@ def board_slots_cuts(folder):
             machine.wait_up(UP)
             server.mark("up")
     begin, restart, up = (mark.step for mark in History(journal).marks)
-    cuts = [("upgrade", Cut(begin + (restart - begin) * part // 4, ("nvme0",) if part % 2 else ())) for part in (1, 2, 3)]
+    cuts = [("upgrade", Cut(begin + (restart - begin) * part // 4, ("nvme0",) if part % 2 else ()))
+            for part in (1, 2, 3)]
     cuts += [("start", Cut(restart + (up - restart) * part // 4, ())) for part in (1, 2, 3)]
     bad, found = 0, []
     for words, cut in cuts:
@@ -320,7 +321,7 @@ def board_slots_cuts(folder):
 
 @scenario(tier=3, title="slots, nand, pairs: no room; rootfs_data_max, sysupgrade, install again")
 def board_slots_room(folder):
-    """rootfs_data has all that is left of the flash: the first install only asks for a sysupgrade, the second one is whole."""
+    """rootfs_data has all that is left of the flash: the first install asks for a sysupgrade, the second is whole."""
     with board_with(folder, "pairs", "nand", installed=False, machine={"data_bytes": None}) as slots:
         machine = slots.machine
         machine.run("uci set system.@system[0].hostname=mine && uci commit system && sync").ok()
