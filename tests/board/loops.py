@@ -10,6 +10,7 @@ import fcntl
 import os
 import struct
 import time
+from pathlib import Path
 
 from .cache import cache_folder
 
@@ -114,7 +115,7 @@ class FreeLoops:
         for index in self.indexes:
             with contextlib.suppress(FileExistsError):
                 control_loops(LOOP_CTL_ADD, index)
-            major, minor = open(f"/sys/block/loop{index}/dev").read().split(":")
+            major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
             self.numbers.append((int(major), int(minor)))
 
     def let_go(self):
