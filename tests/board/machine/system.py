@@ -1,8 +1,8 @@
 """What is installed on the board's media: the root, the device tree, and the two FIT images with the kernel.
 
 ``production.itb`` has the kernel, the device trees and the root as squashfs; ``recovery.itb`` has the same kernel and
-device trees and the same system as an initramfs, as on the board. ``sysupgrade.itb`` is the first one with what OpenWrt's
-image build appends, for ``sysupgrade`` and for the script's ``upgrade``.
+device trees and the same system as an initramfs, as on the board. ``sysupgrade.itb`` is the first one with what
+OpenWrt's image build appends, for ``sysupgrade`` and for the script's ``upgrade``.
 """
 
 import os
@@ -43,7 +43,7 @@ def device_tree(folder, qemu, board_name):
 
 
 def add_modules(root, kernel, packages, kernel_nvme, faults):
-    """Put the kernel's real modules into the tree, in place of the private root's; the one that hangs only as a fault."""
+    """Put the kernel's real modules into the tree, in place of the private root's; ``hang`` only as a fault."""
     modules = root / "lib/modules"
     shutil.rmtree(modules)
     folder = modules / (kernel / "release").read_text().strip()
@@ -107,7 +107,8 @@ def make_initramfs(folder, root):
 def image_node(name, path, kind, more="", compression="none"):
     """Return the text of one image of a FIT."""
     return (f'\t\t{name} {{\n\t\t\tdescription = "{name}";\n\t\t\tdata = /incbin/("{path}");\n\t\t\ttype = "{kind}";\n'
-            f'\t\t\tarch = "arm64";\n\t\t\tcompression = "{compression}";\n{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n')
+            f'\t\t\tarch = "arm64";\n\t\t\tcompression = "{compression}";\n'
+            f'{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n')
 
 
 def fit_source(folder, kernel, model, system):
@@ -163,8 +164,8 @@ def make_system(folder, parts, model, **kind):
 
 def system(parts, model, **kind):
     """Return the folder with the three FIT images for this kind of board, building them when they are new."""
-    files = [HERE / "system.py", tree.__file__, firmware.__file__, *sorted((HERE / "guest").iterdir()), *sorted((HERE / "dts").iterdir()),
-             *sorted((tree.HERE / "standin").iterdir())]
+    files = [HERE / "system.py", tree.__file__, firmware.__file__, *sorted((HERE / "guest").iterdir()),
+             *sorted((HERE / "dts").iterdir()), *sorted((tree.HERE / "standin").iterdir())]
     key = digest_of(*named([Path(file) for file in files]), repr([model, *sorted(kind.items())]),
                     MACHINE, *[str(folder) for _, folder in sorted(parts.items())])
     return cached("system", key, lambda folder: make_system(folder, parts, model, **kind))

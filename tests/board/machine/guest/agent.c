@@ -3,7 +3,7 @@
  * The bench speaks on a virtio port, the only argument. It sends one request after the other: a line "run BYTES" and so
  * many bytes, a command for the shell. The answers are lines "out BYTES" and "err BYTES", each with so many bytes, and at the end
  * "end CODE" (128 + N after signal N). "in BYTES" before a "run" is its standard input; "kill" ends what runs.
- * The first word of all is "ready": the boot scripts have been run. Like procd it feeds the watchdog, from before them on. */
+ * The first word of all is "ready": the boot scripts have been run. Like procd it feeds the watchdog, before them already. */
 #include <fcntl.h>
 #include <linux/watchdog.h>
 #include <poll.h>
@@ -102,8 +102,8 @@ static void start_services(void)
 	}
 }
 
-/* Switch off as procd does: everything ends, everything is written, what can be unmounted is. For a sysupgrade process 1
- * becomes what lies in RAM, when nothing else runs any more. */
+/* Switch off as procd does: everything ends, everything is written, what can be unmounted is. For a sysupgrade process
+ * 1 becomes what lies in RAM, when nothing else runs any more. */
 static void stop(void)
 {
 	struct timespec grace = { 0, 200000000 };
