@@ -21,7 +21,7 @@ MIB = 1 << 20
 DATA_BYTES = 24 * MIB  # rootfs_data as a sysupgrade leaves it where there is to be room for a second slot
 # What the script puts into a system that is a slot.
 SERVICES_OFF = "/etc/uci-defaults/10_disable_services"  # sysupgrade adds it to what it keeps; the first start runs it
-SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf", "/etc/init.d", "/etc/rc.d", "/etc/init.d/bootplan*", "/etc/rc.d/S??bootplan*",
+SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf*", "/etc/init.d", "/etc/rc.d", "/etc/init.d/bootplan*", "/etc/rc.d/S??bootplan*",
               SERVICES_OFF)
 STATE = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_why")
 ON_TRIAL = r"slot b is on trial; first: "
