@@ -142,6 +142,7 @@ make_card_partitions() { # MIB - partitions for two kernels, behind all others o
         refuse "/dev/mmcblk0 has no partition table of kind gpt"
         return 0
     }
+    keep_card_table
     sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\).*/\1 \2/p' "$work/card.dump" >"$work/card.places"
     end=$(awk '$1 + $2 > end { end = $1 + $2 } END { print end + 0 }' "$work/card.places")
     next=$(((end + 2047) / 2048 * 2048))
@@ -156,7 +157,7 @@ make_card_partitions() { # MIB - partitions for two kernels, behind all others o
     while read -r name; do
         say "    $name"
     done <"$work/card.new"
-    run append_partitions
+    run append_partitions "$all"
     [ "$apply" = no ] || use_card_partitions
 }
 
@@ -174,10 +175,66 @@ use_card_partitions() { # - goes on when the kernel knows the new partitions; it
     exit 0
 }
 
-append_partitions() { # - what $work/card.new says, behind what is in the table; all the rest reads back as before
-    sfdisk --append --no-reread --wipe never --wipe-partitions never /dev/mmcblk0 <"$work/card.new"
-    sfdisk --dump /dev/mmcblk0 >"$work/card.now"
+append_partitions() { # SECTORS - what $work/card.new says, behind what is in the table of a card of so many sectors
+    # By three writes of one sector each, so that a cut leaves a table that U-Boot and Linux both read. Linux looks at no
+    # second one, and sfdisk, on the card itself, would for a moment leave a first one whose sum is wrong. So: a header for
+    # a table that ends before the new entries; the sector with the new entries; the header for the whole table.
+    local length place
+    length=$(awk -F '[p ]' '/^\/dev\/mmcblk0p/ && $2 < 128 && $2 > n { n = $2 } END { print int((n + 3) / 4) * 4 }' "$work/card.dump")
+    place=$((2 + length / 4))
+    sed -e '/^\/dev\//d' -e "s/^last-lba:.*/last-lba: $(($1 - 34))/" "$work/card.dump" >"$work/card.head"
     sed '/^\/dev\//!d' "$work/card.dump" >"$work/card.had"
+    {
+        printf 'table-length: %s\n' "$length"
+        cat "$work/card.head"
+        sed '/^\/dev\/mmcblk0p128 /d' "$work/card.had"
+    } >"$work/card.short"
+    {
+        cat "$work/card.head" "$work/card.had"
+        awk -v n="$length" '{ print "/dev/mmcblk0p" n + NR " : " $0 }' "$work/card.new"
+    } >"$work/card.whole"
+    table_in_ram short "$1"
+    table_in_ram whole "$1"
+    same_sectors short 2 $((length / 4))
+    same_sectors whole 2 $((length / 4))
+    same_sectors whole $((place + 1)) $((33 - place))
+    write_sector short 1
+    write_sector whole "$place"
+    write_sector whole 1
+    sfdisk --dump /dev/mmcblk0 >"$work/card.now"
     sed -e '/^\/dev\//!d' -e '/name="fit_[ab]"/d' "$work/card.now" >"$work/card.left"
     cmp "$work/card.had" "$work/card.left" || fail "other partitions of the card changed"
+}
+
+table_in_ram() { # NAME SECTORS - the table that $work/card.NAME says, on a file as long as the card, which takes a few pages
+    dd if=/dev/mmcblk0 of="$work/table.$1" bs=512 count=34 2>/dev/null
+    dd if=/dev/null of="$work/table.$1" bs=512 seek="$2" 2>/dev/null
+    sfdisk --quiet --no-reread --no-tell-kernel "$work/table.$1" <"$work/card.$1"
+}
+
+same_sectors() { # NAME FIRST COUNT - these sectors of that file are the card's
+    dd if=/dev/mmcblk0 bs=512 skip="$2" count="$3" of="$work/sectors" 2>/dev/null
+    dd if="$work/table.$1" bs=512 skip="$2" count="$3" of="$work/sectors.new" 2>/dev/null
+    cmp "$work/sectors" "$work/sectors.new" || fail "sfdisk would not keep the partitions of the card; nothing was written to it"
+}
+
+write_sector() { # NAME NUMBER - that sector of that file, to the card
+    dd if="$work/table.$1" of=/dev/mmcblk0 bs=512 skip="$2" seek="$2" count=1 conv=notrunc,fsync 2>/dev/null
+}
+
+keep_card_table() { # - the card's table before it is changed; what an earlier run kept, when that was cut behind its first write
+    local kept="$env_copies/card.dump" id='' have=none
+    id=$(sed -n 's/^label-id: //p' "$work/card.dump")
+    [ ! -e "$kept" ] || have=$(sed -n 's/^label-id: //p' "$kept")
+    if grep -q '^table-length:' "$work/card.dump"; then
+        if [ "$id" != "$have" ]; then
+            refuse "the partition table of /dev/mmcblk0 has an unusual length, which this script does not change"
+            return 0
+        fi
+        cp "$kept" "$work/card.dump"
+    elif [ "$phase" = change ]; then
+        run mkdir -p "$env_copies"
+        have=$(cat "$work/card.dump")
+        run write_file "$kept" "$have"
+    fi
 }

@@ -80,6 +80,7 @@ judge_idle() { # PART KIND - the file system is ours by kind and label; may the 
     look_inside "$1" "$2"
     case $inside in
         empty | unfinished | unread* | "complete $slots_method" | 'in use') verdict=keep ;;
+        'a '*) verdict=keep ;; # a damaged one with the slot's own name: an upgrade makes it anew
         *) verdict=$inside ;;
     esac
 }
