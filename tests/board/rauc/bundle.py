@@ -21,13 +21,13 @@ from .system import run
 
 COMPATIBLE = "bench"
 VERSION = "2"
-# Of each kind: the image's name, the commands that make it in $in from $tree, and the slot's lines in the configuration.
+# Of each kind: the image's name, the commands that make it in $in from $tree, the slot's lines in the configuration.
 KINDS = {
     "tar": ("rootfs.tar", "tar --numeric-owner -C $tree -cf $in/rootfs.tar .", "type=ext4"),
     "ext4": (
         "rootfs.ext4",
-        "mke2fs -q -t ext4 -d $tree $in/rootfs.ext4 $(( $(du -sk $tree | cut -f 1) * 2 + 65536 ))k;"
-        "resize2fs -M $in/rootfs.ext4",
+        "mke2fs -q -t ext4 -d $tree $in/rootfs.ext4 $(( $(du -sk $tree | cut -f 1) * 2 + 65536 ))k\n"
+        + "resize2fs -M $in/rootfs.ext4",
         "type=ext4\nresize=true",
     ),
     "squashfs": ("rootfs.squashfs", "cp /shared/rootfs.squashfs $in/", "type=raw"),

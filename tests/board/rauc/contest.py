@@ -1,37 +1,79 @@
 """Several ways to bring one system onto one router, run in turn, each from the same start."""
 
+import os
+import resource
 import shutil
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+TICKS = os.sysconf("SC_CLK_TCK")
+PARENT, TIMES = 1, slice(11, 15)  # fields of /proc/PID/stat behind the name: own and waited-for children's time
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its seconds, and those of a processor that its programs took, which other load changes less."""
+
+    seconds: float
+    processor: float
+
+    def __sub__(self, other):
+        """Return what is left of this run without a part of it."""
+        return Run(self.seconds - other.seconds, self.processor - other.processor)
+
 
 @dataclass
 class Times:
-    """The seconds of the runs of one way."""
+    """The runs of one way; the figures are those in the middle."""
 
-    seconds: list = field(default_factory=list)
+    runs: list = field(default_factory=list)
 
-    @property
-    def middle(self):
-        """Return the seconds of the run in the middle."""
-        return statistics.median(self.seconds)
+    def middle(self, what):
+        """Return the middle of a figure of :class:`Run`."""
+        return statistics.median(getattr(run, what) for run in self.runs)
 
     def __str__(self):
-        """Return the middle, the shortest and the longest."""
-        return f"{self.middle:.2f} s ({min(self.seconds):.2f} to {max(self.seconds):.2f})"
+        """Return the figures as text."""
+        seconds = [run.seconds for run in self.runs]
+        return (f"{self.middle('seconds'):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), "
+                f"processor {self.middle('processor'):.2f} s")
+
+
+def waited_for():
+    """Return the seconds of a processor that the programs took that this process has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def processor_seconds(pid):
+    """Return the seconds of a processor that a process, and what descends from it, have taken so far."""
+    family, found = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        family.setdefault(int(fields[PARENT]), []).append(int(path.parent.name))
+        found[int(path.parent.name)] = sum(map(int, fields[TIMES]))
+    waiting, total = [pid], 0
+    while waiting:
+        one = waiting.pop()
+        total += found.get(one, 0)
+        waiting += family.get(one, [])
+    return total / TICKS
 
 
 def contest(folder, ways, runs):
-    """Run each of ``ways``, {name: function that gets an empty folder and returns seconds}; return {name: :class:`Times`}.
+    """Run each of ``ways``, {name: function that gets an empty folder and returns a :class:`Run`}.
 
-    Every second round goes the other way round, so that none always comes first.
+    Return {name: :class:`Times`}. Every second round goes the other way round, so that none always comes first.
     """
     times = {name: Times() for name in ways}
     for number in range(runs):
         for name in list(ways) if number % 2 == 0 else reversed(ways):
             place = Path(folder) / f"{name}-{number}"
             place.mkdir(parents=True)
-            times[name].seconds.append(ways[name](place))
+            times[name].runs.append(ways[name](place))
             shutil.rmtree(place)
     return times

@@ -55,7 +55,7 @@ class Devices:
     """Images as loop devices, while the block runs."""
 
     def __init__(self, images):
-        """``images`` is {name: path}; what has a partition table gets partitions, also on a kernel that reads no GPT."""
+        """``images`` is {name: path}; what has a partition table gets partitions, also on a kernel without GPT."""
         self.images, self.loops = images, {}
 
     def __enter__(self):

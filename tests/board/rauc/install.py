@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .. import images, parts
 from .bundle import COMPATIBLE, KINDS
-from .system import System
+from .contest import Run, processor_seconds
+from .system import System, spare_loop
 
 ENVIRONMENT = ("ubootenv", "ubootenv2")
 CONFIGURATION = f"""\
@@ -118,7 +119,7 @@ class Install:
 
     @contextlib.contextmanager
     def running(self):
-        """Start, give the function that installs and returns the seconds it took, and stop in good order."""
+        """Start, give the function that installs and returns the :class:`Run`, and stop in good order."""
         files = self.folder / "files"
         make_files(files, self.devices, self.layout, self.bundle, self.kind)
         with System(self.folder / "run", files, SESSION.format(data=node(*self.layout.data))) as system:
@@ -129,8 +130,9 @@ class Install:
 
     @staticmethod
     def install(system):
-        """Install, and return the seconds until everything that was written is on the devices."""
-        start = time.monotonic()
+        """Install, and return the :class:`Run`."""
+        spare_loop()
+        before, start = processor_seconds(system.process.pid), time.monotonic()
         system.say("go")
         system.hear("ended 0")
-        return time.monotonic() - start
+        return Run(time.monotonic() - start, processor_seconds(system.process.pid) - before)

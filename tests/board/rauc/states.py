@@ -4,7 +4,6 @@ That is asked of RAUC and of the script alike. A slot is whole when its kernel h
 system, mounted as the next start would do it, has every name, kind, mode, owner, size, time, link and byte.
 """
 
-import functools
 import os
 import subprocess
 import tempfile
@@ -67,16 +66,15 @@ class Report:
     @property
     def note(self):
         """Return the figures as one line."""
-        return (f"{self.writes} writes, {self.cuts} power cuts, {self.environments} environments and {self.slots} slots "
-                f"looked at")
+        return (f"{self.writes} writes, {self.cuts} power cuts, {self.environments} environments and "
+                f"{self.slots} slots looked at")
 
 
 class States:
     """The states of one recorded update.
 
-    ``systems``, to be set before :meth:`examine`, are the slots as they may be, {name: [slots]}: a name is whole when one
-    of its slots is. ``startable`` gets U-Boot's environment, or None when no copy is valid, and returns the names that
-    may be started.
+    ``systems``, to be set first, are the slots as they may be, {name: [slots]}: a name is whole when one of its slots
+    is. ``startable`` gets U-Boot's environment, or None when no copy is valid, and returns what may be started.
     """
 
     def __init__(self, history, folder, startable):
@@ -85,7 +83,7 @@ class States:
         Path(folder).mkdir()
         self.env_tool = images.EnvTool(parts.build()["envtools"], folder, "nand")
         self.images = {name: Path(folder) / f"{name}.img" for name in ENVIRONMENT}
-        self.seen_environments, self.seen_slots = {}, {}
+        self.seen_environments, self.seen_slots, self.ranges = {}, {}, {}
         steps = {mark.text: mark.step for mark in history.marks}
         self.first, self.last = steps[BEGIN], steps[END]
 
@@ -151,10 +149,11 @@ class States:
             self.write(cut, place[0], *self.range(*place), image)
             return image.read_bytes()
 
-    @functools.cache
-    def range(self, name, number):
+    def range(self, *place):
         """Return the first byte of a partition and the one after its last."""
-        return partition_range(self.history.images[name], number)
+        if place not in self.ranges:
+            self.ranges[place] = partition_range(self.history.images[place[0]], place[1])
+        return self.ranges[place]
 
     def size(self, name):
         """Return the bytes of an image."""

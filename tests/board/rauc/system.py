@@ -5,6 +5,7 @@ besides the devices it is given goes into RAM and is gone with it.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
@@ -13,12 +14,13 @@ from pathlib import Path
 
 from .. import debian
 from ..cache import HERE, SEARCH_PATH, BuildError, Part, cached, digest_of, recipe_of
+from ..loops import KEPT_FREE, LOOP_CTL_ADD, LOOP_CTL_GET_FREE
 from ..router import die_with_parent, read_line
 
 PACKAGES = "rauc dbus e2fsprogs tar coreutils dash mount util-linux openssl squashfs-tools".split()
 ENTER = HERE / "rauc/enter"
 SECONDS = 300
-CHARACTER_NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "loop-control": (10, 237)}
+NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "loop-control": (10, 237)}
 LOOPS = 256
 
 
@@ -27,7 +29,8 @@ def make_system(folder):
     (folder / "version").write_text(debian.unpack(PACKAGES, folder, dependencies=True) + "\n")
 
 
-PART = Part("rauc", make_system, lambda: digest_of(recipe_of(make_system, debian.unpack, debian.private_apt), repr(PACKAGES)))
+PART = Part("rauc", make_system, lambda: digest_of(recipe_of(make_system, debian.unpack, debian.private_apt),
+                                                   repr(PACKAGES)))
 
 
 def system_folder():
@@ -94,10 +97,17 @@ class System:
 def make_nodes(folder):
     """Make the nodes that every system has, and those of loop devices: RAUC takes a free one for its bundle."""
     folder.mkdir(exist_ok=True)
-    for name, number in CHARACTER_NODES.items():
+    for name, number in NODES.items():
         os.mknod(folder / name, 0o600 | stat.S_IFCHR, os.makedev(*number))
     for number in range(LOOPS):
         os.mknod(folder / f"loop{number}", 0o600 | stat.S_IFBLK, os.makedev(7, number))
+
+
+def spare_loop():
+    """See to it that the loop device that is given to the next program that asks is none that a router keeps free."""
+    with open("/dev/loop-control") as control:
+        if fcntl.ioctl(control, LOOP_CTL_GET_FREE) >= KEPT_FREE:
+            fcntl.ioctl(control, LOOP_CTL_ADD, -1)
 
 
 def run(folder, files, script):
