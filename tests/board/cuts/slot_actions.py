@@ -134,12 +134,14 @@ def install(box, text):
         box.reboot()
 
 
-def card_made(text):
-    """The partitions for the kernels are on the card, and nothing else of the slots is there."""
+def without_kernels(text, command):
+    """The stock system runs, slot a's root is finished, and this command has taken the slots' kernels away."""
     def prepare(box):
-        """Run the install up to the restart."""
-        Bench(box, text).sh("install --apply").ok()
+        """Install, leave the slots, start the stock system, take the kernels away."""
+        install(box, text)
+        Bench(box, text).sh("rollback --stock --apply").ok()
         box.reboot()
+        box.run(command).ok()
     return prepare
 
 
@@ -230,7 +232,7 @@ def install_slots(case, medium, **more):
     # The card: both copies of its table, the environment, and what lies behind the stock partitions.
     card = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
     made = action(case, medium, "install_slots", "install of slots", words="install --apply", old=old, new=ways["a"],
-                  planned=ways["a"], untouched=(), refusals=(), proof=is_a_copy, variables=("bp_*", "bootcmd"),
+                  planned=ways["a"], untouched=(), refusals=(), proof=is_a_copy, variables=("bp_*", "bootcmd"), kills=False,
                   targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card})
     return Action(**{**vars(made), **more})
 
@@ -262,12 +264,18 @@ DECISIONS = (
     action("own", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(plan("own")),
            new=STOCK, planned=WAYS["own"]["a"], variables=("bp_*", "bootcmd"), refusals=(NO_SLOTS,), mounts={}),
 )
+NO_VOLUMES = "ubirmvol /dev/ubi0 -N fit_a && ubirmvol /dev/ubi0 -N fit_b"
+EMPTY_PARTITION = ("part=$(grep -l PARTNAME=fit_a /sys/class/block/*/uevent) && part=${part%/uevent} && "
+                   "dd if=/dev/zero of=/dev/${part##*/} bs=65536 count=32 conv=notrunc")
 SLOT_ACTIONS = (
     install_slots("pairs", "nand"),
-    install_slots("own", "nand"),
+    # Slots differ in where the kernels are. The copy of the system is that of every root on the disk: it is there.
+    install_slots("own", "nand", name="install_kernels_nand", title="install over a finished copy: own kernels, nand",
+                  prepare=without_kernels(plan("own"), NO_VOLUMES)),
     install_slots("own", "emmc", name="install_card", title="install of slots, own kernels, emmc: up to the restart",
                   refusals=(RESTART_FIRST,), twice=True),
-    install_slots("own", "emmc", prepare=card_made(plan("own", "emmc")), refusals=(RESTART_FIRST,)),
+    install_slots("own", "emmc", name="install_kernels_emmc", title="install over a finished copy: own kernels, emmc",
+                  prepare=without_kernels(plan("own", "emmc"), EMPTY_PARTITION)),
     upgrade_slot("pairs", "nand"),
     upgrade_slot("pairs", "nand", name="upgrade_larger", title="first upgrade, kernel's volume too small, pairs, nand",
                  prepare=small_volume(PAIRS)),
