@@ -38,7 +38,7 @@ def total(counts):
 
 
 @scenario(tier=2, title="side by side with RAUC: time and bytes")
-def side_by_side(folder):
+def rauc_side_by_side(folder):
     """The same image into the same slot, by the script and by RAUC with each kind of bundle."""
     begin = start.make(folder / "start")
     root, image = content.make(parts.build(), large=True)
@@ -75,20 +75,20 @@ def outcome_of(report):
     return Outcome(cuts=report.cuts, bad=len(report.bad), note=note)
 
 
-@scenario(tier=2, title="side by side with RAUC: its own cuts, rauc install of a tar bundle")
-def cut_rauc_tar(folder):
+@scenario(tier=2, title="side by side with RAUC: rauc install, tar, cut everywhere")
+def rauc_cut_tar(folder):
     """After a cut anywhere RAUC's boot script may only start slots that are whole."""
     return in_child(lambda: cut_rauc(folder, "tar"))
 
 
-@scenario(tier=2, title="side by side with RAUC: its own cuts, rauc install of an ext4 bundle")
-def cut_rauc_ext4(folder):
+@scenario(tier=2, title="side by side with RAUC: rauc install, ext4, cut everywhere", repeats=True)
+def rauc_cut_ext4(folder):
     """The same for a root that is written block by block."""
     return in_child(lambda: cut_rauc(folder, "ext4"))
 
 
-@scenario(tier=2, title="side by side with RAUC: the same cuts and the same question, upgrade of the script")
-def cut_script(folder):
+@scenario(tier=2, title="side by side with RAUC: upgrade of the script, the same question")
+def rauc_cut_upgrade(folder):
     """After a cut anywhere the script's chooser may only start slots that are whole."""
     return in_child(lambda: cut_upgrade(folder))
 
