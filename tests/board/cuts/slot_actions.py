@@ -243,7 +243,7 @@ def upgrade_slot(case, medium, **more):
     if case == "own" and medium == "nand":
         written = {"ubi": None, "ubi7": None}
     made = action(case, medium, "upgrade", "upgrade of the idle slot", words=UPGRADE, brings=with_an_image(NEW),
-                  prepare=older_in_b(plan(case, medium)), proof=is_the_image(NEW), asks=True)
+                  prepare=older_in_b(plan(case, medium)), proof=is_the_image(NEW), asks=True, kills=case == "pairs")
     return Action(**{**vars(made), "targets": {**made.targets, **written}, **more})
 
 
