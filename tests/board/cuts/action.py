@@ -44,9 +44,9 @@ class Action:
     ``new`` is the way the router is to run in the end, and ``old`` are the ways it may run after a cut beside it, as
     :meth:`box.Box.root` tells them; ``planned`` is the way the plan wants, when that is not ``new``.
 
-    ``targets`` are the images that may change: {name: None, or one or more (first byte, end) of what may}; ``files`` are
-    the names in the system that may, and ``variables`` those of U-Boot's environment. The images in ``volumes`` are
-    written as a kernel's UBI volume is: nothing that was written can be lost.
+    ``targets`` are the images that may change: {name: None, or one or more (first byte, end) of what may}. ``files``
+    are the names in the system that may, and ``variables`` those of U-Boot's environment. The images in ``volumes``
+    are written as a kernel's UBI volume is: nothing that was written can be lost.
 
     ``refusals`` are what the same command may say instead of finishing, with exit code 3, because the user has to do
     something first. ``kills`` says whether the script is killed before each command, too. ``look`` finds more faults in
@@ -55,8 +55,8 @@ class Action:
     With slots: ``brings`` puts into RAM what the command needs, after each power-on. ``untouched`` are partitions whose
     files stay as they are. ``proof`` gets the trees before and after an action that was not cut, and the box they came
     from: it finds faults in them. ``once`` says that the command given again would undo itself, so nobody gives it
-    where `status` is content; ``twice`` that it is to be given again after a restart. ``asks`` says that a `switch` is asked for, too, in every state in which the script is
-    ready for it.
+    where `status` is content; ``twice`` that it is to be given again after a restart. ``asks`` says that a `switch` is
+    asked for, too, in every state in which the script is ready for it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The actions on slots that are cut. The cuts of U-Boot's own writes at power-on are tier 1's: here a start is atomic."""
+"""The actions on slots that are cut. U-Boot's own writes at power-on are cut in tier 1: here a start is atomic."""
 
 import functools
 import hashlib
@@ -21,8 +21,8 @@ MIB = 1 << 20
 DATA_BYTES = 24 * MIB  # rootfs_data as a sysupgrade leaves it where there is to be room for a second slot
 # What the script puts into a system that is a slot.
 SERVICES_OFF = "/etc/uci-defaults/10_disable_services"  # sysupgrade adds it to what it keeps; the first start runs it
-SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf*", "/etc/init.d", "/etc/rc.d", "/etc/init.d/bootplan*", "/etc/rc.d/S??bootplan*",
-              SERVICES_OFF)
+SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf*", "/etc/init.d", "/etc/init.d/bootplan*", "/etc/rc.d",
+              "/etc/rc.d/S??bootplan*", SERVICES_OFF)
 STATE = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_why")
 ON_TRIAL = r"slot b is on trial; first: "
 RESTART_FIRST = r"the kernel does not know them yet; restart the router first"
@@ -217,7 +217,8 @@ def action(case, medium, name, title, **more):
         "plan": plan(case, medium), "kind": kind_of(case, medium), "old": (ways["a"],), "new": ways["b"],
         "planned": ways["b"], "mounts": {"/srv": ("nvme0", 3)}, "files": SLOT_FILES, "variables": STATE,
         "targets": {"overlay": None, **flash, **data, **disk, **env_of(medium)},
-        "volumes": VOLUMES[case] if medium == "nand" else (), "untouched": (("nvme0", 1),), "refusals": (ON_TRIAL,), **more,
+        "volumes": VOLUMES[case] if medium == "nand" else (), "untouched": (("nvme0", 1),), "refusals": (ON_TRIAL,),
+        **more,
     })
 
 
@@ -232,7 +233,8 @@ def install_slots(case, medium, **more):
     # The card: both copies of its table, the environment, and what lies behind the stock partitions.
     card = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
     made = action(case, medium, "install_slots", "install of slots", words="install --apply", old=old, new=ways["a"],
-                  planned=ways["a"], untouched=(), refusals=(), proof=is_a_copy, variables=("bp_*", "bootcmd"), kills=False,
+                  planned=ways["a"], untouched=(), refusals=(), kills=False, proof=is_a_copy,
+                  variables=("bp_*", "bootcmd"),
                   targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card})
     return Action(**{**vars(made), **more})
 

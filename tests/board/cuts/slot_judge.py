@@ -29,8 +29,8 @@ class SlotJudge(Judge):
         """Judge the images as they are, the decision in the environment first."""
         env = self.box.env_tool.all()
         if env not in self.before.envs:
-            names = [name for name in TRIAL + ("bp_good",) if env and name in env]
-            self.fault("decision", f"neither the old one nor the new: {' '.join(f'{name}={env[name]}' for name in names)}")
+            told = " ".join(f"{name}={env[name]}" for name in (*TRIAL, "bp_good") if env and name in env)
+            self.fault("decision", f"neither the old one nor the new: {told}")
         return self.quietly(super().judge)
 
     def judge_kill(self, point, tracer):
@@ -205,8 +205,8 @@ def see_whole(bench, before, first):
         faults += action.proof(box, before.final, tree)
         for other in (*action.old, action.new):
             trees.setdefault(other, [before.final, first])
-        known = replace(before, trees=trees, final=trees[action.new][0], envs=envs, idle=(*idle, tree), untouched=untouched)
-    return known, faults
+    return replace(before, trees=trees, final=trees[action.new][0], envs=envs, idle=(*idle, tree),
+                   untouched=untouched), faults
 
 
 def idle_tree(action, box):
