@@ -6,7 +6,7 @@
         return Outcome(cuts=931, bad=0)
 
 A scenario gets an empty folder. It failed when it raises; it returns an :class:`Outcome` otherwise. The scenarios of a
-tier are in the module ``scenarios`` of its package, beside ``build(report)``, which builds what they need.
+tier are in the module ``scenarios`` of its packages, beside ``build(report)``, which builds what they need.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
-PACKAGES = {1: "sandbox", 2: "cuts", 3: "machine"}
+PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,16 @@ def scenario(*, tier, title, repeats=False):
 
 
 def scenarios_of(tier):
-    """Return the module with a tier's scenarios; to import it registers them."""
-    return importlib.import_module(f".{PACKAGES[tier]}.scenarios", __package__)
+    """Return the modules with a tier's scenarios; to import them registers these."""
+    return [importlib.import_module(f".{package}.scenarios", __package__) for package in PACKAGES[tier]]
 
 
 def build(tiers, report):
     """Build or find what these tiers need; ``report`` gets a line for each part and one for all of it."""
     start = time.monotonic()
     for tier in tiers:
-        scenarios_of(tier).build(report)
+        for module in scenarios_of(tier):
+            module.build(report)
     report(f"{'all of it':14} {time.monotonic() - start:6.1f} s")
 
 
