@@ -40,13 +40,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the table; ``repeats`` when another row shows the same on another medium or for another kind."""
+    """One row of the table; ``extra`` when it is not in the short table: another row shows the same, or it measures."""
 
     name: str
     tier: int
     title: str
     function: Callable[[Path], Outcome]
-    repeats: bool = False
+    extra: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class Row:
 REGISTRY: list[Scenario] = []
 
 
-def scenario(*, tier, title, repeats=False):
+def scenario(*, tier, title, extra=False):
     """Register a function as a scenario of a tier; its name must be the only one of that name."""
     def register(function):
         """Add the function to the registry and return it unchanged."""
         if any(one.name == function.__name__ for one in REGISTRY):
             raise ValueError(f"two scenarios are called {function.__name__}")
-        REGISTRY.append(Scenario(function.__name__, tier, title, function, repeats))
+        REGISTRY.append(Scenario(function.__name__, tier, title, function, extra))
         return function
     return register
 

@@ -33,7 +33,7 @@ def register(action):
         """Cut the action everywhere."""
         return outcome_of(examine(action, folder), folder)
     cut.__name__ = f"cut_{action.name}"
-    scenario(tier=2, title=f"cut everywhere: {action.title}", repeats=action.name in REPEATS)(cut)
+    scenario(tier=2, title=f"cut everywhere: {action.title}", extra=action.name in REPEATS)(cut)
 
 
 for one in (*ACTIONS, *SLOT_ACTIONS):

@@ -37,7 +37,7 @@ def total(counts):
     return sum(counts.values(), Written())
 
 
-@scenario(tier=2, title="side by side with RAUC: time and bytes")
+@scenario(tier=2, title="side by side with RAUC: time and bytes", extra=True)
 def rauc_side_by_side(folder):
     """The same image into the same slot, by the script and by RAUC with each kind of bundle."""
     begin = start.make(folder / "start")
@@ -81,7 +81,7 @@ def rauc_cut_tar(folder):
     return in_child(lambda: cut_rauc(folder, "tar"))
 
 
-@scenario(tier=2, title="side by side with RAUC: rauc install, ext4, cut everywhere", repeats=True)
+@scenario(tier=2, title="side by side with RAUC: rauc install, ext4, cut everywhere", extra=True)
 def rauc_cut_ext4(folder):
     """The same for a root that is written block by block."""
     return in_child(lambda: cut_rauc(folder, "ext4"))

@@ -152,7 +152,7 @@ def register():
                 return function(medium, folder)
 
             run.__name__ = f"uboot_{function.__name__}_{medium}"
-            scenario(tier=1, title=f"{medium}: {title}", repeats=medium == "sd")(run)
+            scenario(tier=1, title=f"{medium}: {title}", extra=medium == "sd")(run)
 
 
 register()

@@ -240,7 +240,7 @@ def register():
                 return function(medium, kernel, folder)
 
             run.__name__ = f"slots_{function.__name__}_{medium}_{kernel}"
-            scenario(tier=1, title=f"{medium}, slots, {kernel}: {title}", repeats=medium == "sd")(run)
+            scenario(tier=1, title=f"{medium}, slots, {kernel}: {title}", extra=medium == "sd")(run)
     scenario(tier=1, title="nand, slots, pair: each state of the volumes' names")(slots_volume_states)
     for write, name, title, bad in TABLES:
         for medium in ("emmc", "sd"):
@@ -249,4 +249,4 @@ def register():
                 return cut_table(medium, folder, write, bad)
 
             run_table.__name__ = f"slots_{name}_{medium}"
-            scenario(tier=1, title=f"{medium}: {title}", repeats=medium == "sd")(run_table)
+            scenario(tier=1, title=f"{medium}: {title}", extra=medium == "sd")(run_table)
