@@ -77,6 +77,18 @@ def _seconds(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchem
     return AfterValidator(check), WithJsonSchema({"type": "integer", "minimum": smallest, "maximum": largest})
 
 
+def _days(smallest: int, largest: int) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Turn whole days with their unit, like 180d, into a number in a range."""
+
+    def check(value: Any) -> int:
+        match = re.fullmatch("0*([0-9]{1,6}) ?d", value) if isinstance(value, str) else None
+        if match is None or not smallest <= int(match[1]) <= largest:
+            raise wrong("BP117", f"{value!r:.40} is not a number of days", f"write {smallest}d to {largest}d, like 180d")
+        return int(match[1])
+
+    return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": "^0*[1-9][0-9]{0,3} ?d$"})
+
+
 def _times(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchema]:
     """Accept a whole number in a range, and say so in the schema."""
 
@@ -204,6 +216,16 @@ PanicSeconds = Annotated[int, *_seconds(1, 60)]
 WindowSeconds = Annotated[int, *_lasting(30, 60 * 60, _TO_60_MIN)]
 DeadmanSeconds = Annotated[int, *_lasting(30, 120 * 60, _TO_120_MIN)]
 Times = Annotated[int, *_times(1, 9)]
+Days = Annotated[int, *_days(1, 3650)]
+Address = Annotated[
+    str,
+    *_matches(
+        "BP118",
+        r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}",
+        "'{}' is not an IPv4 address",
+        "write four numbers from 0 to 255 like 192.168.1.254",
+    ),
+]
 Sha256 = Annotated[
     str,
     *_matches(

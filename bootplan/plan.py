@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 
 from bootplan.diagnostics import Path
 from bootplan.fields import (
+    Address,
     Capacity,
+    Days,
     DeadmanSeconds,
     FileName,
     KeptPath,
@@ -45,6 +47,8 @@ DEFAULT_DATA_BYTES = 16 * MIB
 DEFAULT_TRIES = 3
 DEFAULT_WINDOW_SECONDS = 600
 DEFAULT_DEADMAN_MORE_SECONDS = 300
+DEFAULT_FALLBACK_DAYS = 180
+DEFAULT_TFTP_SERVER = "192.168.1.254"
 
 
 class _Strict(BaseModel):
@@ -287,9 +291,9 @@ class Slots(_Strict):
 
 
 class Image(_Strict):
-    """An image for sysupgrade, and the proof that it is that very one."""
+    """A file of a release, and the proof that it is that very one."""
 
-    file: FileName = Field(description="The name of the image file: …bananapi_bpi-r4-squashfs-sysupgrade.itb")
+    file: FileName = Field(description="The file's name as in the release, like …-squashfs-sysupgrade.itb.")
     sha256: Sha256 = Field(description="Its SHA-256 sum, 64 hex digits, as sha256sum prints it.")
 
 
@@ -299,6 +303,38 @@ class Upgrade(_Strict):
     image: Image | None = Field(None, description="The image to upgrade to; without it any image that fits is taken.")
     keep: Annotated[tuple[KeptPath, ...], Field(strict=False)] = Field(
         (), description="Files and folders kept besides what sysupgrade keeps, as absolute paths."
+    )
+
+
+class Fallback(_Strict):
+    """The SD card that starts the router when nothing else does."""
+
+    medium: Literal["sd"] = Field(description="sd: the only medium that can be taken out, written on a PC and put back.")
+    image: Image = Field(description="The image of the card: …bananapi_bpi-r4-sdcard.img.gz")
+    max_age_days: Days = Field(
+        DEFAULT_FALLBACK_DAYS,
+        alias="max_age",
+        description="After how many days a proven card counts as stale, like 180d; 180d if not written.",
+    )
+
+
+class Bootloader(_Strict):
+    """The boot loader files that `reflash` may write: for the plan's own boot medium."""
+
+    bl2: Image | None = Field(None, description="BL2, the first stage: …-snand-preloader.bin or …-emmc-preloader.bin")
+    fip: Image | None = Field(None, description="FIP, with U-Boot: …-snand-bl31-uboot.fip or …-emmc-bl31-uboot.fip")
+    mtd_rw: bool = Field(
+        False, description="true: BL2 on SPI-NAND may be written by Linux with kmod-mtd-rw; a power cut there needs the card."
+    )
+
+
+class Recovery(_Strict):
+    """What the recovery card tells besides what every board has."""
+
+    image: Image | None = Field(None, description="The recovery system: …bananapi_bpi-r4-initramfs-recovery.itb")
+    server: Address = Field(
+        DEFAULT_TFTP_SERVER,
+        description="The PC with a TFTP server, as U-Boot asks for it; 192.168.1.254 if not written, as in stock U-Boot.",
     )
 
 
@@ -321,6 +357,9 @@ class Plan(_Strict):
     )
     slots: Slots | None = Field(None, description="Two systems with a way back; leave it out for one.")
     upgrade: Upgrade | None = Field(None, description="What an upgrade of a slot writes; with slots only.")
+    fallback: Fallback | None = Field(None, description="The SD card that starts the router when nothing else does.")
+    bootloader: Bootloader | None = Field(None, description="The boot loader files that `reflash` may write.")
+    recovery: Recovery | None = Field(None, description="What the recovery card tells besides what every board has.")
 
     def disks(self) -> Iterator[tuple[str, Nvme]]:
         """The media that can have partitions, each with its name."""
