@@ -112,22 +112,24 @@ pour() { # FILE BYTES DEVICE - writes, and tells in per cent how far it is
 }
 
 feed() { # FILE BYTES - the first BYTES to standard output; leaves $work/torn when it breaks off
-    local mib=0 all=$((($2 + 1048575) / 1048576)) count
+    local mib=0 all=$((($2 + 1048575) / 1048576)) whole=$(($2 / 1048576)) count
     touch "$work/torn"
-    while [ "$mib" -lt "$all" ]; do
-        count=$(($2 - mib * 1048576))
-        [ "$count" -lt 1048576 ] || count=1048576
-        # shellcheck disable=SC2312 # who takes them counts the bytes, and they are read back
-        dd if="$1" bs=1048576 skip="$mib" count=1 2>/dev/null | head -c "$count"
-        mib=$((mib + 1))
-        progress "$mib" "$all"
+    while [ "$mib" -lt "$whole" ]; do
+        count=$((all / 10 + 1)) # a tenth of it at a time
+        [ "$count" -le $((whole - mib)) ] || count=$((whole - mib))
+        dd if="$1" bs=1048576 skip="$mib" count="$count" 2>/dev/null
+        mib=$((mib + count))
+        progress $((mib - count)) "$mib" "$all"
     done
+    # shellcheck disable=SC2312 # who takes them counts the bytes, and they are read back
+    [ "$whole" -eq "$all" ] || dd if="$1" bs=1048576 skip="$whole" count=1 2>/dev/null | head -c $(($2 - whole * 1048576))
+    [ "$whole" -eq "$all" ] || progress "$whole" "$all" "$all"
     rm "$work/torn"
 }
 
-progress() { # DONE ALL - "  40 %", each ten per cent, for who watches
-    local now=$(($1 * 10 / $2))
-    [ "$now" -ne $((($1 - 1) * 10 / $2)) ] || return 0
+progress() { # BEFORE DONE ALL - "  40 %", each ten per cent, for who watches
+    local now=$(($2 * 10 / $3))
+    [ "$now" -ne $(($1 * 10 / $3)) ] || return 0
     printf '  %s0 %%\n' "$now" >&3 2>/dev/null || true
 }
 

@@ -281,7 +281,7 @@ copy_image() { # FOLDER - the image's root, and how far that is in per cent
         [ "$entry" != "$1" ] || continue
         count=$((count + 1))
         { [ ! -e "$entry" ] && [ ! -L "$entry" ]; } || cp -a "$entry" "$1/"
-        progress "$count" $(($# - 1))
+        progress $((count - 1)) "$count" $(($# - 1))
     done
 }
 
