@@ -93,6 +93,30 @@ class Gpt(_Sourced):
     production_bytes: int
 
 
+class Stages(_Sourced):
+    """Where the stages of a start lie on a medium, and which media a system started from it can use.
+
+    *bl2_build* is what BL2 calls itself in its first line on a board with 4 GiB; the one for 8 GiB adds *-4bg*.
+    """
+
+    bl2: str
+    bl2_build: str
+    fip: str
+    kernel: str
+    recovery: str
+    sees: str
+    recovery_sees: str
+
+
+class Console(_Sourced):
+    """The serial console: its *settings*, its *level*, U-Boot's *prompt*, and how long its menu waits for a key."""
+
+    settings: str
+    level: str
+    prompt: str
+    menu_seconds: int
+
+
 class BootMedium(_Sourced):
     """A medium the boot ROM can start from; *switch* are SW3's digits at A and B. It has a UBI device, or a GPT."""
 
@@ -102,18 +126,43 @@ class BootMedium(_Sourced):
     rootdisk: str
     bootargs: str
     environment: Environment
+    stages: Stages
     ubi: Ubi | None = None
     gpt: Gpt | None = None
 
 
 class Release(_Sourced):
-    """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name, *_since* from when on."""
+    """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name, *_since* from when on.
+
+    *large_memory* tells whether it has boot loader files for boards with 8 GiB.
+    """
 
     package_manager: Literal["opkg", "apk"]
     version_pattern: str
     overlay_switch: bool
+    large_memory: bool
     overlay_switch_since: str | None = None
     env_config_missing_on: _Words = ()
+
+
+class Files(_Sourced):
+    """What the files of a release are called: *profile*, a model's name, a dash, and one of the others.
+
+    *bl2* and *fip* are those of a boot medium. *large_memory* is a file -> the same file for boards with 8 GiB.
+    """
+
+    profile: str
+    card: str
+    recovery: str
+    bl2: dict[str, str]
+    fip: dict[str, str]
+    large_memory: dict[str, str]
+
+
+class Uboot(_Sourced):
+    """What the environment says that U-Boot comes with: the router's own *address*."""
+
+    address: str
 
 
 class Words(_Sourced):
@@ -147,9 +196,12 @@ class Board(_Facts):
     """All facts about one board."""
 
     identity: Identity
+    console: Console
     models: dict[str, Model]
     media: dict[str, BootMedium]
     releases: dict[str, Release]
+    files: Files
+    uboot: Uboot
     stock: Words
     commands: Commands
     reserved: Words
