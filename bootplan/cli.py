@@ -10,7 +10,7 @@ from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
-from bootplan.files import Unusable, read, write_script
+from bootplan.files import Unusable, read, write_script, write_text
 
 DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -80,6 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(commands, "packages", _packages, "show the packages a plan needs, and how to get them")
     _add_file(one)
     one.add_argument("--release", metavar="R", help="for another release than the plan's")
+
+    one = _command(commands, "card", _card, "make the recovery card of a plan: what to type when nothing starts")
+    _add_file(one)
+    one.add_argument(
+        "-o",
+        dest="output",
+        default="-",
+        metavar="OUT",
+        help="the card: a page for the browser and the printer if OUT ends with .html, else Markdown; "
+        "- , the default, is standard output",
+    )
 
     _command(commands, "schema", _schema, "print the JSON Schema of plans, for editors")
     return parser
@@ -194,6 +205,19 @@ def _packages(options: argparse.Namespace) -> int:
         _print(
             f"{install_command(names, board.releases[plan.firmware.release].package_manager)}\n{image_variable(names)}\n"
         )
+    return DONE
+
+
+def _card(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.card import recovery_card_html, recovery_card_markdown
+
+    checked = check(read(options.file), report.visible(options.file))
+    _tell(checked)
+    if checked.plan is None or not checked.holds():
+        return WRONG
+    make = recovery_card_html if options.output.lower().endswith((".html", ".htm")) else recovery_card_markdown
+    write_text(make(checked.plan, load_board()), options.output, options.file)
     return DONE
 
 

@@ -25,12 +25,17 @@ def read(name: str) -> bytes:
 
 
 def write_script(script: str, name: str, source: str) -> None:
-    """Write *script* to the file *name*, executable; - is standard output.
+    """Write *script* to the file *name*, executable, as `write_text` does."""
+    write_text(script, name, source, 0o777)
+
+
+def write_text(text: str, name: str, source: str, mode: int = 0o666) -> None:
+    """Write *text* to the file *name*, of this *mode* under the user's mask; - is standard output.
 
     The file appears complete or not at all: it is written beside its place and moved there. The plan *source* is never
     overwritten, not even when it is standard input. A device or pipe cannot be replaced and is written to directly.
     """
-    data = script.encode()
+    data = text.encode()
     try:
         if name == "-":
             with open(1, "wb", closefd=False) as stream:
@@ -43,16 +48,16 @@ def write_script(script: str, name: str, source: str) -> None:
         elif target.exists():
             target.write_bytes(data)
             return
-        _replace(Path(os.path.realpath(name)), data)
+        _replace(Path(os.path.realpath(name)), data, mode)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, data: bytes, mode: int) -> None:
     unfinished = target.with_name(f".bootplan.{os.getpid()}")
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777)
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(handle, "wb") as stream:
             stream.write(data)

@@ -20,9 +20,10 @@ LAYERS = [
     ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report"],
-    ["layout", "packages", "bootargs"],
+    ["layout", "packages", "bootargs", "images"],
     ["slots"],
-    ["rules.rule"],
+    ["chain", "failures", "card"],
+    ["rules.rule", "rules.names"],
     [
         "rules.board",
         "rules.media",
@@ -34,6 +35,9 @@ LAYERS = [
         "rules.room",
         "rules.trial",
         "rules.upgrade",
+        "rules.fallback",
+        "rules.bootloader",
+        "rules.recovery",
         "rules.packages",
         "rules.advice",
     ],
@@ -44,7 +48,7 @@ LAYERS = [
     ["files", "cli"],
     ["__main__"],
 ]
-FOREIGN = {"ruamel": {"document"}, "jinja2": {"script"}, "argparse": {"cli"}}
+FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}}
 ORDER = [name for layer in LAYERS for name in layer]
 
 
@@ -114,7 +118,7 @@ def test_only_the_command_line_prints_and_exits() -> None:
 
 def test_every_group_of_board_facts_has_a_source(root: Path) -> None:
     data = parse((root / "schemas/boards/bpi-r4.yaml").read_bytes(), "bpi-r4.yaml").data
-    groups = [data["identity"], data["stock"], data["commands"], data["reserved"], data["directories"]]
+    groups = [data["identity"], data["files"], data["uboot"], data["stock"], data["commands"], data["reserved"], data["directories"]]
     for several in ("models", "media", "releases"):
         groups += data[several].values()
     groups += [medium["environment"] for medium in data["media"].values()]

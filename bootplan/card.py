@@ -1,0 +1,123 @@
+"""The recovery card: one page that tells an owner with a serial cable what to type, when nothing else tells anything.
+
+The same plan gives the same bytes: there is no date on it. As Markdown it is plain ASCII, since it also travels in the
+script and is read on a serial console.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from textwrap import wrap
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from bootplan.assets import TEMPLATES
+from bootplan.board import Board, BootMedium, Console
+from bootplan.chain import Chain, chain, digits
+from bootplan.failures import Failure, failures
+from bootplan.plan import Image, Plan
+
+LARGEST_BYTES = 12 * 1024  # of the Markdown
+_WIDTH = 100
+_MARKUP = re.compile(r"([\\`*_<>\[\]#|&~])")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that the plan names, and what it is for."""
+
+    role: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A medium to start from: how to choose it, how to know it, and what a system started from it sees."""
+
+    title: str
+    own: bool
+    digits: str
+    menu_title: str
+    sees: str
+    recovery_sees: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that stands on the card."""
+
+    name: str
+    board: str
+    release: str
+    console: Console
+    chain: Chain
+    choices: tuple[Choice, ...]
+    failures: tuple[Failure, ...]
+    files: tuple[File, ...]
+
+
+def recovery_card(plan: Plan, board: Board) -> Card:
+    """The card of a plan that all rules accept."""
+    return Card(
+        name=plan.name,
+        board=board.models[plan.board.model].title,
+        release=plan.firmware.release,
+        console=board.console,
+        chain=chain(plan, board),
+        choices=tuple(_choice(medium, name == plan.boot.medium) for name, medium in board.media.items()),
+        failures=failures(plan, board),
+        files=tuple(_files(plan)),
+    )
+
+
+def recovery_card_markdown(plan: Plan, board: Board) -> str:
+    """The card as Markdown: plain ASCII, less than `LARGEST_BYTES`."""
+    text = _template("card.md.j2").render(card=recovery_card(plan, board))
+    return text.encode("ascii", "replace").decode()
+
+
+def recovery_card_html(plan: Plan, board: Board) -> str:
+    """The card as one HTML page that needs nothing else, and no network."""
+    return _template("card.html.j2").render(card=recovery_card(plan, board))
+
+
+def _choice(medium: BootMedium, own: bool) -> Choice:
+    stages = medium.stages
+    return Choice(medium.title, own, digits(medium.switch), medium.menu_title, stages.sees, stages.recovery_sees)
+
+
+def _files(plan: Plan) -> list[File]:
+    fallback, bootloader, recovery, upgrade = plan.fallback, plan.bootloader, plan.recovery, plan.upgrade
+    named: list[tuple[str, Image | None]] = [
+        ("fallback card", fallback.image if fallback else None),
+        ("BL2", bootloader.bl2 if bootloader else None),
+        ("FIP", bootloader.fip if bootloader else None),
+        ("recovery system", recovery.image if recovery else None),
+        ("upgrade", upgrade.image if upgrade else None),
+    ]
+    return [File(role, image.file, image.sha256) for role, image in named if image is not None]
+
+
+@cache
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(plain=_plain, fold=_fold)
+    return environment.get_template(name)
+
+
+def _plain(text: str) -> str:
+    """*text* that means nothing but itself in Markdown."""
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def _fold(text: str, indent: int = 0) -> str:
+    """*text* in lines that a terminal shows whole; the lines behind the first one are indented."""
+    return "\n".join(wrap(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
