@@ -93,6 +93,12 @@ class Gpt(_Sourced):
     production_bytes: int
 
 
+class CardImage(_Sourced):
+    """The image of a whole card: the *partitions* of its table in order, each with its first KiB and its size in KiB."""
+
+    partitions: dict[str, Annotated[tuple[int, int], Field(strict=False)]]
+
+
 class Stages(_Sourced):
     """Where the stages of a start lie on a medium, and which media a system started from it can use.
 
@@ -129,6 +135,7 @@ class BootMedium(_Sourced):
     stages: Stages
     ubi: Ubi | None = None
     gpt: Gpt | None = None
+    image: CardImage | None = None
 
 
 class Release(_Sourced):

@@ -77,8 +77,8 @@ def _seconds(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchem
     return AfterValidator(check), WithJsonSchema({"type": "integer", "minimum": smallest, "maximum": largest})
 
 
-def _days(smallest: int, largest: int) -> tuple[BeforeValidator, WithJsonSchema]:
-    """Turn whole days with their unit, like 180d, into a number in a range."""
+def _days(smallest: int, largest: int, pattern: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Turn whole days with their unit, like 180d, into a number in a range; *pattern* is for the schema."""
 
     def check(value: Any) -> int:
         match = re.fullmatch("0*([0-9]{1,6}) ?d", value) if isinstance(value, str) else None
@@ -86,7 +86,7 @@ def _days(smallest: int, largest: int) -> tuple[BeforeValidator, WithJsonSchema]
             raise wrong("BP117", f"{value!r:.40} is not a number of days", f"write {smallest}d to {largest}d, like 180d")
         return int(match[1])
 
-    return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": "^0*[1-9][0-9]{0,3} ?d$"})
+    return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
 
 
 def _times(smallest: int, largest: int) -> tuple[AfterValidator, WithJsonSchema]:
@@ -140,6 +140,7 @@ _PLAN_NAME_SCHEMA = {"type": "string", "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f-\x9
 _SERIAL_SCHEMA = {"type": "string", "pattern": "^[!-~]([ -~]{0,18}[!-~])?$"}
 _TO_60_MIN = "0*([3-9][0-9]|[1-9][0-9]{2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600) ?s|0*([1-9]|[1-5][0-9]|60) ?min"
 _TO_120_MIN = "0*([3-9][0-9]|[1-9][0-9]{2}|[1-6][0-9]{3}|7[01][0-9]{2}|7200) ?s|0*([1-9][0-9]?|1[01][0-9]|120) ?min"
+_TO_3650_DAYS = "0*([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650) ?d"
 
 Size = Annotated[int, _measured(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 Ram = Annotated[Size, AfterValidator(_check_ram), WithJsonSchema(_RAM_SCHEMA)]
@@ -216,7 +217,7 @@ PanicSeconds = Annotated[int, *_seconds(1, 60)]
 WindowSeconds = Annotated[int, *_lasting(30, 60 * 60, _TO_60_MIN)]
 DeadmanSeconds = Annotated[int, *_lasting(30, 120 * 60, _TO_120_MIN)]
 Times = Annotated[int, *_times(1, 9)]
-Days = Annotated[int, *_days(1, 3650)]
+Days = Annotated[int, *_days(1, 3650, _TO_3650_DAYS)]
 Address = Annotated[
     str,
     *_matches(

@@ -61,6 +61,10 @@ def _features(plan: Plan) -> list[tuple[str, str, Path]]:
         wanted.append(("uboot-envtools", "it writes which slot is good and which is on trial", ("slots",)))
     if plan.root.method == "cmdline":
         wanted.append(("uboot-envtools", "it writes the kernel command line", ("root", "method")))
+    if plan.bootloader is not None and plan.bootloader.mtd_rw and plan.boot.medium == "nand":
+        wanted.append(("kmod-mtd-rw", "it makes the place of BL2 writable", ("bootloader", "mtd_rw")))
+    if plan.bootloader is not None and plan.boot.medium == "emmc":
+        wanted.append(("mmc-utils", "it says and sets from where the eMMC starts", ("bootloader",)))
     return wanted
 
 

@@ -13,6 +13,7 @@ from bootplan.board import Board
 from bootplan.bootargs import bootargs
 from bootplan.diagnostics import Path
 from bootplan.document import Document
+from bootplan.fallback import Text, fallback_steps, kit_texts
 from bootplan.layout import Part, disk_id, lay_out, parts, smallest_disk_mib
 from bootplan.packages import needed
 from bootplan.plan import Plan
@@ -28,6 +29,7 @@ _PROOF = {  # package -> the look that shows it is there
     "e2fsprogs": ("need_command", "mkfs.ext4"),
     "mkf2fs": ("need_command", "mkfs.f2fs"),
     "uboot-envtools": ("need_command", "fw_setenv"),
+    "mmc-utils": ("need_command", "mmc"),
 }
 
 
@@ -57,13 +59,14 @@ class Action:
 
 @dataclass(frozen=True)
 class Program:
-    """Everything a script is made from: the plan's file, its facts and its actions."""
+    """Everything a script is made from: the plan's file, its facts, its actions, and the texts it carries with it."""
 
     source: str
     source_sha256: str
     title: str
     facts: tuple[tuple[str, str], ...]
     actions: tuple[Action, ...]
+    texts: tuple[Text, ...] = ()
 
 
 def program(plan: Plan, board: Board, document: Document) -> Program:
@@ -78,6 +81,7 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
         *steps.slot_actions(),
         steps.action("status", "Is everything where the plan wants it?", steps.status()),
         steps.action("saved_env", "Is that file a saved environment of this router?", steps.saved_env()),
+        steps.action("fallback", "The card that starts the router when nothing else does.", fallback_steps(plan, board)),
     )
     calls = json.dumps([[step.call for step in action.steps] for action in actions])
     facts = (
@@ -92,6 +96,7 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
         title=f"{plan.name}: OpenWrt {plan.firmware.release} on a {model.title}, booted from {plan.boot.medium}",
         facts=facts,
         actions=actions,
+        texts=kit_texts(plan, board, document),
     )
 
 

@@ -18,7 +18,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def good(tmp_path: Path, plan_with: PlanWith) -> Path:
-    """A plan about which there is nothing to say but a note."""
+    """A plan about which there is nothing to say but two notes."""
     path = tmp_path / "good.yaml"
     data = "{name: data, size: rest, filesystem: f2fs, mount: /srv}"
     disk = f"media: {{ssd: {{type: nvme, serial: A1, partitions: [{data}]}}}}\n"
@@ -66,10 +66,10 @@ def last_line(text: str) -> str:
     return text.splitlines(keepends=True)[-1]
 
 
-def test_check_has_only_a_note_on_a_good_plan(good: Path, capsys: Capture) -> None:
+def test_check_has_only_notes_on_a_good_plan(good: Path, capsys: Capture) -> None:
     assert main(["check", "--strict", str(good)]) == 0
     out, err = capsys.readouterr()
-    assert out.count("\n\n") == out.count(": note: ") == 1
+    assert out.count("\n\n") == out.count(": note: ") == 2
     assert err == ""
 
 

@@ -17,6 +17,13 @@ AB = (
     "{name: root-a, size: 8GiB, filesystem: ext4}, {name: root-b, size: 8GiB, filesystem: ext4}]}}\n"
     "slots: {a: {root: root-a}, b: {root: root-b}}\n"
 )
+FILE = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand"
+FIP = f"bootloader: {{fip: {{file: {FILE}-bl31-uboot.fip, sha256: '{'0' * 64}'}}}}\n"
+BL2 = (
+    "board: {model: bpi-r4, ram: 4GiB}\n"
+    f"bootloader: {{bl2: {{file: {FILE}-preloader.bin, sha256: '{'0' * 64}'}}, mtd_rw: true}}\n"
+)
+EMMC = "boot: {medium: emmc}\n"
 OWN_KERNEL = 'firmware: {release: "25.12", kernel: nvme-builtin}\n'
 
 
@@ -41,6 +48,9 @@ def plan_of(text: str) -> Plan:
         (AB + OWN_KERNEL + "root: {method: cmdline}\n", ["sfdisk", "e2fsprogs", "uboot-envtools"]),
         ("packages: [tcpdump, nano]\n", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount", "tcpdump", "nano"]),
         ("packages: [sfdisk]\n", ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount"]),
+        (FIP, ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount"]),
+        (FIP.replace("snand", "emmc") + EMMC, ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount", "mmc-utils"]),
+        (BL2, ["kmod-nvme", "sfdisk", "e2fsprogs", "block-mount", "kmod-mtd-rw"]),
     ],
 )
 def test_a_plan_needs_what_its_features_need(plan_with: PlanWith, fragment: str, names: list[str]) -> None:

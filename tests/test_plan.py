@@ -52,7 +52,7 @@ def test_a_sound_plan_is_held_as_written(plan_with: PlanWith) -> None:
     assert (disk.partitions[0].name, disk.partitions[0].size_bytes, disk.partitions[0].mount) == ("root", 2**33, None)
     assert (plan.root.method, plan.root.partition, plan.root.arguments) == ("extroot-overlay", "root", ())
     assert (plan.root.rootwait, plan.root.panic, plan.packages) == (None, None, ())
-    assert (plan.slots, plan.upgrade) == (None, None)
+    assert (plan.slots, plan.upgrade, plan.fallback, plan.bootloader, plan.recovery) == (None,) * 5
     assert list(plan.roots()) == [("root", ("root", "partition"))]
 
 
@@ -70,6 +70,30 @@ def test_optional_fields_are_held_in_bytes_and_seconds(plan_with: PlanWith) -> N
     assert plan.media["ssd"].partitions[0].size_bytes is None
     assert plan.media["ssd"].partitions[0].mount == "/srv"
     assert (plan.root.arguments, plan.root.rootwait, plan.root.panic) == (("quiet", "loglevel=3"), 20, 1)
+
+
+def test_what_repairs_a_router_has_defaults(plan_with: PlanWith) -> None:
+    image = f"{{file: x.bin, sha256: '{'0' * 64}'}}"
+    written = f"fallback: {{medium: sd, image: {image}, max_age: 90d}}\n"
+    plan = plan_of(plan_with(f"fallback: {{medium: sd, image: {image}}}\nbootloader: {{}}\nrecovery: {{}}\n"))
+    assert plan.fallback is not None and plan.bootloader is not None and plan.recovery is not None
+
+    assert (plan.fallback.image.file, plan.fallback.max_age_days) == ("x.bin", 180)
+    assert (plan.bootloader.bl2, plan.bootloader.fip, plan.bootloader.mtd_rw) == (None, None, False)
+    assert (plan.recovery.image, plan.recovery.server) == (None, "192.168.1.254")
+    assert plan_of(plan_with(written)).fallback.max_age_days == 90
+
+
+@pytest.mark.parametrize("days", ["0d", "3651d", "180", "180 days", "-1d", "1.5d", "true", "[180d]", "9999999d"])
+def test_an_age_is_a_number_of_days(plan_with: PlanWith, days: str) -> None:
+    image = f"{{file: x.bin, sha256: '{'0' * 64}'}}"
+
+    assert codes_of(plan_with(f"fallback: {{medium: sd, image: {image}, max_age: {days}}}\n")) == ["BP117"]
+
+
+@pytest.mark.parametrize("server", ["pc", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.4.", "::1", "192.168.1.254/24"])
+def test_a_server_is_an_ipv4_address(plan_with: PlanWith, server: str) -> None:
+    assert codes_of(plan_with(f"recovery: {{server: '{server}'}}\n")) == ["BP118"]
 
 
 def test_slots_have_defaults(plan_with: PlanWith) -> None:

@@ -22,6 +22,7 @@ LAYERS = [
     ["fields", "plan", "shape", "board", "report"],
     ["layout", "packages", "bootargs", "images"],
     ["slots"],
+    ["fallback"],
     ["chain", "failures", "card"],
     ["rules.rule", "rules.names"],
     [

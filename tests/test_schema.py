@@ -78,6 +78,15 @@ def image(**fields: str) -> str:
     return f"upgrade: {{image: {{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}}}\n"
 
 
+FILE = f"{{file: x.bin, sha256: '{'0' * 64}'}}"
+
+
+def fallback(**fields: str) -> str:
+    """A `fallback:` section with these fields besides its medium and image."""
+    fields = {"medium": "sd", "image": FILE, **fields}
+    return f"fallback: {{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}\n"
+
+
 @pytest.mark.parametrize(
     ("fragment", "right"),
     [
@@ -133,6 +142,21 @@ def image(**fields: str) -> str:
         ("upgrade: {image: {file: x.itb}}\n", False), ("upgrade: {keep: [/etc/x]}\n", True),
         ("upgrade: {keep: [etc/x]}\n", False), ("upgrade: {keep: [/etc/..]}\n", False),
         ("upgrade: {keep: ['/etc/a b']}\n", False), ("upgrade: {keep: /etc/x}\n", False),
+        (fallback(), True), ("fallback: null\n", True), ("fallback: {}\n", False), ("fallback: {medium: sd}\n", False),
+        (fallback(medium="emmc"), False), (fallback(image="x.img.gz"), False), (fallback(x="1"), False),
+        (fallback(max_age="180d"), True), (fallback(max_age="007 d"), True), (fallback(max_age="1d"), True),
+        (fallback(max_age="0d"), False), (fallback(max_age="3650d"), True), (fallback(max_age="3651d"), False),
+        (fallback(max_age="180"), False), (fallback(max_age="'180'"), False), (fallback(max_age="6months"), False),
+        (fallback(max_age="1.5d"), False), (fallback(max_age="null"), False), (fallback(max_age="12345d"), False),
+        ("bootloader: {}\n", True), ("bootloader: null\n", True), ("bootloader: []\n", False),
+        (f"bootloader: {{bl2: {FILE}, fip: {FILE}, mtd_rw: true}}\n", True), ("bootloader: {bl2: null}\n", True),
+        ("bootloader: {mtd_rw: yes}\n", False), ("bootloader: {bl2: x.bin}\n", False),
+        (f"bootloader: {{uboot: {FILE}}}\n", False), ("recovery: {}\n", True), ("recovery: null\n", True),
+        (f"recovery: {{image: {FILE}, server: 192.168.1.254}}\n", True), ("recovery: {server: null}\n", False),
+        ("recovery: {server: 0.0.0.0}\n", True), ("recovery: {server: 255.255.255.255}\n", True),
+        ("recovery: {server: 256.0.0.1}\n", False), ("recovery: {server: 1.2.3}\n", False),
+        ("recovery: {server: 1.2.3.4.}\n", False), ("recovery: {server: 1.2.3.4.5}\n", False),
+        ("recovery: {server: 01.2.3.4}\n", False), ("recovery: {server: pc.lan}\n", False),
     ],
 )
 def test_schema_and_models_accept_the_same(plan_with: Callable[[str], str], fragment: str, right: bool) -> None:

@@ -21,6 +21,9 @@ _GROUPS = (
     "room",
     "trial",
     "upgrade",
+    "fallback",
+    "bootloader",
+    "recovery",
     "advice",
 )
 _EXPLANATIONS = ("text", "values")

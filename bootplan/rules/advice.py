@@ -17,7 +17,7 @@ _WITHOUT_PACKAGES = {
 }
 
 
-@rule("BP901", Severity.NOTE, reads="media firmware root packages slots")
+@rule("BP901", Severity.NOTE, reads="boot media firmware root packages slots bootloader")
 def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     """After a sysupgrade, packages that are not in the image are gone.
 

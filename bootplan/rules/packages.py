@@ -65,7 +65,7 @@ def module_is_not_built_in(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP403", Severity.WARNING, reads="media firmware root packages slots")
+@rule("BP403", Severity.WARNING, reads="boot media firmware root packages slots bootloader")
 def package_is_worth_listing(plan: Plan, board: Board) -> Iterator[Finding]:
     """A package is listed once, and only if it would not be there anyway.
 

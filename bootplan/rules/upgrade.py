@@ -184,7 +184,7 @@ def sysupgrade_knows_no_slots(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP725", Severity.NOTE, reads="media firmware root packages slots")
+@rule("BP725", Severity.NOTE, reads="boot media firmware root packages slots bootloader")
 def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
     """What a slot needs is in its image.
 

@@ -372,3 +372,47 @@ def kept_path() -> None:
 
     Source: OpenWrt package/base-files/files/sbin/sysupgrade, list_static_conffiles.
     """
+
+
+@explains("BP117")
+def days() -> None:
+    """`max_age` is a whole number of days, 1d to 3650d.
+
+    Cards lose their charge, and lie in drawers that are tidied. After so many days without a
+    start from the card the router calls it stale. A bare number would leave open whether days or
+    months are meant.
+
+    Wrong:
+        fallback:
+          medium: sd
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+          max_age: 6 months
+
+    Right:
+        fallback:
+          medium: sd
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
+            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+          max_age: 180d
+
+    Source: the plan language itself; the limits are our own choice.
+    """
+
+
+@explains("BP118")
+def address() -> None:
+    """The TFTP server is an IPv4 address: four numbers from 0 to 255.
+
+    U-Boot of this board asks by address; it is given no server for names.
+
+    Wrong:
+        recovery: {server: my-laptop}
+
+    Right:
+        recovery: {server: 192.168.1.254}
+
+    Source: serverip in OpenWrt package/boot/uboot-mediatek/patches/450-add-bpi-r4.patch.
+    """

@@ -1,0 +1,43 @@
+"""The files of a release: what their names say, and what the right one for a plan is called."""
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from bootplan.board import Board
+from bootplan.plan import Plan
+from bootplan.units import BINARY_UNITS
+
+LARGE_MEMORY_BYTES = 8 * BINARY_UNITS["GiB"]
+_VERSION = r"(?:openwrt-(?P<version>[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
+
+
+@dataclass(frozen=True)
+class ImageName:
+    """What a file's name says: the release if it names one, the board's model, and which file it is."""
+
+    version: str | None
+    model: str
+    part: str
+
+
+def read_name(name: str, board: Board) -> ImageName | None:
+    """What *name* says if it is that of a file for one of the boards called a BPI-R4, else None."""
+    models = "|".join(re.escape(model) for model in sorted(board.models, key=len, reverse=True))
+    match = re.fullmatch(f"{_VERSION}{re.escape(board.files.profile)}(?P<model>{models})-(?P<part>.+)", name)
+    return ImageName(match["version"], match["model"], match["part"]) if match else None
+
+
+def end_of_name(plan: Plan, board: Board, part: str) -> str:
+    """How the name of the file *part* ends for the plan's board."""
+    return f"{board.files.profile}{plan.board.model}-{part}"
+
+
+def for_memory(plan: Plan, board: Board, part: str) -> str:
+    """The file *part*, or the same for 8 GiB when the plan's board has them."""
+    return board.files.large_memory.get(part, part) if plan.board.ram == LARGE_MEMORY_BYTES else part
+
+
+def is_of_release(name: ImageName, release: str, board: Board) -> bool:
+    """Whether a file may be of *release*; a name without a release may be of any."""
+    return name.version is None or fnmatchcase(name.version, board.releases[release].version_pattern)
