@@ -266,6 +266,103 @@ def test_an_image_is_known_by_its_name(plan_with: PlanWith, file: str, right: bo
     assert ("BP722" not in codes_of(plan_with(AB + slots() + "root: {method: extroot-overlay}\n" + image))) is right
 
 
+PREFIX = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4"
+SNAPSHOT = "openwrt-mediatek-filogic-bananapi_bpi-r4"
+
+
+def file(name: str) -> str:
+    """A file of a release in a plan."""
+    return f"{{file: {name}, sha256: '{'0' * 64}'}}"
+
+
+@pytest.mark.parametrize(
+    ("model", "ram", "name", "codes"),
+    [
+        ("bpi-r4", "", f"{PREFIX}-sdcard.img.gz", set()),
+        ("bpi-r4", ", ram: 4GiB", f"{PREFIX}-sdcard.img.gz", set()),
+        ("bpi-r4", "", f"{SNAPSHOT}-sdcard.img.gz", set()),
+        ("bpi-r4", "", "my-own-bananapi_bpi-r4-sdcard.img.gz", set()),
+        ("bpi-r4", "", "openwrt-25.12-SNAPSHOT-r1-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz", {"BP802"}),
+        ("bpi-r4", "", "openwrt-26.06.0-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz", {"BP802"}),
+        ("bpi-r4-poe", "", f"{PREFIX}-poe-sdcard.img.gz", set()),
+        ("bpi-r4-poe", "", f"{PREFIX}-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-poe-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-lite-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-2g5-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-pro-8x-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-mini-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-sdcard.img", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-sdcard.img.gz.gz", {"BP801"}),
+        ("bpi-r4", "", f"{PREFIX}-emmc-preloader.bin", {"BP801"}),
+        ("bpi-r4", "", "openwrt-25.12.5-bpi-r4-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", "notbananapi_bpi-r4-sdcard.img.gz", {"BP801"}),
+        ("bpi-r4", "", "bpi-r4-sdmmc-SNAPSHOT.img.gz", {"BP801"}),
+        ("bpi-r4", ", ram: 8GiB", f"{SNAPSHOT}-sdcard_8g.img.gz", set()),
+        ("bpi-r4-poe", ", ram: 8GiB", f"{SNAPSHOT}-poe-sdcard_8g.img.gz", set()),
+        ("bpi-r4", ", ram: 8GiB", f"{PREFIX}-sdcard.img.gz", {"BP804"}),
+        ("bpi-r4", ", ram: 4GiB", f"{SNAPSHOT}-sdcard_8g.img.gz", {"BP804"}),
+        ("bpi-r4", "", f"{SNAPSHOT}-sdcard_8g.img.gz", {"BP804"}),
+    ],
+)
+def test_a_card_is_known_by_its_name(
+    plan_with: PlanWith, model: str, ram: str, name: str, codes: set[str]
+) -> None:
+    text = plan_with(f"board: {{model: {model}{ram}}}\nfallback: {{medium: sd, image: {file(name)}}}\n")
+
+    assert {code for code in codes_of(text) if code.startswith("BP80")} == codes
+
+
+@pytest.mark.parametrize(
+    ("medium", "ram", "release", "written", "codes"),
+    [
+        ("nand", "4GiB", "25.12", f"bl2: {file(PREFIX + '-snand-preloader.bin')}", set()),
+        ("nand", "8GiB", "25.12", f"fip: {file(PREFIX + '-snand-bl31-uboot.fip')}", set()),
+        ("emmc", "4GiB", "25.12", f"bl2: {file(PREFIX + '-emmc-preloader.bin')}", set()),
+        ("emmc", "4GiB", "25.12", f"fip: {file(PREFIX + '-emmc-bl31-uboot.fip')}", set()),
+        ("nand", "8GiB", "snapshot", f"bl2: {file(SNAPSHOT + '-snand-preloader-8g.bin')}", set()),
+        ("emmc", "8GiB", "snapshot", f"bl2: {file(SNAPSHOT + '-emmc-preloader-8g.bin')}", set()),
+        ("nand", "8GiB", "snapshot", f"bl2: {file(SNAPSHOT + '-snand-preloader.bin')}", {"BP814"}),
+        ("nand", "4GiB", "snapshot", f"bl2: {file(SNAPSHOT + '-snand-preloader-8g.bin')}", {"BP814"}),
+        ("nand", "4GiB", "25.12", f"bl2: {file(PREFIX + '-snand-preloader-8g.bin')}", {"BP814"}),
+        ("nand", "8GiB", "25.12", f"bl2: {file(PREFIX + '-snand-preloader.bin')}", {"BP814"}),
+        ("nand", "8GiB", "24.10", f"bl2: {file(SNAPSHOT + '-snand-preloader-8g.bin')}", {"BP814"}),
+        ("nand", "8GiB", "snapshot", f"bl2: {file(SNAPSHOT + '-emmc-preloader-8g.bin')}", {"BP812"}),
+        ("nand", "4GiB", "25.12", f"bl2: {file(PREFIX + '-emmc-preloader.bin')}", {"BP812"}),
+        ("emmc", "4GiB", "25.12", f"fip: {file(PREFIX + '-snand-bl31-uboot.fip')}", {"BP812"}),
+        ("nand", "4GiB", "25.12", f"bl2: {file(PREFIX + '-snand-bl31-uboot.fip')}", {"BP812"}),
+        ("nand", "4GiB", "25.12", f"fip: {file(PREFIX + '-poe-snand-bl31-uboot.fip')}", {"BP812"}),
+        ("nand", "4GiB", "25.12", f"fip: {file(PREFIX + '-fip.img')}", {"BP812"}),
+        ("nand", "4GiB", "24.10", f"fip: {file(PREFIX + '-snand-bl31-uboot.fip')}", {"BP813"}),
+        ("nand", "4GiB", "snapshot", f"fip: {file(PREFIX + '-snand-bl31-uboot.fip')}", {"BP813"}),
+        ("nand", "4GiB", "25.12", "{}", set()),
+        ("nand", "4GiB", "25.12", "mtd_rw: true", {"BP815"}),
+        ("sd", "4GiB", "25.12", f"fip: {file(PREFIX + '-snand-bl31-uboot.fip')}", {"BP811"}),
+        ("sd", "4GiB", "25.12", "{}", {"BP811"}),
+    ],
+)
+def test_a_boot_loader_fits_board_medium_memory_and_release(
+    plan_with: PlanWith, medium: str, ram: str, release: str, written: str, codes: set[str]
+) -> None:
+    text = plan_with(
+        f"board: {{model: bpi-r4, ram: {ram}}}\nboot: {{medium: {medium}}}\nfirmware: {{release: '{release}'}}\n"
+        + ("bootloader: {}\n" if written == "{}" else f"bootloader: {{{written}}}\n")
+    )
+
+    assert {code for code in codes_of(text) if code.startswith("BP81")} == codes | {"BP817"}
+
+
+@pytest.mark.parametrize(
+    ("server", "right"),
+    [
+        ("192.168.1.254", True), ("192.168.1.2", True), ("192.168.1.1", False), ("192.168.1.0", False),
+        ("192.168.1.255", False), ("192.168.2.254", False), ("0.0.0.0", False), ("127.0.0.1", False),
+        ("224.0.0.1", False),
+    ],
+)
+def test_a_server_hangs_on_the_same_cable(plan_with: PlanWith, server: str, right: bool) -> None:
+    assert ("BP823" not in codes_of(plan_with(f"recovery: {{server: {server}}}\n"))) is right
+
+
 @pytest.mark.parametrize(
     ("rootwait", "confirm", "right"),
     [

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='storage router'
-plan_digest='de048ec260e33141'
+plan_digest='75ea602a885b316b'
 plan_medium='sd'
 plan_version='0.1.0'
 
@@ -79,5 +79,17 @@ plan_status() {
 # Is that file a saved environment of this router?
 plan_saved_env() {
     need_saved_env '[SD card]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+
+# The boot loader's files, for reflash.
+plan_bootloader() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4-2g5'
+    switches_are '01' '10' '11'
+    no_bootloader 0 '192.168.1.254'
+}
+
+# The card that starts the router when nothing else does.
+plan_fallback() {
+    no_fallback
 }
 

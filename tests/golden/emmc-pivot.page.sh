@@ -6,7 +6,7 @@
 # lab router, root on NVMe: OpenWrt 24.10 on a Banana Pi BPI-R4 (two SFP+ ports), booted from emmc
 #
 # Made by bootplan 0.1.0 from emmc-pivot.yaml; the same plan gives the same bytes.
-#   plan     sha256 867acb230346970d9da2462617d06af769dc46f646e3ff5d370999bc80d0489f
+#   plan     sha256 6b2fb07252f20e152db3cbde38278ccc01804bc1b28601ad6a1d45472d13312b
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='lab router, root on NVMe'
-plan_digest='761f5f991c2e4782'
+plan_digest='72c124d6aa347933'
 plan_medium='emmc'
 plan_version='0.1.0'
 
@@ -43,10 +43,12 @@ plan_env() {
 # What must be true before anything is changed.
 plan_look() {
     plan_who
+    need_memory 4096
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
     need_command 'block' 'block-mount'
+    need_command 'mmc' 'mmc-utils'
     no_package_missing 'opkg'
     need_disk 'pci:0002:01:00.0' 81986
     need_system 'pci:0002:01:00.0' 1 'root'
@@ -55,21 +57,21 @@ plan_look() {
 
 # From the system on the boot medium to the one of the plan.
 plan_install() {
-    step 1 8 'partition table of ssd'    # emmc-pivot.yaml:23
+    step 1 8 'partition table of ssd'    # emmc-pivot.yaml:24
     partition_disk 'pci:0002:01:00.0' 'root' 1 16384 'data' 16385 65536 'docker' 81921 'rest'
-    step 2 8 'file system of root'    # emmc-pivot.yaml:23
+    step 2 8 'file system of root'    # emmc-pivot.yaml:24
     make_filesystem 'pci:0002:01:00.0' 1 'ext4' 'root' 'root'
-    step 3 8 'file system of data'    # emmc-pivot.yaml:24
+    step 3 8 'file system of data'    # emmc-pivot.yaml:25
     make_filesystem 'pci:0002:01:00.0' 2 'ext4' 'data' 'data'
-    step 4 8 'file system of docker'    # emmc-pivot.yaml:25
+    step 4 8 'file system of docker'    # emmc-pivot.yaml:26
     make_filesystem 'pci:0002:01:00.0' 3 'ext4' 'docker' 'data'
-    step 5 8 'data at /srv'    # emmc-pivot.yaml:24
+    step 5 8 'data at /srv'    # emmc-pivot.yaml:25
     mount_at_boot 'bootplan_ssd_2' '/srv' 'pci:0002:01:00.0' 2 'data'
-    step 6 8 'docker at /srv/docker'    # emmc-pivot.yaml:25
+    step 6 8 'docker at /srv/docker'    # emmc-pivot.yaml:26
     mount_at_boot 'bootplan_ssd_3' '/srv/docker' 'pci:0002:01:00.0' 3 'docker'
-    step 7 8 'the system on root'    # emmc-pivot.yaml:28
+    step 7 8 'the system on root'    # emmc-pivot.yaml:29
     copy_system 'pci:0002:01:00.0' 1 'ext4' 'root' 'root' 16384
-    step 8 8 'root on root, from the next start on'    # emmc-pivot.yaml:27
+    step 8 8 'root on root, from the next start on'    # emmc-pivot.yaml:28
     root_from_disk '/' 'pci:0002:01:00.0' 1 'root'
 }
 
@@ -84,5 +86,26 @@ plan_status() {
 # Is that file a saved environment of this router?
 plan_saved_env() {
     need_saved_env '[eMMC]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+
+# The boot loader's files, for reflash.
+plan_bootloader() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    switches_are '01' '10' '11'
+    bootloader_is 'emmc' 4096 '192.168.1.254' 'no'
+    bootloader_file 'bl2' 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-emmc-preloader.bin' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 4096
+    bootloader_file 'fip' 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-emmc-bl31-uboot.fip' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 0
+}
+
+# The card that starts the router when nothing else does.
+plan_fallback() {
+    fallback_card 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '24.10.7' 180
+    card_place 'bl2' 34 8158
+    card_place 'ubootenv' 8192 1024
+    card_place 'factory' 9216 4096
+    card_place 'fip' 13312 8192
+    card_place 'recovery' 24576 65536
+    card_place 'install' 90112 40960
+    card_place 'production' 131072 917504
 }
 

@@ -6,7 +6,7 @@
 # home router, overlay on NVMe: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
 #
 # Made by bootplan 0.1.0 from nand-nvme.yaml; the same plan gives the same bytes.
-#   plan     sha256 b2a0669f0acc316777f15fd1f8cc1dcd271421516bf6c3913a9565ac1df7f89f
+#   plan     sha256 8a8e5c762a8f17c73cb6d7e56a7bb326cda92e0d1dee8456c674d37596089380
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='home router, overlay on NVMe'
-plan_digest='5141989c19c236ad'
+plan_digest='bb0e6bef224c0aae'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -82,5 +82,27 @@ plan_status() {
 # Is that file a saved environment of this router?
 plan_saved_env() {
     need_saved_env '[SPI-NAND]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+
+# The boot loader's files, for reflash.
+plan_bootloader() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    switches_are '01' '10' '11'
+    bootloader_is 'nand' 4096 '192.168.1.254' 'no'
+    bootloader_file 'bl2' 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 4096
+    bootloader_file 'fip' 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 0
+    bootloader_file 'recovery' 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 0
+}
+
+# The card that starts the router when nothing else does.
+plan_fallback() {
+    fallback_card 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '25.12.5' 180
+    card_place 'bl2' 34 8158
+    card_place 'ubootenv' 8192 1024
+    card_place 'factory' 9216 4096
+    card_place 'fip' 13312 8192
+    card_place 'recovery' 24576 65536
+    card_place 'install' 90112 40960
+    card_place 'production' 131072 917504
 }
 

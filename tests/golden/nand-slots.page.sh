@@ -6,7 +6,7 @@
 # home router, two slots: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
 #
 # Made by bootplan 0.1.0 from nand-slots.yaml; the same plan gives the same bytes.
-#   plan     sha256 2e454077457ce6c0144de6a52d863220ddd3cb7b0a1adf646049fcdc2500ebd9
+#   plan     sha256 84e8c300aaf03efceb661c9e9694e2414f59e586b66781cecd07e151a7f2b256
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='home router, two slots'
-plan_digest='e51b97825f1d1143'
+plan_digest='9a25b6e5b6f489f4'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -151,5 +151,25 @@ plan_status() {
 # Is that file a saved environment of this router?
 plan_saved_env() {
     need_saved_env '[SPI-NAND]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+
+# The boot loader's files, for reflash.
+plan_bootloader() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    switches_are '01' '10' '11'
+    bootloader_is 'nand' 0 '192.168.1.254' 'no'
+    bootloader_file 'fip' 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 0
+}
+
+# The card that starts the router when nothing else does.
+plan_fallback() {
+    fallback_card 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '25.12.5' 90
+    card_place 'bl2' 34 8158
+    card_place 'ubootenv' 8192 1024
+    card_place 'factory' 9216 4096
+    card_place 'fip' 13312 8192
+    card_place 'recovery' 24576 65536
+    card_place 'install' 90112 40960
+    card_place 'production' 131072 917504
 }
 
