@@ -15,6 +15,7 @@ from bootplan.assets import TEMPLATES
 from bootplan.board import Board, BootMedium, Console
 from bootplan.chain import Chain, chain, digits
 from bootplan.failures import Failure, failures
+from bootplan.picture import across, down
 from bootplan.plan import Image, Plan
 
 LARGEST_BYTES = 12 * 1024  # of the Markdown
@@ -79,7 +80,8 @@ def recovery_card_markdown(plan: Plan, board: Board) -> str:
 
 def recovery_card_html(plan: Plan, board: Board) -> str:
     """The card as one HTML page that needs nothing else, and no network."""
-    return _template("card.html.j2").render(card=recovery_card(plan, board))
+    card = recovery_card(plan, board)
+    return _template("card.html.j2").render(card=card, across=across(card.chain), down=down(card.chain))
 
 
 def _choice(medium: BootMedium, own: bool) -> Choice:

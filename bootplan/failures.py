@@ -127,7 +127,7 @@ class _Failures:
         steps = [
             *_linux(f"sh {SCRIPT} status", f"sh {SCRIPT} rollback --apply"),
             _hand("Nothing comes up: end the trial and start the good slot."),
-            *self.uboot("printenv bp_good", "setenv bp_try", "setenv bp_left", "saveenv", "run bp_use_$bp_good"),
+            *self.uboot("printenv bp_good bp_why", "setenv bp_try", "saveenv", "run bp_use_$bp_good"),
             _hand(f"That one is broken, too: the other one becomes the good one (a: {slots.a.root}, b: {slots.b.root})."),
             *self.uboot(
                 "setenv bp_try",
@@ -247,7 +247,7 @@ class _Failures:
                 ]
             case "emmc":
                 return [
-                    *self._to_nand(),
+                    _hand("Come to the U-Boot of the SPI-NAND as for 'Bad FIP'."),
                     *self.uboot(
                         "run ubi_read_emmc_install && setenv fileaddr $loadaddr",
                         "mmc dev 0 && mmc bootbus 0 0 0 0 && run emmc_write_bl2",

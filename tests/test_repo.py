@@ -21,9 +21,9 @@ LAYERS = [
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report"],
     ["layout", "packages", "bootargs", "images"],
-    ["slots"],
+    ["slots", "bootloader"],
     ["fallback"],
-    ["chain", "failures", "card"],
+    ["chain", "failures", "picture", "card"],
     ["rules.rule", "rules.names"],
     [
         "rules.board",
