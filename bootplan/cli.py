@@ -10,7 +10,7 @@ from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
-from bootplan.files import Unusable, read, write_script, write_text
+from bootplan.files import Unusable, opened, read, write_script, write_text
 
 DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the card: a page for the browser and the printer if OUT ends with .html, else Markdown; "
         "- , the default, is standard output",
     )
+
+    one = _command(commands, "explain-log", _explain_log, "say of a serial log how far the router came, and what broke")
+    one.add_argument("file", metavar="LOG", help="what the serial console said; - is standard input")
+    one.add_argument("--plan", metavar="FILE", help="a plan, whose values are in the lines to type")
+    one.add_argument("--json", action="store_true", help="for programs")
 
     _command(commands, "schema", _schema, "print the JSON Schema of plans, for editors")
     return parser
@@ -218,6 +223,33 @@ def _card(options: argparse.Namespace) -> int:
         return WRONG
     make = recovery_card_html if options.output.lower().endswith((".html", ".htm")) else recovery_card_markdown
     write_text(make(checked.plan, load_board()), options.output, options.file)
+    return DONE
+
+
+def _explain_log(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.bootlog import Unreadable, explain
+    from bootplan.logreport import as_json, as_text
+
+    plan, name = None, report.visible(options.file)
+    if options.plan is not None:
+        if options.plan == options.file == "-":
+            raise Unusable("log and plan cannot both be standard input")
+        checked = check(read(options.plan), report.visible(options.plan))
+        _tell(checked)
+        if checked.plan is None or not checked.holds():
+            return WRONG
+        plan = checked.plan
+    board = load_board()
+    with opened(options.file) as stream:
+        try:
+            explanation = explain(stream, board, plan)
+        except Unreadable as error:
+            raise Unusable(f"{name}: {error}") from None
+    if options.json:
+        _print_json(as_json(explanation, name))
+    else:
+        _print(as_text(explanation, name, board))
     return DONE
 
 

@@ -1,8 +1,10 @@
 """Read plans and write scripts: whole files, or nothing at all."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from bootplan.report import visible
 from bootplan.source import LARGEST_BYTES
@@ -20,6 +22,16 @@ def read(name: str) -> bytes:
                 return stream.read(LARGEST_BYTES + 1)
         with open(name, "rb") as stream:
             return stream.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise Unusable(f"{visible(name)}: {error.strerror}") from None
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The file *name* to be read from piece by piece, - for standard input."""
+    try:
+        with open(0, "rb", closefd=False) if name == "-" else open(name, "rb") as stream:
+            yield stream
     except OSError as error:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None
 

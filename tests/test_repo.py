@@ -19,11 +19,11 @@ LAYERS = [
     ["bootplan"],
     ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
-    ["fields", "plan", "shape", "board", "report"],
+    ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],
     ["slots", "bootloader"],
+    ["chain", "failures", "picture", "card", "bootlog", "logreport"],
     ["fallback"],
-    ["chain", "failures", "picture", "card"],
     ["rules.rule", "rules.names"],
     [
         "rules.board",
