@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bootplan import __version__
 from bootplan.assets import TEMPLATES
-from bootplan.shell import Verbatim, comment, name_of, quote, words
+from bootplan.shell import Verbatim, comment, name_of, printed, quote, words
 from bootplan.steps import Program
 
 
@@ -39,7 +39,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(words=words, comment=comment, name=name_of)
+    environment.filters.update(words=words, comment=comment, name=name_of, printed=printed)
     return environment.get_template("script.sh.j2")
 
 

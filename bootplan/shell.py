@@ -46,3 +46,21 @@ def name_of(text: object) -> Verbatim:
 def comment(text: str) -> Verbatim:
     """*text* for use behind a `#`: one line, and characters that cannot be printed become `?`."""
     return Verbatim("".join(character if character.isprintable() else "?" for character in text))
+
+
+def printed(text: str) -> Verbatim:
+    """Commands that print *text* to the byte, one a line; what a reader could not see in a line is written as `\\0NNN`."""
+    *lines, last = text.split("\n")
+    commands = [_print(line, "\\n") for line in lines] + ([_print(last, "")] if last else [])
+    return Verbatim("\n    ".join(commands or ["printf ''"]))
+
+
+def _print(line: str, end: str) -> str:
+    if line.isprintable():
+        return f"printf '%s{end}' {quote(line)}"
+    seen = "".join(one if one.isprintable() and one != "\\" else _octal(one) for one in line)
+    return f"printf '%b{end}' {quote(seen)}"
+
+
+def _octal(character: str) -> str:
+    return "".join(f"\\0{byte:03o}" for byte in character.encode())

@@ -19,6 +19,7 @@ restart=no                # yes when the plan holds but for a restart
 at=''                     # the step under way
 ended=no                  # yes when an action came to its end, whatever it had to say
 boots='what it would have started before this run' # the next power-on, if we stopped here
+stands=''                 # what to say in place of that
 log=/tmp/bootplan.log     # RAM: gone after a reboot
 lock=/var/lock/bootplan.lock
 busy=no                   # yes for a status beside a run that holds the lock
@@ -99,7 +100,10 @@ write_file() { # FILE TEXT - the file holds TEXT and a newline, wholly or not at
 
 begin() { # ACTION - log, lock and our folder in RAM
     local free=0
-    need_stock_commands
+    case $1 in
+        make-sd | check-sd) need_card_commands ;; # on a PC, too
+        *) need_stock_commands ;;
+    esac
     free=$(room_in /tmp)
     if [ "$free" -lt 8192 ]; then
         printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2
@@ -157,13 +161,14 @@ at_exit() { # - the last words
     trap - EXIT
     trap '' INT TERM # a second one must not stop the tidying
     set +e
+    lock_again
     tidy_up "$work"
     case $code/$phase/$ended in
         0/* | 3/look/* | */yes) ;;
         *)
             # What the last command had to say is in the log only.
             awk '/^  [+] / { n = 0; next } !/^\[/ { line[n++] = $0 } END { for (i = n > 20 ? n - 20 : 0; i < n; i++) print line[i] }' "$log"
-            say "stopped in step '$at' (status $code); the next power-on starts $boots"
+            say "stopped in step '$at' (status $code); ${stands:-the next power-on starts $boots}"
             say "the log is $log; the same command again goes on from here"
             case $code in
                 130 | 143) ;;

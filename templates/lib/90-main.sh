@@ -18,11 +18,20 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   sh ${0##*/} confirm [--apply]          slots: the one on trial is good (its health check does so by itself)
   sh ${0##*/} rollback [--apply]         slots: no trial any more; when there is none, the other one on trial
   sh ${0##*/} rollback --stock [--apply] slots: none any more, U-Boot starts the stock way
+  sh ${0##*/} make-sd DEVICE [--apply]   on a PC or the router: the plan's fallback card, with a rescue kit
+  sh ${0##*/} check-sd DEVICE            is that card whole, of which release, how old?
+  sh ${0##*/} reflash PART [FOLDER] [--apply]   the boot loader: fip, bl2, emmc or nand, from the plan's files in FOLDER
+  sh ${0##*/} prove-fallback [--apply]   on a system started from that card: the normal one knows it from then on
+  sh ${0##*/} checklist [--json]         what there is to do for this plan; what the router can see is ticked
 
   --apply        change things (without it an action is a rehearsal)
   --wipe SERIAL  what the disk with this serial number holds may be lost where it is in the way
   --recopy       with --wipe: copy the system again although a finished copy is there
   --sha256 HEX   the SHA-256 of IMAGE, from the release's sha256sums, when the plan does not say it
+  --in-place     reflash: write where a power cut leaves a router that has to be started from another medium
+  --image FILE   make-sd: the card's image, when it is neither here nor beside this script
+  --kit FOLDER   make-sd: a folder that backup made goes into the rescue kit, too
+  --seen DATE RELEASE   prove-fallback, on the normal system: what it printed on the card's
   --console      for root= plans: leave the U-Boot environment alone, print the lines for its console
 
 ends with 0 done, or already so; 1 a step failed (status: not as planned); 2 wrong usage;
@@ -96,6 +105,8 @@ action_install() { # - both walks
 
 action_status() { # - proof of where root is
     plan_status
+    plan_checklist
+    tell_fallback
     print_status
 }
 
@@ -226,7 +237,7 @@ main() { # ACTION [WORD]... - the command line
     set -eu
     umask 022
     export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-    local action='' operand='' operands=0
+    local action='' operand='' operands=0 first=''
     while [ "$#" -gt 0 ]; do
         case $1 in
             -h | --help)
@@ -238,14 +249,30 @@ main() { # ACTION [WORD]... - the command line
             --console) console=yes ;;
             --json) json=yes ;;
             --stock) stock=yes ;;
+            --in-place) in_place=yes ;;
             --sha256)
                 [ "$#" -ge 2 ] || misused "--sha256 needs 64 hexadecimal digits in small letters"
                 case $2 in
                     *[!0-9a-f]*) misused "--sha256 needs 64 hexadecimal digits in small letters" ;;
                     *) [ "${#2}" -eq 64 ] || misused "--sha256 needs 64 hexadecimal digits in small letters" ;;
                 esac
-                wanted_sum=$2
+                wanted_sum=$2 given_sum=$2
                 shift
+                ;;
+            --image)
+                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--image needs a file"
+                image_wanted=$2
+                shift
+                ;;
+            --kit)
+                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--kit needs a folder that the action backup made"
+                kit_wanted=$2
+                shift
+                ;;
+            --seen)
+                [ "$#" -ge 3 ] && [ -n "$2" ] || misused "--seen needs a date and a release"
+                seen_date=$2 seen_release=$3
+                shift 2
                 ;;
             --wipe)
                 [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--wipe needs the disk's serial number"
@@ -259,12 +286,13 @@ main() { # ACTION [WORD]... - the command line
                 else
                     operand=$1
                     operands=$((operands + 1))
+                    [ -n "$first" ] || first=$1
                 fi
                 ;;
         esac
         shift
     done
-    check_usage "$action" "$operands"
+    check_usage "$action" "$operands" "$first"
     plan_slots
     case $action in
         health | deadman)
@@ -284,26 +312,44 @@ main() { # ACTION [WORD]... - the command line
         switch) action_switch "$operand" ;;
         confirm) action_confirm ;;
         rollback) action_rollback ;;
+        make-sd) action_make_sd "$operand" ;;
+        check-sd) action_check_sd "$operand" ;;
+        reflash)
+            [ "$operands" -eq 2 ] || operand=/tmp
+            action_reflash "$first" "$operand"
+            ;;
+        prove-fallback) action_prove_fallback ;;
+        checklist) action_checklist ;;
         *) ;;
     esac
     ended=yes
     exit "$exit_code"
 }
 
-check_usage() { # ACTION OPERANDS - the action exists, and has the options and the operands it takes
+check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options and the operands it takes
     local wanted=0
     case $1 in
-        check | install | status | confirm | rollback | health | deadman) ;;
-        backup | restore-env | upgrade) wanted=1 ;;
+        check | install | status | confirm | rollback | health | deadman | prove-fallback | checklist) ;;
+        backup | restore-env | upgrade | make-sd | check-sd) wanted=1 ;;
         switch) [ "$2" -gt 1 ] || wanted=$2 ;;
+        reflash)
+            case $3 in fip | bl2 | nand | emmc) ;; *) misused "reflash takes one of fip, bl2, nand and emmc" ;; esac
+            wanted=1
+            [ "$2" -ne 2 ] || wanted=2
+            ;;
         '') misused "an action is needed" ;;
         *) misused "unknown action '$1'" ;;
     esac
     [ "$2" -eq "$wanted" ] || misused "$1 takes $wanted operands, not $2"
-    case $1/$apply in install/* | restore-env/* | upgrade/* | switch/* | confirm/* | rollback/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
-    case $1/$json in status/* | */no) ;; *) misused "$1 takes no --json" ;; esac
-    case $1/$recopy$console$wipe in install/* | check/* | */nono) ;; *) misused "--wipe, --recopy and --console belong to install and check" ;; esac
+    case $1/$apply in install/* | restore-env/* | upgrade/* | switch/* | confirm/* | rollback/* | prove-fallback/* | reflash/* | make-sd/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
+    case $1/$json in status/* | checklist/* | */no) ;; *) misused "$1 takes no --json" ;; esac
+    case $1/$recopy$console in install/* | check/* | */nono) ;; *) misused "--recopy and --console belong to install and check" ;; esac
+    case $1/$wipe in install/* | check/* | make-sd/* | */) ;; *) misused "--wipe belongs to install, check and make-sd" ;; esac
+    case $1/$kit_wanted in make-sd/* | */) ;; *) misused "--kit belongs to make-sd" ;; esac
+    case $1/$image_wanted in make-sd/* | check-sd/* | */) ;; *) misused "--image belongs to make-sd and check-sd" ;; esac
+    case $1/$seen_date in prove-fallback/* | */) ;; *) misused "--seen belongs to prove-fallback" ;; esac
     case $1/$stock in rollback/* | */no) ;; *) misused "--stock belongs to rollback" ;; esac
-    case $1/$wanted_sum in upgrade/* | */) ;; *) misused "--sha256 belongs to upgrade" ;; esac
+    case $1/$wanted_sum in upgrade/* | reflash/* | */) ;; *) misused "--sha256 belongs to upgrade and reflash" ;; esac
+    case $1/$in_place in reflash/* | */no) ;; *) misused "--in-place belongs to reflash" ;; esac
     [ "$recopy" = no ] || [ -n "$wipe" ] || misused "--recopy needs --wipe"
 }

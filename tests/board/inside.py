@@ -124,6 +124,10 @@ class Machine:
         if os.path.exists("/proc/sysrq-trigger"):
             bind_file("/.rig/nothing", "/proc/sysrq-trigger", read_only=True)
         bind_file("/proc/sys", "/proc/sys", read_only=True)
+        if self.spec["memory_kib"]:
+            lines = Path("/proc/meminfo").read_text().splitlines(keepends=True)
+            Path("/.rig/meminfo").write_text("".join([f"MemTotal: {self.spec['memory_kib']} kB\n", *lines[1:]]))
+            bind_file("/.rig/meminfo", "/proc/meminfo", read_only=True)
         if self.spec["kernel"] != os.uname().release:
             Path("/.rig/release").write_text(self.spec["kernel"] + "\n")
             bind_file("/.rig/release", "/proc/sys/kernel/osrelease", read_only=True)
@@ -138,7 +142,7 @@ class Machine:
         for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
             os.symlink(f"/proc/self/{target}", f"/dev/{name}")
         spec = self.spec
-        for device in [*spec["fit"], *spec["mmc"], *([spec["root"]] if spec["root"] else [])]:
+        for device in [*spec["fit"], *spec["mmc"], *spec["readers"], *spec["mtd"], *([spec["root"]] if spec["root"] else [])]:
             self.node(device)
         for index, number in enumerate(spec["free_loops"]):
             self.node({"name": f"loop{index}", "number": number})
@@ -147,7 +151,7 @@ class Machine:
         sysfs.make("/sys", spec)
         if spec["slots"]:
             mount("/.rig/pstore", "/sys/fs/pstore", None, MS_MOVE)
-        self.add_disks([device for device in spec["mmc"] if device["partitions"]])
+        self.add_disks([*[device for device in spec["mmc"] if device["partitions"]], *spec["readers"]])
 
     def make_volumes(self, flash):
         """Make the nodes of UBI: those the stand-ins work on are hidden, a volume that cannot be read has a dead one."""

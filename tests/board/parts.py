@@ -29,6 +29,12 @@ APT_PACKAGES = (
     "python3-setuptools libgnutls28-dev uuid-dev dpkg-dev util-linux dash mount debian-archive-keyring"
 ).split()
 
+# What a PC has of its own where the router has BusyBox.
+PC_PROGRAMS = (
+    "awk bash cat chmod cmp cp cut date dd df du find flock grep gzip head ls mkdir mktemp mount mv readlink rm sed "
+    "sha256sum sleep sort sync tail touch tr umount wc"
+).split()
+
 # Debian programs that the router root runs as they are, and the name each has in the hidden tree.
 REAL_PROGRAMS = {
     "mke2fs": "mke2fs",
@@ -39,6 +45,8 @@ REAL_PROGRAMS = {
     "partx": "partx",
     "blkid": "blkid",
     "dash": "dash",
+    "awk": "mawk",
+    **{name: name for name in PC_PROGRAMS if name != "awk"},
 }
 
 

@@ -24,7 +24,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import firmware, fstools, images, parts, slots, tree, ubi
+from . import firmware, fstools, images, parts, slots, sysfs, tree, ubi
 from .cache import HERE, SEARCH_PATH
 from .fitread import NoFit, read
 from .images import GiB
@@ -69,6 +69,24 @@ class Disk:
     pci: str = "0002:01:00.0"
     size: int = 2 * GiB
     model: str = "Samsung SSD 970 EVO Plus"
+    logical: int = 512
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A card in a reader, or another disk beside the router's own: its kernel name, what it hangs on, and what it says.
+
+    ``bus`` is ``usb``, ``ata`` or ``mmc``; ``type`` is of an mmc device.
+    """
+
+    name: str = "sda"
+    serial: str = "000000009451"
+    model: str = "STORAGE DEVICE"
+    size: int = GiB
+    bus: str = "usb"
+    type: str = "SD"
+    removable: bool = True
+    read_only: bool = False
     logical: int = 512
 
 
@@ -196,7 +214,9 @@ class Router(Files):
     def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
                  board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
                  kernel_nvme="module", fstools_overlay_name=True, env=None, tmp_size="1g", slots=False, kernel=None,
-                 flash_blocks=ubi.FLASH_BLOCKS, data_bytes=None, services=None, up=SERVICES, watchdog="running"):
+                 flash_blocks=ubi.FLASH_BLOCKS, data_bytes=None, services=None, up=SERVICES, watchdog="running",
+                 layout="openwrt", raw=False, emmc=False, partition_config=0x48, memory_kib=0,
+                 readers=(), pc=False):
         """Describe a router that is off.
 
         ``folder`` must be on a file system that loop devices can use (not tmpfs on old kernels). ``env`` are changes
@@ -206,6 +226,13 @@ class Router(Files):
         :mod:`slots`. Its flash has ``flash_blocks`` erase blocks, and rootfs_data ``data_bytes`` or all that is left;
         ``kernel`` is the release of its kernel. Its boot scripts run unless ``services`` is False, ``up`` are the
         interfaces and servers that work, ``watchdog`` is what procd says of it.
+
+        ``layout`` is the flash's, openwrt or vendor; with ``raw`` the MTD partitions outside UBI have content and can be
+        written. ``emmc`` puts an eMMC beside the SPI-NAND, ``partition_config`` is its register of that name.
+        ``memory_kib`` is the RAM that the kernel sees, when it is not this machine's.
+
+        ``readers`` are cards in card readers. With ``pc`` this is no router: it has the tools of a Debian, and nothing
+        that only a router has.
         """
         if os.geteuid() != 0:
             raise PermissionError("the private router root needs root: mounts, namespaces and loop devices")
@@ -218,6 +245,10 @@ class Router(Files):
         self.flash_blocks, self.data_bytes = flash_blocks, data_bytes
         self.services = slots if services is None else services
         self.up, self.watchdog = tuple(up), watchdog
+        self.readers, self.pc = tuple(readers), pc
+        self.layout, self.raw, self.partition_config = layout, raw, partition_config
+        self.emmc = emmc or medium == "emmc"
+        self.memory_kib = memory_kib
         self.ram = self.folder / "ram"
         self.chose, self.free_loops = None, None
         self.console = []
@@ -245,7 +276,8 @@ class Router(Files):
         else:
             self.squashfs = tree.squashfs(self.parts, release=self.release, board_name=self.board_name,
                                           packages=self.packages, kernel_nvme=self.kernel_nvme, shell=self.shell,
-                                          fstools_overlay_name=self.fstools_overlay_name)
+                                          fstools_overlay_name=self.fstools_overlay_name,
+                                          **({"pc": True} if self.pc else {}))
         self.make_images()
         return self
 
@@ -269,15 +301,20 @@ class Router(Files):
         else:
             images.make_volumes(self.images)
             images.make_overlay(self.image("overlay"))
-        if self.medium != "nand":
-            images.make_card(self.image("mmcblk0"), self.medium)
+        if self.has_card:
+            images.make_card(self.image("mmcblk0"), "emmc" if self.emmc else self.medium)
         if self.slots and self.medium != "nand":
             gpt.write(self.image("mmcblk0"), self.medium)
             images.put_on_card(self.image("mmcblk0"), self.medium, systems)
-        if self.medium == "emmc":
+        if self.emmc:
             images.filled(self.image("mmcblk0boot0"), images.BOOT_PARTITION_BYTES, "bl2")
+        for name, size, _ in sysfs.MTD[self.layout] if self.raw else ():
+            if name != "ubi":
+                images.filled(self.image(f"mtd-{name}"), size, name)
         for index, disk in enumerate(self.disks):
             images.sparse(self.image(f"nvme{index}"), disk.size)
+        for reader in self.readers:
+            images.sparse(self.image(reader.name), reader.size)
         for medium in {"nand", self.medium}:
             tool = images.EnvTool(self.parts["envtools"], self.images, medium)
             tool.blank()
@@ -286,6 +323,11 @@ class Router(Files):
         self.env_tool = images.EnvTool(self.parts["envtools"], self.images, self.medium)
         if self.env:
             self.env_tool.set(self.env)
+
+    @property
+    def has_card(self):
+        """Tell whether there is an SD card or an eMMC."""
+        return self.medium != "nand" or self.emmc
 
     def image(self, name):
         """Return the path of a disk image: nvme0, mmcblk0, overlay, or a UBI volume's name."""
@@ -385,11 +427,12 @@ class Router(Files):
         """Attach a loop device to every image."""
         table = ubi.Table.read(self.images)
         rooms = dict.fromkeys(ubi.VOLUME_IMAGES, 0) | {ubi.VOLUME_IMAGES[one.number]: one.room for one in table.volumes}
+        readers = {reader.name: reader for reader in self.readers}
         if self.squashfs.exists():
             self.loops["root"] = Loop(self.squashfs, read_only=True)
         for path in sorted(self.images.glob("*.img")):
             name = path.stem
-            disk = self.disks[int(name[4:])] if name.startswith("nvme") else None
+            disk = self.disks[int(name[4:])] if name.startswith("nvme") else readers.get(name)
             limit = rooms.get(name, 0) if self.slots and self.medium == "nand" else 0
             self.loops[name] = Loop(path, sector=disk.logical if disk else 512, limit=limit,
                                     partitions=disk is not None or name == "mmcblk0")
@@ -407,8 +450,8 @@ class Router(Files):
         data = table.find("rootfs_data")
         rw = "fitrw" if self.medium != "nand" else data and f"ubi0_{data.number}"
         kind = {"type": "SD" if self.medium == "sd" else "MMC", "card": "SC16G" if self.medium == "sd" else "8GTF4R"}
-        mmc = [self.device("mmcblk0", "mmcblk0", partitions=True, **kind)] if self.medium != "nand" else []
-        if self.medium == "emmc":
+        mmc = [self.device("mmcblk0", "mmcblk0", partitions=True, **kind)] if self.has_card else []
+        if self.emmc:
             mmc.append(self.device("mmcblk0boot0", "mmcblk0boot0", partitions=False, read_only=True, **kind))
         fit = [self.device("root", "fit0", read_only=True)] if "root" in self.loops else []
         if self.medium != "nand":
@@ -429,8 +472,12 @@ class Router(Files):
             "overlay_source": rw and f"/dev/{rw}",
             "fw_env": "" if broken_defaults else images.router_env_config(self.medium),
             "flash": self.describe_flash(table), "compatible": compatible, "model": "Banana Pi BPI-R4",
-            "bootconf": env.get("bootconf", ""), "mmc": mmc, "fit": fit,
-            "root": self.device("root", "root") if "root" in self.loops else None,
+            "bootconf": env.get("bootconf", ""), "mmc": mmc, "fit": fit, "layout": self.layout,
+            "mtd": [self.device(f"mtd-{name}", f"mtd{number}") for number, (name, _, _) in enumerate(sysfs.MTD[self.layout])
+                    if f"mtd-{name}" in self.loops],
+            "partition_config": self.partition_config, "memory_kib": self.memory_kib,
+            "root": self.device("root", "root") if "root" in self.loops else None, "pc": self.pc,
+            "readers": [asdict(one) | self.device(one.name, one.name) for one in self.readers],
             "nvme": [self.device(f"nvme{index}", f"nvme{index}n1", **asdict(disk))
                      for index, disk in enumerate(self.disks)],
         }

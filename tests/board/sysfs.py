@@ -11,7 +11,14 @@ from .ubi import LEB
 PHANDLES = {"spim-nand": b"\0\0\0\x31", "emmc": b"\0\0\0\x42", "sd": b"\0\0\0\x43"}
 PRESENT = {"nand": ("spim-nand", "emmc"), "emmc": ("spim-nand", "emmc"), "sd": ("spim-nand", "sd")}
 CHOSEN = {"nand": "spim-nand", "emmc": "emmc", "sd": "sd"}
-MTD = (("bl2", 0x200000), ("ubi", 0x7E00000))
+# The MTD partitions of a layout: name, bytes, flags (0x400: Linux may write).
+MTD = {
+    "openwrt": (("bl2", 0x200000, "0x0"), ("ubi", 0x7E00000, "0x400")),
+    "vendor": (("BL2", 0x100000, "0x0"), ("u-boot-env", 0x80000, "0x400"), ("Factory", 0x400000, "0x400"),
+               ("FIP", 0x200000, "0x400"), ("ubi", 0x7880000, "0x400")),
+}
+# The eMMC's own registers, as debugfs shows them; byte 179 says which partition the boot ROM gets.
+EXT_CSD_BYTES, PARTITION_CONFIG = 512, 179
 SOC = "platform/soc"
 
 
@@ -38,6 +45,8 @@ def add_block(sys, folder, device):
     write(folder / "queue/logical_block_size", device.get("logical", 512))
     write(folder / "queue/physical_block_size", device.get("logical", 512))
     write(folder / "queue/rotational", 0)
+    if "boot" in device["name"]:
+        write(folder / "force_ro", 1)
     (folder / "holders").mkdir()
     link(sys / "class/block" / device["name"], folder)
     link(sys / "block" / device["name"], folder)
@@ -76,12 +85,49 @@ def add_mmc(sys, device):
     link(disk / "device", card)
 
 
-def add_mtd(sys):
-    """Add the two MTD partitions of OpenWrt's layout."""
-    for index, (name, size) in enumerate(MTD):
+def add_ext_csd(sys, config):
+    """Add the registers of the eMMC, with this value of PARTITION_CONFIG."""
+    registers = bytearray(EXT_CSD_BYTES)
+    registers[PARTITION_CONFIG] = config
+    write(sys / "kernel/debug/mmc0/mmc0:0001/ext_csd", registers.hex())
+
+
+READERS = {
+    "usb": "platform/soc/11200000.usb/usb1/1-{number}/1-{number}:1.0/host{number}/target{number}:0:0/{number}:0:0:0",
+    "ata": "pci0000:00/0000:00:17.0/ata{number}/host{number}/target{number}:0:0/{number}:0:0:0",
+    "mmc": "platform/soc/11230000.mmc/mmc_host/mmc{number}/mmc{number}:0001",
+}
+
+
+def add_reader(sys, number, device):
+    """Add a card in a reader, or another disk of a PC: ``device`` also has bus, type, serial, model, removable."""
+    place = sys / "devices" / READERS[device["bus"]].format(number=number)
+    if device["bus"] == "mmc":
+        write(place / "type", device["type"])
+        write(place / "name", device["model"])
+        write(place / "serial", device["serial"])
+    else:
+        write(place / "model", f"{device['model']:<16}")
+        write(place / "type", 0)
+    if device["bus"] == "usb":
+        write(place.parents[3] / "idVendor", "14cd")
+        if device["serial"]:
+            write(place.parents[3] / "serial", device["serial"])
+    elif device["bus"] == "ata":
+        write(place / "vpd_pg80", b"\0\x80\0\x14" + f"{device['serial']:>20}".encode())
+    disk = place / "block" / device["name"]
+    add_block(sys, disk, device)
+    write(disk / "removable", int(device["removable"]))
+    write(disk / "diskseq", number + 10)
+    link(disk / "device", place)
+
+
+def add_mtd(sys, layout):
+    """Add the MTD partitions of a layout."""
+    for index, (name, size, flags) in enumerate(MTD[layout]):
         folder = sys / "devices" / SOC / f"11001000.spi/mtd/mtd{index}"
         for attribute, value in (("name", name), ("size", size), ("type", "nand"), ("erasesize", 0x20000),
-                                 ("flags", "0x0" if name == "bl2" else "0x400")):
+                                 ("flags", flags), ("bad_blocks", 0)):
             write(folder / attribute, value)
         link(sys / "class/mtd" / f"mtd{index}", folder)
 
@@ -123,11 +169,16 @@ def make(sys, spec):
     for name in ("class/block", "class/nvme", "class/mtd", "class/ubi", "block", "fs/pstore", "module",
                  "bus/pci/devices"):
         (sys / name).mkdir(parents=True)
-    add_mtd(sys)
+    add_mtd(sys, spec["layout"])
     add_ubi(sys, spec["flash"])
-    add_devicetree(sys, spec["medium"], spec["compatible"], spec["model"], spec["bootconf"])
+    if not spec["pc"]:
+        add_devicetree(sys, spec["medium"], spec["compatible"], spec["model"], spec["bootconf"])
     for device in spec["mmc"]:
         add_mmc(sys, device)
+    if any(device["type"] == "MMC" for device in spec["mmc"]):
+        add_ext_csd(sys, spec["partition_config"])
+    for number, device in enumerate(spec["readers"], 1):
+        add_reader(sys, number, device)
     for device in spec["fit"]:
         add_block(sys, sys / "devices/virtual/block" / device["name"], device)
 

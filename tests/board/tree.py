@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from .cache import HERE, cached, command, digest_of
+from .parts import PC_PROGRAMS
 
 # Programs of the stock image that run as they are, through the hidden tree.
 STOCK_PROGRAMS = {
@@ -14,6 +15,8 @@ STOCK_PROGRAMS = {
 # One program under several names.
 UBI_PROGRAMS = ("ubimkvol", "ubirename", "ubirmvol", "ubiupdatevol")
 PROGRAMS_OF_PACKAGES = {"sfdisk": "/usr/sbin/sfdisk", "partx-utils": "/usr/sbin/partx"}
+# What a PC need not have.
+NOT_ON_A_PC = {"fsync", "hexdump", "strings", "uci", "fw_printenv", "fw_setenv", "sysupgrade", "ubus", "mkfs.f2fs"}
 # Packages of the stock image that the package manager lists beside those a test asks for.
 STOCK_PACKAGES = (
     "base-files", "busybox", "e2fsprogs", "f2fsck", "fitblk", "fstools", "fwtool", "kernel", "libc", "mkf2fs", "mtd",
@@ -105,13 +108,27 @@ def add_programs(root, parts, packages, release):
         put_program(root, f"/usr/sbin/{name}", parts["standins"] / "bin/ubi")
     commands = {
         "/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo",
-        "/sbin/mount.ubifs": "mount.ubifs",
+        "/sbin/mount.ubifs": "mount.ubifs", "/sbin/mtd": "mtd", "/sbin/insmod": "insmod", "/sbin/rmmod": "insmod",
     }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
     if "block-mount" in packages:
         commands["/sbin/block"] = "block"
+    if "mmc-utils" in packages:
+        commands["/usr/bin/mmc"] = "mmc"
     for path, name in commands.items():
         write(root, path, (HERE / "standin" / name).read_bytes(), 0o755)
+
+
+def make_pc(root, parts):
+    """Put the tools of a Debian in place of BusyBox's, and take away what only a router has."""
+    for path in sorted(root.rglob("*")):
+        if path.name in NOT_ON_A_PC and path.parent.name in ("bin", "sbin"):
+            path.unlink()
+    for name in PC_PROGRAMS:
+        for folder in ("bin", "sbin", "usr/bin", "usr/sbin"):
+            (root / folder / name).unlink(missing_ok=True)
+        put_program(root, f"/usr/bin/{name}", parts["standins"] / "bin/launch")
+    (root / "etc/openwrt_release").unlink()
 
 
 def add_package_records(root, packages, release):
@@ -130,6 +147,8 @@ def add_modules(root, packages, kernel_nvme, kernel):
     folder = f"/lib/modules/{kernel}"
     for name in ("nls_utf8", "pwm-fan", "sfp", "mt7996e"):
         write(root, f"{folder}/{name}.ko", name.encode() * 2000)
+    if "kmod-mtd-rw" in packages:
+        write(root, f"{folder}/mtd-rw.ko", b"mtd-rw" * 500)
     if "kmod-nvme" in packages and kernel_nvme == "module":
         for name in ("nvme", "nvme-core"):
             write(root, f"{folder}/{name}.ko", name.encode() * 3000)
@@ -184,7 +203,7 @@ def add_files(root, fstools_overlay_name, release):
 
 
 def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name, kernel=None,
-         modules=None, faults=()):
+         modules=None, faults=(), pc=False):
     """Make the whole tree in the folder ``root``.
 
     ``modules`` is the release of the kernel that its modules are for, when that is not ``kernel``'s. ``faults`` are
@@ -202,6 +221,8 @@ def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fsto
     add_files(root, fstools_overlay_name, release)
     if faults:
         write(root, FAULTS, "".join(f"{word}\n" for word in faults))
+    if pc:
+        make_pc(root, parts)
     if "init" in faults:
         (root / "sbin/init").unlink()
 

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='storage router'
-plan_digest='75ea602a885b316b'
+plan_digest='7adbc5fd016c130b'
 plan_medium='sd'
 plan_version='0.1.0'
 
@@ -43,15 +43,20 @@ plan_env() {
 # What must be true before anything is changed.
 plan_look() {
     plan_who
+    plan_packages
+    no_package_missing 'apk'
+    need_disk 'serial:S4EWNF0M531930D' 204866
+    need_system 'none' 0 'internal'
+    need_fstab '/' 'none' '/overlay' 'none' '/srv/shares' 'bootplan_store_1' '/srv/video' 'bootplan_store_2'
+}
+
+# What the plan needs is installed.
+plan_packages() {
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
     need_command 'block' 'block-mount'
     need_command 'mkfs.f2fs' 'mkf2fs'
-    no_package_missing 'apk'
-    need_disk 'serial:S4EWNF0M531930D' 204866
-    need_system 'none' 0 'internal'
-    need_fstab '/' 'none' '/overlay' 'none' '/srv/shares' 'bootplan_store_1' '/srv/video' 'bootplan_store_2'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -74,6 +79,15 @@ plan_status() {
     tell_root_internal
     tell_mount '/srv/shares' 'bootplan_store_1' 'serial:S4EWNF0M531930D' 1
     tell_mount '/srv/video' 'bootplan_store_2' 'serial:S4EWNF0M531930D' 2
+}
+
+# The fallback to be proven, and what checklist asks.
+plan_checklist() {
+    no_fallback
+    ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
+    ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
+    ask_owner 'switch' 'you know the switch SW3: A=1 B=1 for SD card; it is read at power-on only'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
 }
 
 # Is that file a saved environment of this router?

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='lab router, root on NVMe'
-plan_digest='72c124d6aa347933'
+plan_digest='90fd46b628476517'
 plan_medium='emmc'
 plan_version='0.1.0'
 
@@ -44,15 +44,20 @@ plan_env() {
 plan_look() {
     plan_who
     need_memory 4096
+    plan_packages
+    no_package_missing 'opkg'
+    need_disk 'pci:0002:01:00.0' 81986
+    need_system 'pci:0002:01:00.0' 1 'root'
+    need_fstab '/' 'bootplan_root' '/overlay' 'bootplan_root' '/srv' 'bootplan_ssd_2' '/srv/docker' 'bootplan_ssd_3'
+}
+
+# What the plan needs is installed.
+plan_packages() {
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
     need_command 'block' 'block-mount'
     need_command 'mmc' 'mmc-utils'
-    no_package_missing 'opkg'
-    need_disk 'pci:0002:01:00.0' 81986
-    need_system 'pci:0002:01:00.0' 1 'root'
-    need_fstab '/' 'bootplan_root' '/overlay' 'bootplan_root' '/srv' 'bootplan_ssd_2' '/srv/docker' 'bootplan_ssd_3'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -83,6 +88,20 @@ plan_status() {
     tell_mount '/srv/docker' 'bootplan_ssd_3' 'pci:0002:01:00.0' 3
 }
 
+# The fallback to be proven, and what checklist asks.
+plan_checklist() {
+    fallback_is 180 '24.10.7' '[eMMC]'
+    fallback_runs_on 'mediatek,mt7988a' 'mediatek/filogic' 'bananapi,bpi-r4' '11' '[SD card]'
+    want_file 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'image of the fallback card'
+    want_file 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-emmc-preloader.bin' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'BL2'
+    want_file 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-emmc-bl31-uboot.fip' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'FIP'
+    ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
+    ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
+    ask_owner 'switch' 'you know the switch SW3: A=1 B=0 for eMMC, A=1 B=1 for the card; it is read at power-on only'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
+    ask_owner 'card-kept' 'the SD card lies where you find it, and says on it what it is'
+}
+
 # Is that file a saved environment of this router?
 plan_saved_env() {
     need_saved_env '[eMMC]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
@@ -99,7 +118,7 @@ plan_bootloader() {
 
 # The card that starts the router when nothing else does.
 plan_fallback() {
-    fallback_card 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '24.10.7' 180
+    fallback_card 'openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '24.10.7' 180 '11'
     card_place 'bl2' 34 8158
     card_place 'ubootenv' 8192 1024
     card_place 'factory' 9216 4096

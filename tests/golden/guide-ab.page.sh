@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, A and B on NVMe'
-plan_digest='1c2a845a734aac81'
+plan_digest='a63926e0f9438332'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -49,10 +49,7 @@ plan_env() {
 # What must be true before anything is changed.
 plan_look() {
     plan_who
-    need_command 'sfdisk' 'sfdisk'
-    need_command 'mkfs.ext4' 'e2fsprogs'
-    need_command 'block' 'block-mount'
-    need_command 'fw_setenv' 'uboot-envtools'
+    plan_packages
     no_package_missing 'apk'
     need_disk 'serial:S4EWNF0M531930D' 16450
     need_env '[SPI-NAND]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
@@ -64,6 +61,14 @@ plan_look() {
     need_nvme_builtin
     need_kernel 6 6 'rootwait=SECONDS is unknown to it, so a missing disk would hang the router for ever'
     need_overlay_switch
+}
+
+# What the plan needs is installed.
+plan_packages() {
+    need_command 'sfdisk' 'sfdisk'
+    need_command 'mkfs.ext4' 'e2fsprogs'
+    need_command 'block' 'block-mount'
+    need_command 'fw_setenv' 'uboot-envtools'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -141,6 +146,15 @@ plan_status() {
     tell_router
     tell_slots
     tell_mount '/srv' 'bootplan_ssd_3' 'serial:S4EWNF0M531930D' 3
+}
+
+# The fallback to be proven, and what checklist asks.
+plan_checklist() {
+    no_fallback
+    ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
+    ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
+    ask_owner 'switch' 'you know the switch SW3: A=0 B=1 for SPI-NAND, A=1 B=1 for the card; it is read at power-on only'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
 }
 
 # Is that file a saved environment of this router?

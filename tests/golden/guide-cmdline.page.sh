@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, own kernel'
-plan_digest='e883309417e3dbc9'
+plan_digest='902c5574003a1212'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -43,10 +43,7 @@ plan_env() {
 # What must be true before anything is changed.
 plan_look() {
     plan_who
-    need_command 'sfdisk' 'sfdisk'
-    need_command 'mkfs.ext4' 'e2fsprogs'
-    need_command 'block' 'block-mount'
-    need_command 'fw_setenv' 'uboot-envtools'
+    plan_packages
     no_package_missing 'apk'
     need_disk 'serial:S4EWNF0M531930D' 8258
     need_system 'serial:S4EWNF0M531930D' 1 'root'
@@ -55,6 +52,14 @@ plan_look() {
     need_kernel 6 6 'rootwait=SECONDS is unknown to it, so a missing disk would hang the router for ever'
     need_overlay_switch
     need_env '[SPI-NAND]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+}
+
+# What the plan needs is installed.
+plan_packages() {
+    need_command 'sfdisk' 'sfdisk'
+    need_command 'mkfs.ext4' 'e2fsprogs'
+    need_command 'block' 'block-mount'
+    need_command 'fw_setenv' 'uboot-envtools'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -82,6 +87,15 @@ plan_status() {
     tell_router
     tell_root 'cmdline' 'root' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
     tell_mount '/srv' 'bootplan_ssd_2' 'serial:S4EWNF0M531930D' 2
+}
+
+# The fallback to be proven, and what checklist asks.
+plan_checklist() {
+    no_fallback
+    ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
+    ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
+    ask_owner 'switch' 'you know the switch SW3: A=0 B=1 for SPI-NAND, A=1 B=1 for the card; it is read at power-on only'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
 }
 
 # Is that file a saved environment of this router?

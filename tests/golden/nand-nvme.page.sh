@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='home router, overlay on NVMe'
-plan_digest='bb0e6bef224c0aae'
+plan_digest='7df16e0cac69107e'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -44,16 +44,21 @@ plan_env() {
 plan_look() {
     plan_who
     need_memory 4096
+    plan_packages
+    no_package_missing 'apk'
+    need_disk 'serial:S4EWNF0M531930D' 8258
+    need_system 'serial:S4EWNF0M531930D' 1 'overlay'
+    need_fstab '/' 'bootplan_root' '/overlay' 'bootplan_root' '/srv' 'bootplan_ssd_2'
+}
+
+# What the plan needs is installed.
+plan_packages() {
     need_module 'nvme' 'kmod-nvme'
     need_command 'sfdisk' 'sfdisk'
     need_command 'mkfs.ext4' 'e2fsprogs'
     need_command 'mkfs.f2fs' 'mkf2fs'
     need_command 'block' 'block-mount'
     need_package 'tcpdump'
-    no_package_missing 'apk'
-    need_disk 'serial:S4EWNF0M531930D' 8258
-    need_system 'serial:S4EWNF0M531930D' 1 'overlay'
-    need_fstab '/' 'bootplan_root' '/overlay' 'bootplan_root' '/srv' 'bootplan_ssd_2'
 }
 
 # From the system on the boot medium to the one of the plan.
@@ -79,6 +84,22 @@ plan_status() {
     tell_mount '/srv' 'bootplan_ssd_2' 'serial:S4EWNF0M531930D' 2
 }
 
+# The fallback to be proven, and what checklist asks.
+plan_checklist() {
+    fallback_is 180 '25.12.5' '[SPI-NAND]'
+    fallback_runs_on 'mediatek,mt7988a' 'mediatek/filogic' 'bananapi,bpi-r4' '11' '[SD card]'
+    want_file 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'image of the fallback card'
+    want_file 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'BL2'
+    want_file 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'FIP'
+    want_file 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' 'recovery image'
+    ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
+    ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
+    ask_owner 'switch' 'you know the switch SW3: A=0 B=1 for SPI-NAND, A=1 B=1 for the card; it is read at power-on only'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
+    ask_owner 'card-kept' 'the SD card lies where you find it, and says on it what it is'
+    ask_owner 'tftp' 'a computer can have the address 192.168.1.254, and has a TFTP server with the recovery image'
+}
+
 # Is that file a saved environment of this router?
 plan_saved_env() {
     need_saved_env '[SPI-NAND]' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
@@ -96,7 +117,7 @@ plan_bootloader() {
 
 # The card that starts the router when nothing else does.
 plan_fallback() {
-    fallback_card 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '25.12.5' 180
+    fallback_card 'openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz' '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' '25.12.5' 180 '11'
     card_place 'bl2' 34 8158
     card_place 'ubootenv' 8192 1024
     card_place 'factory' 9216 4096
