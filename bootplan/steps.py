@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bootplan.board import Board
 from bootplan.bootargs import bootargs
+from bootplan.bootloader import bootloader_facts
 from bootplan.diagnostics import Path
 from bootplan.document import Document
 from bootplan.fallback import Text, fallback_steps, kit_texts
@@ -81,6 +82,7 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
         *steps.slot_actions(),
         steps.action("status", "Is everything where the plan wants it?", steps.status()),
         steps.action("saved_env", "Is that file a saved environment of this router?", steps.saved_env()),
+        steps.action("bootloader", "The boot loader's files, for reflash.", bootloader_facts(plan, board)),
         steps.action("fallback", "The card that starts the router when nothing else does.", fallback_steps(plan, board)),
     )
     calls = json.dumps([[step.call for step in action.steps] for action in actions])

@@ -161,7 +161,6 @@ at_exit() { # - the last words
     trap - EXIT
     trap '' INT TERM # a second one must not stop the tidying
     set +e
-    lock_again
     tidy_up "$work"
     case $code/$phase/$ended in
         0/* | 3/look/* | */yes) ;;
@@ -176,6 +175,7 @@ at_exit() { # - the last words
             esac
             ;;
     esac
+    lock_again
     exit "$code"
 }
 
