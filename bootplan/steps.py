@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bootplan.board import Board
 from bootplan.bootargs import bootargs
 from bootplan.bootloader import bootloader_facts
+from bootplan.checklist import checklist_steps
 from bootplan.diagnostics import Path
 from bootplan.document import Document
 from bootplan.fallback import Text, fallback_steps, kit_texts
@@ -78,9 +79,11 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
         steps.action("who", "Is this the router the plan was written for?", steps.who()),
         steps.action("env", "Where this medium keeps the U-Boot environment.", steps.env()),
         steps.action("look", "What must be true before anything is changed.", steps.look()),
+        steps.action("packages", "What the plan needs is installed.", steps.packages()),
         steps.action("install", "From the system on the boot medium to the one of the plan.", steps.install(), True),
         *steps.slot_actions(),
         steps.action("status", "Is everything where the plan wants it?", steps.status()),
+        steps.action("checklist", "The fallback to be proven, and what checklist asks.", checklist_steps(plan, board)),
         steps.action("saved_env", "Is that file a saved environment of this router?", steps.saved_env()),
         steps.action("bootloader", "The boot loader's files, for reflash.", bootloader_facts(plan, board)),
         steps.action("fallback", "The card that starts the router when nothing else does.", fallback_steps(plan, board)),
@@ -162,9 +165,7 @@ class _Steps:
         yield "the router", ("plan_who",), ("board",)
         if plan.board.ram:
             yield "the memory", ("need_memory", plan.board.ram // MIB), ("board", "ram")
-        for package in needed(plan, self._board):
-            proof = _PROOF.get(package.name, ("need_package",))
-            yield f"package {package.name}", (*proof, package.name), package.origin_path
+        yield "the packages", ("plan_packages",), ("packages",)
         yield "all packages", ("no_package_missing", self._release.package_manager), ("packages",)
         yield from self._look_at_disks()
         if self._slots:
@@ -179,6 +180,12 @@ class _Steps:
         yield "the mounts at boot", ("need_fstab", *(word for owner in owners for word in owner)), ("root", "method")
         if plan.root.method == "cmdline":
             yield from self._look_at_cmdline()
+
+    def packages(self) -> Iterator[Titled]:
+        """A look for each package of the plan."""
+        for package in needed(self._plan, self._board):
+            proof = _PROOF.get(package.name, ("need_package",))
+            yield f"package {package.name}", (*proof, package.name), package.origin_path
 
     def _look_at_disks(self) -> Iterator[Titled]:
         for name, disk in self._plan.disks():

@@ -1,0 +1,447 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: the fallback that was proven, and the list of what there is to do -------------------------
+#
+# A card is a fallback when the router was started from it once. That start notes itself in the environment of the
+# medium that the plan boots from, in one variable, because the system there has to know it:
+#
+#   bp_fallback       the date, and the release that ran: 2026-11-22 25.12.5
+#
+# A system on the card sees SPI-NAND, but never the eMMC: there the owner carries the line over.
+
+fallback_days=0     # after so many days a proven fallback is stale; 0: the plan has none
+fallback_version='' # the release in the name of its image, if there is one
+fallback_title=''   # the menu's title in the environment of the plan's medium
+fallback_soc='' fallback_target='' fallback_boards='' fallback_switch='' fallback_menu=''
+fallback_state='' # what see_fallback() found: fresh, stale, never or unknown
+fallback_says=''  # the same in words
+seen_date='' seen_release='' # what --seen told
+tab=$(printf '\t')
+
+no_fallback() { # - this plan has none
+    fallback_days=0
+}
+
+fallback_is() { # DAYS VERSION TITLE - stale after so many days; its release; the title of the plan's own medium
+    fallback_days=$1 fallback_version=$2 fallback_title=$3
+}
+
+fallback_runs_on() { # SOC TARGET BOARDS SWITCH TITLE - what a system on the card calls this board; how to start it
+    fallback_soc=$1 fallback_target=$2 fallback_boards=$3 fallback_switch=$4 fallback_menu=$5
+}
+
+want_file() { # NAME SHA TITLE - a file that the plan names
+    printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$work/wanted-files"
+}
+
+ask_owner() { # ID TEXT - something that no router can see
+    printf '%s\t%s\n' "$1" "$2" >>"$work/asked"
+}
+
+# ---- when it was proven
+
+day_number() { # DATE - days since a day long ago; nothing when it is no date of the calendar
+    awk -v date="$1" 'BEGIN {
+        if (date !~ /^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]$/) exit
+        y = substr(date, 1, 4) + 0; m = substr(date, 6, 2) + 0; d = substr(date, 9, 2) + 0
+        split("31 28 31 30 31 30 31 31 30 31 30 31", days, " ")
+        if (y % 4 == 0 && (y % 100 != 0 || y % 400 == 0)) days[2] = 29
+        if (y < 1970 || m < 1 || m > 12 || d < 1 || d > days[m]) exit
+        if (m < 3) { m += 12; y-- }
+        print 365 * y + int(y / 4) - int(y / 100) + int(y / 400) + int((153 * m - 457) / 5) + d
+    }'
+}
+
+read_plan_env() { # - the environment of the plan's medium into $work/env; sets env_state
+    plan_env
+    env_state='not found'
+    [ ! -s "$work/fw_env.config" ] || read_env
+    [ "$env_state" = good ] || : >"$work/env"
+}
+
+see_fallback() { # - sets fallback_state and fallback_says from the environment
+    local record day release proven today=0 now age
+    fallback_state=unknown
+    read_plan_env
+    if [ "$env_state" != good ]; then
+        fallback_says="unknown: the U-Boot environment is $env_state"
+        return 0
+    fi
+    record=$(env_value bp_fallback)
+    record=$(printf '%s' "$record" | tr -d '\001-\037')
+    if [ -z "$record" ]; then
+        fallback_state=never
+        fallback_says="never proven: start the router from the card once, and there: sh ${0##*/} prove-fallback --apply"
+        return 0
+    fi
+    day=${record%% *} release=${record#* }
+    proven=$(day_number "$day")
+    now=$(date +%Y-%m-%d)
+    today=$(day_number "$now")
+    if [ -z "$proven" ] || [ "$release" = "$record" ]; then
+        fallback_says="unknown: bp_fallback is '$record'"
+        return 0
+    fi
+    fallback_says="proven $day with $release"
+    age=$((${today:-0} - proven))
+    if [ "$age" -lt 0 ]; then
+        fallback_says="$fallback_says, but this router's clock says $now"
+    elif [ "$age" -gt "$fallback_days" ]; then
+        fallback_state=stale
+        fallback_says="stale: $fallback_says, $age days ago; the plan allows $fallback_days: start the router from the card, and there: sh ${0##*/} prove-fallback --apply"
+    else
+        fallback_state=fresh
+        case $age in
+            0) fallback_says="$fallback_says, today" ;;
+            1) fallback_says="$fallback_says, 1 day ago" ;;
+            *) fallback_says="$fallback_says, $age days ago" ;;
+        esac
+    fi
+    now=$(openwrt_says DISTRIB_RELEASE)
+    [ "$release" = "$now" ] || fallback_says="$fallback_says; this router runs ${now:-something else}"
+    [ -z "$fallback_version" ] || [ "$release" = "$fallback_version" ] ||
+        fallback_says="$fallback_says; the plan's card is $fallback_version"
+}
+
+tell_fallback() { # - a line of the report, when the plan has a fallback; it says nothing about root
+    [ "$fallback_days" -gt 0 ] || return 0
+    see_fallback
+    tell fallback "$fallback_says"
+}
+
+# ---- to prove it
+
+action_prove_fallback() { # - notes that the router was started from the card, where the normal system finds it
+    plan_checklist
+    if [ "$fallback_days" -eq 0 ]; then
+        refuse "this plan has no fallback"
+    elif [ "$plan_medium" = sd ]; then
+        refuse "the plan boots from an SD card itself: nothing tells which of two cards this one is"
+    elif [ -n "$seen_date" ]; then
+        plan_who
+        need_seen
+    else
+        need_card_system
+    fi
+    stop_if_refused
+    need_record_place
+    stop_if_refused
+    phase=change at='noting the fallback'
+    say "  the fallback was proven on $seen_date with OpenWrt $seen_release"
+    change_env bp_fallback "$seen_date $seen_release"
+    finish "The normal system's status says so from now on."
+}
+
+need_card_system() { # - started from the card, and by the card's own system; sets seen_date and seen_release
+    local target medium type=''
+    need_board "$fallback_soc" "$fallback_boards"
+    target=$(openwrt_says DISTRIB_TARGET)
+    [ "$target" = "$fallback_target" ] || refuse "this system's target is '${target:-unknown}', not $fallback_target"
+    need_layout
+    medium=$(rootdisk_now)
+    [ ! -e /sys/class/block/mmcblk0/device/type ] || read -r type </sys/class/block/mmcblk0/device/type
+    case $medium/$type in
+        sd/SD) need_card_root ;;
+        /SD) refuse "this is the card's recovery system, not the system that the card is for: look for a crash record (ls /sys/fs/pstore; after reading it: rm /sys/fs/pstore/*), restart, and choose 'Boot production system from SD card.' in U-Boot's menu" ;;
+        sd/*) refuse "U-Boot says sd, but mmcblk0 is of type '${type:-unknown}'" ;;
+        *)
+            refuse "this router was started from '${medium:-an unknown medium}', not from the card; set SW3 to A=${fallback_switch%?} B=${fallback_switch#?}, switch the power off and on (switches are read at power-on only), and look for '$fallback_menu' in the U-Boot menu"
+            [ "$plan_medium" = nand ] || note "after a start from the card, type here what it printed there: sh ${0##*/} prove-fallback --seen DATE RELEASE --apply"
+            ;;
+    esac
+    seen_date=$(date +%Y-%m-%d)
+    seen_release=$(openwrt_says DISTRIB_RELEASE)
+    need_release_word
+    need_clock
+    [ -z "$fallback_version" ] || [ "$seen_release" = "$fallback_version" ] ||
+        note "the plan's card has OpenWrt $fallback_version, this one has $seen_release"
+}
+
+need_card_root() { # - the card's own system runs, with its settings on the card
+    see_system
+    case $system in
+        internal) say "  the system on the card runs" ;;
+        unknown) refuse "this is a system in RAM (recovery, or from the network), not the one on the card; restart, and choose 'Boot production system from SD card.' in U-Boot's menu" ;;
+        *) refuse "the card's kernel runs with its root on /dev/${system_block:-some disk}: that proves nothing of what is on the card" ;;
+    esac
+}
+
+need_clock() { # - it was set: the year is one in which this can be run
+    case $seen_date in
+        202[4-9]-* | 20[3-9]?-* | 2[1-9]??-*) say "  the clock says $seen_date; if that is not today: date -s 'YYYY-MM-DD hh:mm'" ;;
+        *) refuse "the clock says $seen_date, so it was never set; set it: date -s 'YYYY-MM-DD hh:mm'" ;;
+    esac
+}
+
+need_release_word() { # - what is to be noted as the release is one word
+    case $seen_release in
+        '' | *[!A-Za-z0-9._~+-]*) refuse "'$seen_release' is no release" ;;
+        *) [ "${#seen_release}" -le 32 ] || refuse "'$seen_release' is no release" ;;
+    esac
+}
+
+need_seen() { # - what the owner carried over from the card can be true
+    local there here now
+    now=$(date +%Y-%m-%d)
+    there=$(day_number "$seen_date")
+    here=$(day_number "$now")
+    need_release_word
+    case $seen_date in
+        19* | 200* | 201* | 202[0-3]*) there='' ;;
+        *) ;;
+    esac
+    if [ -z "$there" ]; then
+        refuse "'$seen_date' is no date on which a card can have been tried; write it like 2026-11-22"
+    elif [ "$there" -gt "${here:-0}" ]; then
+        refuse "$seen_date is not over yet: this router's clock says $now"
+    fi
+}
+
+need_record_place() { # - the environment of the plan's medium can be seen from here, is whole, and knows no later date
+    local line have before now medium
+    medium=$(rootdisk_now)
+    line="sh ${0##*/} prove-fallback --seen $seen_date $seen_release --apply"
+    if [ "$plan_medium/$medium" = emmc/sd ]; then
+        refuse "a system on the card cannot see the eMMC (both share one controller); the card is fine: type this on the normal system: $line"
+        return 0
+    fi
+    read_plan_env
+    case $env_state in
+        good) ;;
+        'not found')
+            refuse "the environment of $plan_medium cannot be seen from here; the card is fine: type this on the normal system: $line"
+            return 0
+            ;;
+        *)
+            refuse "the U-Boot environment on $plan_medium is $env_state; put a saved one back first, on the normal system (restore-env FILE); then, there: $line"
+            return 0
+            ;;
+    esac
+    env_is_stock "$fallback_title"
+    have=$(env_value bp_fallback)
+    before=$(day_number "${have%% *}")
+    now=$(day_number "$seen_date")
+    [ "${before:-0}" -le "$now" ] ||
+        refuse "the fallback was proven on ${have%% *} already, and that is later than $seen_date: one of the clocks is wrong; set it: date -s 'YYYY-MM-DD hh:mm'"
+}
+
+# ---- the list
+
+action_checklist() { # - what the router sees of it, and what it has to ask
+    plan_status
+    plan_checklist
+    : >"$work/items"
+    check_router
+    check_root
+    check_environment
+    check_env_copy
+    check_crash
+    check_fallback
+    check_slots
+    check_packages
+    check_files
+    check_asked
+    print_list
+}
+
+item() { # ID STATE TEXT EVIDENCE - a line of the list; STATE: ticked, open or ask
+    local evidence
+    evidence=$(printf '%s' "$4" | tr '\001-\037' ' ')
+    printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$evidence" >>"$work/items"
+}
+
+said_of() { # KEY - the first such line of the report
+    first_of "$1" "$work/report"
+}
+
+first_of() { # WORD FILE - what the first line that begins with WORD says behind it
+    awk -v word="$1 " 'index($0, word) == 1 { print substr($0, length(word) + 1); exit }' "$2"
+}
+
+check_router() { # - board, release, layout and medium
+    local board release medium told
+    board=$(said_of board)
+    release=$(said_of release)
+    medium=$(said_of medium)
+    (refusals=0; plan_who) >"$work/said"
+    told=$(first_of refused: "$work/said")
+    if [ -z "$told" ]; then
+        item router ticked 'this is the router of the plan' "$board, OpenWrt $release, started from $medium"
+    else
+        item router open 'this is the router of the plan' "$told"
+    fi
+}
+
+check_root() { # - as status sees it
+    local text
+    if [ "$as_planned" = yes ]; then
+        text=$(said_of root)
+        item root ticked 'root is where the plan wants it' "$text"
+    else
+        text=$(said_of problem)
+        item root open 'root is where the plan wants it' "$text; $advice"
+    fi
+}
+
+check_environment() { # - both copies, each by its own CRC
+    local device offset size rest whole=0 wrong=''
+    read_plan_env
+    if [ "$env_state" != good ]; then
+        item environment open 'both copies of the U-Boot environment are whole' "it is $env_state"
+        return 0
+    fi
+    while read -r device offset size rest; do
+        offset=$(in_decimal "$offset")
+        size=$(in_decimal "$size")
+        dd if="$device" of="$work/copy" bs="$size" skip=$((offset / size)) count=1 2>>"$log"
+        rest=$(crc_of_copy)
+        if [ "$rest" = yes ]; then whole=$((whole + 1)); else wrong="$wrong $device"; fi
+    done <"$work/fw_env.config"
+    if [ -z "$wrong" ]; then
+        item environment ticked 'both copies of the U-Boot environment are whole' "$whole copies, each with its CRC"
+    else
+        item environment open 'both copies of the U-Boot environment are whole' "bad CRC:$wrong; the next write of fw_setenv makes it whole"
+    fi
+}
+
+crc_of_copy() { # - yes when the CRC that $work/copy begins with is that of its data, which begins behind one more byte
+    local have want
+    have=$(hexdump -n 4 -e '4/1 "%02x"' "$work/copy")
+    # A gzip file ends with the same CRC of what it was made from, and its length.
+    tail -c +6 "$work/copy" >"$work/data"
+    gzip -c "$work/data" >"$work/data.gz"
+    tail -c 8 "$work/data.gz" >"$work/crc"
+    want=$(hexdump -n 4 -e '4/1 "%02x"' "$work/crc")
+    [ "$have" = "$want" ] && printf 'yes' || printf 'no'
+}
+
+check_env_copy() { # - a copy of the environment that its sum proves
+    local copy sums whole=''
+    for copy in "$env_copies"/env-*.txt "$env_copies"/bootplan-*/uboot-env.txt; do
+        sums=$copy.sha256
+        [ -e "$copy" ] && [ -e "$sums" ] || continue
+        ! (cd "${copy%/*}" && sha256sum -c "${sums##*/}" >>"$log" 2>&1) || whole=$copy
+    done
+    if [ -n "$whole" ]; then
+        item env-copy ticked 'a copy of the U-Boot environment is on the router' "$whole"
+    else
+        item env-copy open 'a copy of the U-Boot environment is on the router' "none is in $env_copies; make one: mkdir -p $env_copies; sh ${0##*/} backup $env_copies"
+    fi
+}
+
+check_crash() { # - nothing sends the next start to the recovery system
+    local told
+    recovery_noted >"$work/said"
+    told=$(first_of note: "$work/said")
+    if [ -z "$told" ]; then
+        item crash ticked 'nothing makes U-Boot start the recovery system' 'no crash record, and flag_recover is not set'
+    else
+        item crash open 'nothing makes U-Boot start the recovery system' "$told"
+    fi
+}
+
+check_fallback() { # - there is one, and it was proven not long ago
+    local text='the fallback card was proven, and not long ago'
+    if [ "$fallback_days" -eq 0 ]; then
+        [ "$plan_medium" = sd ] || item fallback ask 'there is a card that starts the router when nothing else does' 'the plan has no fallback'
+        return 0
+    fi
+    if [ "$plan_medium" = sd ]; then
+        item fallback ask "$text" 'the plan boots from an SD card itself: nothing tells which of two cards this one is'
+        return 0
+    fi
+    see_fallback
+    case $fallback_state in
+        fresh) item fallback ticked "$text" "$fallback_says" ;;
+        *) item fallback open "$text" "$fallback_says" ;;
+    esac
+}
+
+check_slots() { # - both are installed, none is on trial, and the service that confirms is enabled
+    local state text='two slots are installed, and none is on trial'
+    [ "$slots_kind" != none ] || return 0
+    state=$(slot_says a state)
+    state=$state/$(slot_says b state)
+    if [ -z "$slot_good" ]; then
+        item slots open "$text" "no slots are installed: sh ${0##*/} install"
+    elif [ -n "$slot_try" ]; then
+        item slots open "$text" "slot $slot_try is on trial"
+    elif [ "$state" != complete/complete ]; then
+        item slots open "$text" "slot $slot_good is good, the other one is not complete: sh ${0##*/} upgrade IMAGE"
+    else
+        item slots ticked "$text" "slot $slot_good is the good one"
+    fi
+    text='the health service is enabled'
+    if [ -e "$service_script" ] && [ -x /etc/init.d/bootplan ] && [ -x /etc/init.d/bootplan-deadman ] &&
+        [ -L /etc/rc.d/S99bootplan ] && [ -L /etc/rc.d/S00bootplan-deadman ]; then
+        item service ticked "$text" "$service_script"
+    else
+        item service open "$text" "sh ${0##*/} install"
+    fi
+}
+
+check_packages() { # - what the plan needs is installed
+    local told
+    (missing_packages=''; plan_packages; say "missing:$missing_packages") >"$work/said"
+    told=$(first_of refused: "$work/said")
+    [ -n "$told" ] || told=$(sed -n 's/^missing: /missing: /p' "$work/said")
+    if [ -z "$told" ]; then
+        item packages ticked 'the packages of the plan are installed' 'none is missing'
+    else
+        item packages open 'the packages of the plan are installed' "$told"
+    fi
+}
+
+check_files() { # - the files that the plan names, where this script would look for them
+    local name sum title folder have state evidence
+    [ -e "$work/wanted-files" ] || return 0
+    while IFS=$tab read -r name sum title; do
+        state=ask evidence="$name with SHA-256 $sum"
+        for folder in . "${0%/*}" /tmp; do
+            [ "$state" = ask ] && [ -f "$folder/$name" ] || continue
+            have=$(sha256sum "$folder/$name")
+            have=${have%% *}
+            if [ "$have" = "$sum" ]; then
+                state=ticked evidence="$folder/$name has the plan's SHA-256"
+            else
+                state=open evidence="$folder/$name is another file than the plan names: its SHA-256 is $have"
+            fi
+        done
+        item "file-$name" "$state" "the $title is at hand" "$evidence"
+    done <"$work/wanted-files"
+}
+
+check_asked() { # - what no router can see
+    local name text
+    while IFS=$tab read -r name text; do
+        item "$name" ask "$text" ''
+    done <"$work/asked"
+}
+
+print_list() { # - as text or JSON; ends with 1 when something is open
+    local name state text evidence mark separator='' ticked=0 open=0 asked=0
+    name=$(json_text "$plan_name")
+    [ "$json" = no ] || printf '{"plan": %s, "items": [' "$name"
+    while IFS=$tab read -r name state text evidence; do
+        case $state in
+            ticked) mark='[x]' ticked=$((ticked + 1)) ;;
+            open) mark='[ ]' open=$((open + 1)) ;;
+            *) mark='[?]' asked=$((asked + 1)) ;;
+        esac
+        if [ "$json" = no ]; then
+            printf '%s %s\n' "$mark" "$text"
+            [ -z "$evidence" ] || printf '      %s\n' "$evidence"
+        else
+            name=$(json_text "$name")
+            text=$(json_text "$text")
+            evidence=$(json_text "$evidence")
+            printf '%s{"id": %s, "state": "%s", "text": %s, "evidence": %s}' "$separator" "$name" "$state" "$text" "$evidence"
+            separator=', '
+        fi
+    done <"$work/items"
+    if [ "$json" = no ]; then
+        printf '%s ticked, %s open, %s for you to answer: [?] is what no router can see\n' "$ticked" "$open" "$asked"
+    else
+        printf '], "ticked": %s, "open": %s, "asked": %s}\n' "$ticked" "$open" "$asked"
+    fi
+    [ "$open" -eq 0 ] || exit_code=1
+}
