@@ -1,0 +1,205 @@
+"""The fallback that was proven: noted by a system on the card, seen by the normal one; and the list for a plan."""
+
+import json
+import re
+from datetime import date, timedelta
+
+import pytest
+
+from . import images
+from .scripts import Bench, plan
+
+CARD = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz"
+FALLBACK = f"fallback:\n  medium: sd\n  image: {{file: {CARD}, sha256: '{'0' * 64}'}}\n"
+TODAY = date.today()  # the bench has the clock of this machine
+
+
+def text_of(medium="nand", more=FALLBACK, method="internal"):
+    """Return a plan with a fallback."""
+    return plan(method, medium, more=more)
+
+
+def start_from(box, medium):
+    """Move SW3 with the power off, and switch on."""
+    box.off()
+    box.medium = medium
+    box.env_tool = images.EnvTool(box.parts["envtools"], box.images, medium)
+    return box.boot()
+
+
+def record(box, medium="nand"):
+    """Return what the environment of a medium says of the fallback; None for nothing."""
+    return images.EnvTool(box.parts["envtools"], box.images, medium).all().get("bp_fallback")
+
+
+def note(box, value):
+    """Make the environment say something of the fallback, as an earlier start from the card would have."""
+    box.env_tool.set({"bp_fallback": value})
+
+
+def ago(days):
+    """Return the day so many days ago."""
+    return (TODAY - timedelta(days=days)).isoformat()
+
+
+def days_of(box, medium="nand"):
+    """Return the fallback's line of status."""
+    return re.search("^fallback +(.*)$", Bench(box, text_of(medium)).sh("status").out, re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_start_from_the_card_is_seen_by_the_normal_system(router, shell):
+    """The rehearsal writes nothing; with --apply one variable of SPI-NAND changes, and nothing of the card."""
+    box = router(medium="sd", shell=shell).boot()
+    bench = Bench(box, text_of())
+    before, untouched = images.EnvTool(box.parts["envtools"], box.images, "nand").all(), box.digests()
+
+    assert f"on {TODAY} with OpenWrt 25.12.5" in bench.sh("prove-fallback").ok().out
+    assert box.digests() == untouched
+
+    bench.sh("prove-fallback --apply").ok()
+    after = images.EnvTool(box.parts["envtools"], box.images, "nand").all()
+    assert after == before | {"bp_fallback": f"{TODAY} 25.12.5"}
+    changed = {name for name, digest in box.digests().items() if digest != untouched[name]}
+    assert changed - {"overlay"} == {"ubootenv"} or changed - {"overlay"} == {"ubootenv2"}
+
+    again = bench.sh("prove-fallback --apply").ok().out
+    assert "it is already so; nothing was changed" in again
+
+    start_from(box, "nand")
+    assert days_of(box) == f"proven {TODAY} with 25.12.5, today"
+
+
+@pytest.mark.parametrize(("value", "told"), [
+    (None, "never proven: start the router from the card once"),
+    (f"{ago(1)} 25.12.5", f"proven {ago(1)} with 25.12.5, 1 day ago"),
+    (f"{ago(12)} 25.12.5", f"proven {ago(12)} with 25.12.5, 12 days ago"),
+    (f"{ago(180)} 25.12.5", f"proven {ago(180)} with 25.12.5, 180 days ago"),
+    (f"{ago(181)} 25.12.5", f"stale: proven {ago(181)} with 25.12.5, 181 days ago; the plan allows 180"),
+    (f"{ago(800)} 25.12.5", f"stale: proven {ago(800)} with 25.12.5, 800 days ago"),
+    (f"{ago(12)} 24.10.7", "12 days ago; this router runs 25.12.5; the plan's card is 25.12.5"),
+    (f"{ago(-3)} 25.12.5", f"proven {ago(-3)} with 25.12.5, but this router's clock says {TODAY}"),
+    ("yesterday", "unknown: bp_fallback is 'yesterday'"),
+    ("2026-02-30 25.12.5", "unknown: bp_fallback is '2026-02-30 25.12.5'"),
+    ("2026-08-32 x", "unknown: bp_fallback is '2026-08-32 x'"),
+])
+def test_the_normal_system_knows_how_old_it_is(router, value, told):
+    """It says so in both forms, and root is as planned all the same."""
+    box = router(medium="nand", packages=("kmod-nvme", "block-mount", "sfdisk")).boot()
+    note(box, value)
+    bench = Bench(box, text_of(method="internal"))
+    bench.sh("install --apply").ok()
+    bench.restart()
+
+    result = bench.sh("status")
+
+    assert told in re.search("^fallback +(.*)$", result.out, re.MULTILINE)[1], result.out
+    assert told in json.loads(bench.sh("status --json").out)["fallback"]
+
+
+def test_a_plan_without_a_fallback_says_nothing_of_one(router):
+    """No line, no word."""
+    box = router(medium="nand").boot()
+    bench = Bench(box, plan("internal"))
+
+    assert "fallback" not in bench.sh("status").out
+    refused = bench.sh("prove-fallback --apply")
+    assert (refused.code, "this plan has no fallback" in refused.out) == (3, True)
+
+
+def refused(box, words, told, text=None):
+    """Assert that the script refuses, says why, and that nothing changed."""
+    bench = Bench(box, text or text_of())
+    untouched = box.digests()
+    result = bench.sh(words)
+    assert (result.code, told in result.out) == (3, True), result.out + result.err
+    assert {name: one for name, one in box.digests().items() if name != "overlay"} == {
+        name: one for name, one in untouched.items() if name != "overlay"}
+    return result
+
+
+@pytest.mark.parametrize(("kind", "prepare", "told"), [
+    ({"medium": "nand"}, "", "was started from 'spim-nand', not from the card; set SW3 to A=1 B=1"),
+    ({"medium": "emmc"}, "", "was started from 'emmc', not from the card"),
+    ({"medium": "sd", "board_name": "bananapi,bpi-r4-lite"}, "", "this plan is for 'bananapi,bpi-r4'"),
+    ({"medium": "sd"}, "date -s '2000-01-01 00:00'", "the clock says 2000-01-01, so it was never set"),
+    ({"medium": "sd"}, "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
+    ({"medium": "sd"}, "rm /sys/class/ubi/ubi0_1/name", "--seen"),
+    ({"medium": "sd"}, "rm /sys/firmware/devicetree/base/chosen/rootdisk", "this is the card's recovery system"),
+    ({"medium": "sd"}, "echo MMC >/sys/class/block/mmcblk0/device/type", "mmcblk0 is of type 'MMC'"),
+    ({"medium": "sd"}, "sed -i 's/25.12.5/25 reboot/' /etc/openwrt_release", "is no release"),
+])
+def test_what_is_no_start_from_the_card(router, kind, prepare, told):
+    """All of it is refused, with --apply, and no medium changes."""
+    box = router(**kind).boot()
+    if "date" in prepare:
+        box.put("/usr/bin/date", "#!/bin/sh\necho 2000-01-01\n", 0o755)
+    elif prepare:
+        box.run(prepare).ok()
+
+    refused(box, "prove-fallback --apply", told)
+
+
+def test_a_clock_that_went_back_is_noticed(router):
+    """A later proof is there already."""
+    box = router(medium="sd").boot()
+    images.EnvTool(box.parts["envtools"], box.images, "nand").set({"bp_fallback": f"{ago(-5)} 25.12.5"})
+
+    refused(box, "prove-fallback --apply", f"was proven on {ago(-5)} already, and that is later than {TODAY}")
+
+
+def test_a_plan_that_boots_from_a_card_has_nothing_to_prove_it_by(router):
+    """One card looks like the other."""
+    box = router(medium="sd").boot()
+
+    refused(box, "prove-fallback --apply", "nothing tells which of two cards", text_of("sd"))
+
+
+def test_of_the_emmc_the_owner_carries_the_line_over(router):
+    """From the card the eMMC is not seen: the line is printed there, and typed here."""
+    box = router(medium="sd").boot()
+    result = refused(box, "prove-fallback --apply", "cannot see the eMMC", text_of("emmc"))
+    line = re.search("sh r4.sh (prove-fallback --seen .* --apply)", result.out)[1]
+    assert line == f"prove-fallback --seen {TODAY} 25.12.5 --apply"
+
+
+@pytest.mark.parametrize("medium", ["emmc", "nand"])
+def test_what_was_seen_is_noted_on_the_normal_system(router, medium):
+    """Once; the second time it is already so."""
+    box = router(medium=medium).boot()
+    bench = Bench(box, text_of(medium))
+
+    bench.sh(f"prove-fallback --seen {ago(2)} 25.12.5").ok()
+    assert record(box, medium) is None
+    bench.sh(f"prove-fallback --seen {ago(2)} 25.12.5 --apply").ok()
+    assert record(box, medium) == f"{ago(2)} 25.12.5"
+    assert "already so" in bench.sh(f"prove-fallback --seen {ago(2)} 25.12.5 --apply").ok().out
+    assert days_of(box, medium) == f"proven {ago(2)} with 25.12.5, 2 days ago"
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (f"{ago(-1)} 25.12.5", "is not over yet"),
+    ("2026-13-01 25.12.5", "is no date"),
+    ("2019-06-01 25.12.5", "is no date"),
+    ("today 25.12.5", "is no date"),
+    ("'2026-01-01 x' 25.12.5", "is no date"),
+    (f"{ago(1)} ''", "is no release"),
+    (f"{ago(1)} '25.12.5 bootcmd'", "is no release"),
+    (f"{ago(1)} '25.12.5\nbootcmd reset'", "is no release"),
+    (f"{ago(1)} {'x' * 33}", "is no release"),
+])
+def test_what_cannot_have_been_seen(router, words, told):
+    """Nothing of it reaches the environment."""
+    box = router(medium="nand").boot()
+
+    refused(box, f"prove-fallback --seen {words} --apply", told)
+
+
+def test_a_card_of_another_release_is_noted_as_what_it_is(router):
+    """The plan's card has 25.12.5; what starts has 24.10.7, and that is what is noted."""
+    box = router(medium="sd", release="24.10.7").boot()
+
+    told = Bench(box, text_of()).sh("prove-fallback --apply").ok().out
+
+    assert "the plan's card has OpenWrt 25.12.5, this one has 24.10.7" in told
+    assert record(box) == f"{TODAY} 24.10.7"
