@@ -2,7 +2,8 @@
 
 The lines for U-Boot use the variables that stock U-Boot 24.10 and 25.12 come with (450-add-bpi-r4.patch of
 package/boot/uboot-mediatek): no line rests on one that only we know, but those of the slots. What a line writes is as
-little as possible: stock `ubi_write_fip` removes rootfs_data, stock `emmc_write_fip` the environment; ours do not.
+little as possible: stock `ubi_write_fip` removes rootfs_data, stock `emmc_write_fip` the environment; ours do not. And
+what reads stands in one line with what writes it: after a line that failed, people type the next one all the same.
 """
 
 from collections.abc import Iterator
@@ -202,10 +203,9 @@ class _Failures:
                 steps = [
                     self.start_from("sd", "Card in. "),
                     *self.uboot(
-                        "run sdmmc_read_snand_fip",
                         "ubi part ubi",
                         f"ubi check fip || ubi create fip {_FIP_BYTES} static",
-                        f"ubi write $loadaddr fip {_FIP_BYTES}",
+                        f"run sdmmc_read_snand_fip && ubi write $loadaddr fip {_FIP_BYTES}",
                         medium="sd",
                     ),
                     self.back("Card out. "),
@@ -214,11 +214,8 @@ class _Failures:
                 steps = [
                     *self._to_nand(),
                     *self.uboot(
-                        "run ubi_read_emmc_install",
-                        "setexpr fileaddr $loadaddr + 0x100000",
-                        "mmc dev 0",
-                        "mmc erase 0x3400 0x2000",
-                        "mmc write $fileaddr 0x3400 0x2000",
+                        "run ubi_read_emmc_install && setexpr fileaddr $loadaddr + 0x100000 && mmc dev 0 && "
+                        "mmc erase 0x3400 0x2000 && mmc write $fileaddr 0x3400 0x2000",
                         medium="nand",
                     ),
                     self.back(),
@@ -249,8 +246,8 @@ class _Failures:
                 return [
                     _hand("Come to the U-Boot of the SPI-NAND as for 'Bad FIP'."),
                     *self.uboot(
-                        "run ubi_read_emmc_install && setenv fileaddr $loadaddr",
-                        "mmc dev 0 && mmc bootbus 0 0 0 0 && run emmc_write_bl2",
+                        "run ubi_read_emmc_install && setenv fileaddr $loadaddr && mmc dev 0 && mmc bootbus 0 0 0 0 && "
+                        "run emmc_write_bl2",
                         "mmc partconf 0",
                         medium="nand",
                     ),

@@ -12,12 +12,16 @@ from bootplan.chain import Chain, Stage, Way
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text, its middle or its beginning at *x*, on the base line *y*; *kind* is name, medium or small."""
+    """One line of text, its middle or its beginning at *x*, on the base line *y*; *kind* is name, medium or small.
+
+    *squeeze* is the width to press it into where its letters may be too wide, else 0.
+    """
 
     x: int
     y: int
     kind: str
     text: str
+    squeeze: int
 
 
 @dataclass(frozen=True)
@@ -121,5 +125,14 @@ def _wrap(text: str, letters: int) -> list[str]:
 
 def _box(x: int, y: int, width: int, height: int, aside: bool, lines: list[tuple[str, str]], at: int) -> Box:
     first = y + _PAD + _LINE - 3 + (height - 2 * _PAD - _LINE * len(lines)) // 2
-    texts = (Text(at, first + _LINE * number, kind, text) for number, (kind, text) in enumerate(lines))
+    room = width - 8 if at > x + _PAD else width - 2 * _PAD
+    texts = (
+        Text(at, first + _LINE * number, kind, text, room if _width(text) > room else 0)
+        for number, (kind, text) in enumerate(lines)
+    )
     return Box(x, y, width, height, aside, tuple(texts))
+
+
+def _width(text: str) -> float:
+    """How wide *text* may be in a wide font: a W has about the width of its size, most others two thirds of it."""
+    return sum(12 if letter in "WM@%mw" else 8.5 if letter.isupper() else 6.5 for letter in text)
