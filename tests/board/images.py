@@ -85,15 +85,17 @@ def fill_front(path, data):
         image.write(data)
 
 
-def make_volumes(folder):
-    """Make the volumes of a flash without room for more; the overlay's own file system is :func:`make_overlay`'s."""
+def make_volumes(folder, spare_blocks=0):
+    """Make the volumes of a flash with room for so many more blocks; the overlay's own file system is :func:`make_overlay`'s."""
     volumes = []
     for number, (name, size) in enumerate(VOLUMES):
         if name != "rootfs_data":
             filled(folder / f"{name}.img", size, name)
         static = name == "fip"
         volumes.append(ubi.Volume(number, name, -(-size // LEB), "static" if static else "dynamic", bytes=size * static))
-    write_table(folder, volumes, ubi.KEPT_BLOCKS + sum(one.blocks for one in volumes))
+    if spare_blocks:
+        sparse(folder / f"{ubi.SPARE_IMAGES[0]}.img", spare_blocks * LEB)
+    write_table(folder, volumes, ubi.KEPT_BLOCKS + sum(one.blocks for one in volumes) + spare_blocks)
 
 
 def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_BLOCKS):

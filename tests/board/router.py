@@ -215,7 +215,7 @@ class Router(Files):
                  board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
                  kernel_nvme="module", fstools_overlay_name=True, env=None, tmp_size="1g", slots=False, kernel=None,
                  flash_blocks=ubi.FLASH_BLOCKS, data_bytes=None, services=None, up=SERVICES, watchdog="running",
-                 layout="openwrt", raw=False, emmc=False, partition_config=0x48, memory_kib=0,
+                 layout="openwrt", raw=False, emmc=False, partition_config=0x48, memory_kib=0, spare_blocks=0,
                  readers=(), pc=False):
         """Describe a router that is off.
 
@@ -229,7 +229,8 @@ class Router(Files):
 
         ``layout`` is the flash's, openwrt or vendor; with ``raw`` the MTD partitions outside UBI have content and can be
         written. ``emmc`` puts an eMMC beside the SPI-NAND, ``partition_config`` is its register of that name.
-        ``memory_kib`` is the RAM that the kernel sees, when it is not this machine's.
+        ``memory_kib`` is the RAM that the kernel sees, when it is not this machine's. ``spare_blocks`` is the room for
+        more volumes on a flash without slots.
 
         ``readers`` are cards in card readers. With ``pc`` this is no router: it has the tools of a Debian, and nothing
         that only a router has.
@@ -248,7 +249,7 @@ class Router(Files):
         self.readers, self.pc = tuple(readers), pc
         self.layout, self.raw, self.partition_config = layout, raw, partition_config
         self.emmc = emmc or medium == "emmc"
-        self.memory_kib = memory_kib
+        self.memory_kib, self.spare_blocks = memory_kib, spare_blocks
         self.ram = self.folder / "ram"
         self.chose, self.free_loops = None, None
         self.console = []
@@ -299,7 +300,7 @@ class Router(Files):
         if self.slots and self.medium == "nand":
             images.make_board_volumes(self.images, *systems.values(), self.data_bytes, self.flash_blocks)
         else:
-            images.make_volumes(self.images)
+            images.make_volumes(self.images, self.spare_blocks)
             images.make_overlay(self.image("overlay"))
         if self.has_card:
             images.make_card(self.image("mmcblk0"), "emmc" if self.emmc else self.medium)

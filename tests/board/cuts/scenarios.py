@@ -3,7 +3,9 @@
 from .. import parts
 from ..scenario import Outcome, scenario
 from .actions import ACTIONS, GUIDES
+from .card_actions import CARD_ACTIONS
 from .harness import examine
+from .loader_actions import LOADER_ACTIONS, TITLES
 from .slot_actions import SLOT_ACTIONS
 
 SHOWN = 3
@@ -27,20 +29,22 @@ def outcome_of(report, folder, expected_bad=False):
     return Outcome(cuts=report.cuts + report.kills, bad=report.bad_count, note=note, expected_bad=expected_bad)
 
 
-def register(action):
-    """Register the scenario of an action."""
+def register(name, title, make):
+    """Register the scenario of the action that ``make`` returns."""
     def cut(folder):
         """Cut the action everywhere."""
-        return outcome_of(examine(action, folder), folder)
-    cut.__name__ = f"cut_{action.name}"
-    scenario(tier=2, title=f"cut everywhere: {action.title}", extra=action.name in REPEATS)(cut)
+        return outcome_of(examine(make(), folder), folder)
+    cut.__name__ = f"cut_{name}"
+    scenario(tier=2, title=f"cut everywhere: {title}", extra=name in REPEATS)(cut)
 
 
-for one in (*ACTIONS, *SLOT_ACTIONS):
-    register(one)
+for one in (*ACTIONS, *SLOT_ACTIONS, *CARD_ACTIONS):
+    register(one.name, one.title, lambda one=one: one)
+for name in LOADER_ACTIONS:
+    register(name, TITLES[name], LOADER_ACTIONS[name])
 
 
-@scenario(tier=2, title="the judge's own test: the commands of a common guide")
-def cut_guide(folder):
+@scenario(tier=2, title="the judge's own test: the commands of a common guide", limited=True)
+def cut_guide(folder, limit):
     """What is known to be unsafe must be found to be unsafe, or the judge is blind."""
-    return outcome_of(examine(GUIDES, folder), folder, expected_bad=True)
+    return outcome_of(examine(GUIDES, folder, limit=limit), folder, expected_bad=True)
