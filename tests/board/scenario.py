@@ -20,6 +20,10 @@ TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
 PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}
 
 
+SHORT_SECONDS = 30
+"""How long a row of the short table judges cuts and kills."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a scenario ended: power cuts made, bad states among them, and a remark for the table.
@@ -40,13 +44,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the table; ``extra`` when it is not in the short table: another row shows the same, or it measures."""
+    """One row of the table; ``extra`` when it is not in the short table: another row shows the same, or it measures.
+
+    A ``limited`` one takes a second argument: for how many seconds it may judge cuts, or None.
+    """
 
     name: str
     tier: int
     title: str
-    function: Callable[[Path], Outcome]
+    function: Callable[..., Outcome]
     extra: bool = False
+    limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,13 +84,13 @@ class Row:
 REGISTRY: list[Scenario] = []
 
 
-def scenario(*, tier, title, extra=False):
+def scenario(*, tier, title, extra=False, limited=False):
     """Register a function as a scenario of a tier; its name must be the only one of that name."""
     def register(function):
         """Add the function to the registry and return it unchanged."""
         if any(one.name == function.__name__ for one in REGISTRY):
             raise ValueError(f"two scenarios are called {function.__name__}")
-        REGISTRY.append(Scenario(function.__name__, tier, title, function, extra))
+        REGISTRY.append(Scenario(function.__name__, tier, title, function, extra, limited))
         return function
     return register
 
@@ -101,11 +109,11 @@ def build(tiers, report):
     report(f"{'all of it':14} {time.monotonic() - start:6.1f} s")
 
 
-def perform(one, folder):
+def perform(one, folder, short=False):
     """Run a scenario in a folder and return its :class:`Row`; no error leaves this function."""
-    start = time.monotonic()
+    start, limit = time.monotonic(), [SHORT_SECONDS if short else None] if one.limited else []
     try:
-        outcome, trouble = one.function(folder), ""
+        outcome, trouble = one.function(folder, *limit), ""
     except Exception:  # whatever it was, the other rows go on and the table shows it
         outcome, trouble = Outcome(), traceback.format_exc()
     return Row(one.name, one.tier, one.title, time.monotonic() - start, outcome, trouble)

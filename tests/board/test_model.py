@@ -122,8 +122,12 @@ def board(request, tmp_path_factory):
 
 
 def test_each_state_starts_the_same(board, tmp_path):
-    """Kernel, arguments, saved environment, names of volumes: all as the real U-Boot leaves them."""
-    for number, row in enumerate(TABLE):
+    """Kernel, arguments, saved environment, names of volumes: all as the real U-Boot leaves them.
+
+    A start from SPI-NAND takes longest: each of its three kinds has a third of the states.
+    """
+    step, first = (3, CASES.index((board.medium, board.kernel))) if board.medium == "nand" else (1, 0)
+    for number, row in list(enumerate(TABLE))[first::step]:
         if LEFT_OUT & set(row.events):
             continue
         board.restore()

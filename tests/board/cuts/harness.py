@@ -2,7 +2,8 @@
 
 Cuts that leave the same images share one judgement. So do cuts that differ only in blocks which the judgement did not
 read before it wrote them: it could not have told them apart. Kills share a judgement when nothing that outlives the
-script was changed between their points. Nothing is left out beyond that.
+script was changed between their points. Nothing is left out beyond that, unless the time is limited: then the cuts, and
+after them the kills, are taken from coarse to fine until it is up, and the report says how many had no turn.
 """
 
 import collections
@@ -46,7 +47,8 @@ class Report:
     """What came out for one action.
 
     ``commands`` points at which the script can be killed, ``writes`` it gave to the disks; ``cuts`` of the power and
-    ``kills`` made; ``distinct`` images after the cuts, ``judged`` of these by a run; ``kill_runs`` for the kills.
+    ``kills`` made; ``distinct`` images after the cuts, ``judged`` of these by a run; ``kill_runs`` for the kills;
+    ``left_out`` of the cuts and kills when the time was limited, which the other figures do not count.
     """
 
     action: str
@@ -57,6 +59,7 @@ class Report:
     judged: int = 0
     kills: int = 0
     kill_runs: int = 0
+    left_out: int = 0
     bad: list = field(default_factory=list)
     seconds: float = 0.0
 
@@ -69,8 +72,9 @@ class Report:
     def note(self):
         """Return the figures as one line."""
         kills = f"; {self.kills} kills, {self.kill_runs} run" if self.kills else ""
+        rest = f"; the time was up for {self.left_out} more" if self.left_out else ""
         return (f"{self.commands} commands, {self.writes} writes, {self.cuts} power cuts, {self.distinct} states, "
-                f"{self.judged} judged{kills}")
+                f"{self.judged} judged{kills}{rest}")
 
 
 class Bench:
@@ -213,8 +217,11 @@ class Judged:
         return True
 
 
-def examine(action, folder=None, *, workers=WORKERS, observers=()):
-    """Record an action, cut it everywhere and return the :class:`Report`."""
+def examine(action, folder=None, *, workers=WORKERS, observers=(), limit=None):
+    """Record an action, cut it everywhere and return the :class:`Report`.
+
+    With a ``limit`` cuts have two thirds of these seconds and kills the rest; at least one of each is judged.
+    """
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
         if folder is None:
@@ -225,9 +232,9 @@ def examine(action, folder=None, *, workers=WORKERS, observers=()):
             report.bad.append(Bad("nothing was cut", 1, tuple(bench.faults)))
         report.writes = sum(bench.first < end <= bench.last for _, end in bench.history.requests)
         team = stack.enter_context(crew(workers, bench.place_to_work))
-        cut_everywhere(bench, team, report)
+        cut_everywhere(bench, team, report, limit and limit * 2 / 3)
         if action.kills:
-            kill_everywhere(bench, team, report)
+            kill_everywhere(bench, team, report, limit and limit / 3)
     report.seconds = time.monotonic() - start
     return report
 
@@ -245,15 +252,36 @@ def states_of(bench, report):
     return states
 
 
-def cut_everywhere(bench, team, report):
+def coarse_to_fine(things):
+    """Return a list in another order: its halves, then its quarters, and so on, so that each beginning is spread over it."""
+    bits = max(1, len(things) - 1).bit_length()
+    order = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits))
+    return [things[number] for number in order if number < len(things)]
+
+
+class Clock:
+    """Tells when a limited time is up; without a limit it never is."""
+
+    def __init__(self, limit):
+        """Begin now."""
+        self.end = None if limit is None else time.monotonic() + limit
+
+    def is_up(self):
+        """Tell whether there is no more time."""
+        return self.end is not None and time.monotonic() > self.end
+
+
+def cut_everywhere(bench, team, report, limit=None):
     """Judge every state; the first worker takes them from the front, the others from the back."""
     cuts = {group[0]: len(group) for group in states_of(bench, report).values()}
-    waiting = list(cuts)
+    waiting, clock = list(cuts), Clock(limit)
+    if limit:
+        waiting = coarse_to_fine(waiting)
 
     def give(worker):
         """Give a worker the next state that has no judgement yet."""
-        if waiting:
-            cut = waiting.pop(0 if worker is team[0] else -1)
+        if waiting and not clock.is_up():
+            cut = waiting.pop(0 if limit or worker is team[0] else -1)
             worker.give(judge_cut, cut, bench.history.blocks(cut))
 
     for worker in team:
@@ -271,22 +299,29 @@ def cut_everywhere(bench, team, report):
                     report.bad.append(Bad(in_words(bench, other), cuts[other], tuple(found)))
             waiting[:] = [other for other in waiting if other not in set(same)]
             give(worker)
+    missed = sum(cuts[cut] for cut in waiting)
+    report.left_out += missed
+    report.cuts -= missed
+    report.distinct -= len(waiting)
 
 
-def kill_everywhere(bench, team, report):
+def kill_everywhere(bench, team, report, limit=None):
     """Kill the script before every command; points between which nothing lasting changed share a run."""
-    groups = []
+    groups, clock = [], Clock(limit)
     for number, mark in enumerate(bench.points, 1):
         _, changed, what = mark.text.split(" ", 2)
         if changed == "1" or not groups:
             groups.append((number, what, []))
         groups[-1][2].append(number)
-    report.kills, report.kill_runs = len(bench.points), len(groups)
+    if limit:
+        groups = coarse_to_fine(groups)
 
     def give(worker):
         """Give a worker the next group."""
-        if groups:
+        if groups and not clock.is_up():
             number, what, members = groups.pop(0)
+            report.kills += len(members)
+            report.kill_runs += 1
             worker.give(judge_kill, number, what, len(members))
 
     for worker in team:
@@ -298,6 +333,7 @@ def kill_everywhere(bench, team, report):
             if faults:
                 report.bad.append(Bad(f"killed at point {number}, before {what}", count, tuple(faults)))
             give(worker)
+    report.left_out += sum(len(members) for _, _, members in groups)
 
 
 def in_words(bench, cut):
