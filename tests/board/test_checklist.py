@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 from datetime import date, timedelta
 
 import pytest
 
 from . import images
 from .scripts import Bench, plan
+from .slotted import SlotBench, kind_of_router
 
 CARD = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz"
 FALLBACK = f"fallback:\n  medium: sd\n  image: {{file: {CARD}, sha256: '{'0' * 64}'}}\n"
@@ -34,7 +36,7 @@ def record(box, medium="nand"):
 
 def note(box, value):
     """Make the environment say something of the fallback, as an earlier start from the card would have."""
-    box.env_tool.set({"bp_fallback": value})
+    box.run(f"fw_setenv bp_fallback {shlex.quote(value or '')}").ok()
 
 
 def ago(days):
@@ -203,3 +205,137 @@ def test_a_card_of_another_release_is_noted_as_what_it_is(router):
 
     assert "the plan's card has OpenWrt 25.12.5, this one has 24.10.7" in told
     assert record(box) == f"{TODAY} 24.10.7"
+
+
+def the_list(bench, code):
+    """Return the list as JSON says it, by the names of its items; the text says the same."""
+    result = bench.sh("checklist --json")
+    assert result.code == code, result.out + result.err
+    told = json.loads(result.out)
+    text = bench.sh("checklist")
+    assert text.code == code, text.out + text.err
+    states = [one["state"] for one in told["items"]]
+    assert [text.out.count(f"{mark} ") for mark in ("[x]", "[ ]", "\n[?]")] == [
+        states.count("ticked"), states.count("open"), states.count("ask")], text.out
+    assert (told["ticked"], told["open"], told["asked"]) == tuple(map(states.count, ("ticked", "open", "ask")))
+    items = {one["id"]: one for one in told["items"]}
+    assert len(items) == len(told["items"])
+    return items
+
+
+def states(items):
+    """Return the items that the router decides, each with its state."""
+    asked = {"card-printed", "serial-cable", "switch", "backup", "card-kept", "tftp"}
+    return {name: one["state"] for name, one in items.items() if name not in asked and not name.startswith("file-")}
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_list_from_the_first_day_to_the_last(router, shell):
+    """What is open says what to do; when that was done, nothing is open. A look changes nothing."""
+    box = router(medium="nand", shell=shell).boot()
+    bench = Bench(box, text_of())
+    untouched = box.digests()
+    first = the_list(bench, 1)
+    assert states(first) == {"router": "ticked", "root": "open", "environment": "ticked", "env-copy": "open",
+                             "crash": "ticked", "fallback": "open", "packages": "ticked"}
+    assert "backup /etc/bootplan" in first["env-copy"]["evidence"]
+    assert first[f"file-{CARD}"]["state"] == "ask"
+    assert "A=0 B=1 for SPI-NAND, A=1 B=1 for the card" in first["switch"]["text"]
+    assert {name: one for name, one in box.digests().items() if name != "rootfs_data"} == {
+        name: one for name, one in untouched.items() if name != "rootfs_data"}
+
+    bench.sh("install --apply").ok()
+    bench.restart()
+    box.run("mkdir -p /etc/bootplan").ok()
+    bench.sh("backup /etc/bootplan").ok()
+    note(box, f"{ago(3)} 25.12.5")
+
+    last = the_list(bench, 0)
+    assert set(states(last).values()) == {"ticked"}
+    assert last["fallback"]["evidence"] == f"proven {ago(3)} with 25.12.5, 3 days ago"
+    assert last["environment"]["evidence"] == "2 copies, each with its CRC"
+
+
+@pytest.mark.parametrize(("prepare", "name", "told"), [
+    ("echo rubbish >/dev/ubi0_1", "environment", "bad CRC: /dev/ubi0_1; the next write of fw_setenv makes it whole"),
+    ("echo rubbish >/dev/ubi0_2", "environment", "bad CRC: /dev/ubi0_2;"),
+    ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "environment", "it is not valid (bad CRC)"),
+    ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "fallback", "unknown: the U-Boot environment is"),
+    ("rm /sys/class/ubi/ubi0_1/name", "environment", "it is not found"),
+    ("echo panic >/sys/fs/pstore/dmesg-ramoops-0", "crash", "there is a crash record (dmesg-ramoops-0)"),
+    ("fw_setenv flag_recover 1", "crash", "flag_recover is set"),
+    ("mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt",
+     "env-copy", "none is in /etc/bootplan"),
+    ("sed -i s/25.12.5/24.10.7/ /etc/openwrt_release", "router", "this plan is for OpenWrt 25.12, this router runs '24.10.7'"),
+    ("rm /usr/sbin/sfdisk /lib/modules/*/nvme.ko", "packages", "missing: kmod-nvme sfdisk"),
+    (f"echo other >/tmp/{CARD}", f"file-{CARD}", f"/tmp/{CARD} is another file than the plan names"),
+])
+def test_each_thing_that_is_wrong_is_open(router, prepare, name, told):
+    """And the list still has all its items."""
+    box = router(medium="nand").boot()
+    bench = Bench(box, text_of())
+    everything = set(the_list(bench, 1))
+    box.run(prepare).ok()
+
+    items = the_list(bench, 1)
+
+    assert (items[name]["state"], told in items[name]["evidence"]) == ("open", True), items[name]
+    assert set(items) == everything
+
+
+def test_a_file_beside_the_script_is_ticked_by_its_sum(router):
+    """By the plan's own sum."""
+    box = router(medium="nand").boot()
+    box.put(f"/tmp/{CARD}", "a card\n")
+    sum_of = box.run(f"sha256sum /tmp/{CARD}").ok().out.split()[0]
+
+    items = the_list(Bench(box, text_of(more=FALLBACK.replace("0" * 64, sum_of))), 1)
+
+    assert items[f"file-{CARD}"] == {"id": f"file-{CARD}", "state": "ticked", "evidence":
+                                     f"/tmp/{CARD} has the plan's SHA-256", "text": "the image of the fallback card is at hand"}
+
+
+def test_on_another_medium_nothing_is_ticked_that_is_not_so(router):
+    """A plan for eMMC on a system from the card: its environment is not that of the plan."""
+    box = router(medium="sd").boot()
+
+    items = the_list(Bench(box, text_of("emmc")), 1)
+
+    assert items["router"]["state"] == "open"
+    assert "was started from 'sd'" in items["router"]["evidence"]
+
+
+def test_the_list_and_the_record_with_slots(router):
+    """A trial is open, two finished slots are not; and leaving the slots does not forget the fallback."""
+    bench = SlotBench(router(**kind_of_router("pair")).boot(), more=FALLBACK)
+    box = bench.router
+    assert states(the_list(bench, 1))["slots"] == "open"
+    bench.installed()
+    note(box, f"{ago(3)} 25.12.5")
+    items = the_list(bench, 1)
+    assert (items["slots"]["state"], items["service"]["state"]) == ("open", "ticked")
+    assert "the other one is not complete" in items["slots"]["evidence"]
+    bench.upgraded()
+    assert "slot b is on trial" in the_list(bench, 1)["slots"]["evidence"]
+    assert bench.restart() == ["b"]
+    items = the_list(bench, 1)
+    assert (items["slots"]["state"], items["fallback"]["state"]) == ("ticked", "ticked")
+    assert items["fallback"]["evidence"].endswith("3 days ago; this router runs 25.12.6")
+    box.run("rm /etc/rc.d/S99bootplan").ok()
+    assert the_list(bench, 1)["service"]["state"] == "open"
+
+    bench.sh("rollback --stock --apply").ok()
+
+    assert record(box) == f"{ago(3)} 25.12.5"
+    assert not any(name.startswith("bp_") and name != "bp_fallback" for name in box.fw_printenv())
+
+
+@pytest.mark.parametrize("words", [
+    "checklist --apply", "checklist x", "prove-fallback x", "prove-fallback --json", "prove-fallback --seen 2026-01-01",
+    "status --seen 2026-01-01 25.12.5", "prove-fallback --seen '' x",
+])
+def test_wrong_usage(router, words):
+    """Told as such."""
+    box = router(medium="nand").boot()
+
+    assert Bench(box, text_of()).sh(words).code == 2
