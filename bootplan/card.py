@@ -14,12 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from bootplan.assets import TEMPLATES
 from bootplan.board import Board, BootMedium, Console
 from bootplan.chain import Chain, chain, digits
-from bootplan.failures import Failure, failures
+from bootplan.failures import SCRIPT, Failure, failures
 from bootplan.picture import across, down
 from bootplan.plan import Image, Plan
 
 LARGEST_BYTES = 12 * 1024  # of the Markdown
 _WIDTH = 100
+_MOST_LINES = 80  # of a printed page in large letters
 _MARKUP = re.compile(r"([\\`*_<>\[\]#|&~])")
 
 
@@ -56,6 +57,14 @@ class Card:
     choices: tuple[Choice, ...]
     failures: tuple[Failure, ...]
     files: tuple[File, ...]
+    script: str
+    has_fallback: bool
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the page needs its smallest letters to be one page."""
+        lines = sum(4 + len(failure.steps) for failure in self.failures)
+        return lines + len(self.files) > _MOST_LINES
 
 
 def recovery_card(plan: Plan, board: Board) -> Card:
@@ -69,6 +78,8 @@ def recovery_card(plan: Plan, board: Board) -> Card:
         choices=tuple(_choice(medium, name == plan.boot.medium) for name, medium in board.media.items()),
         failures=failures(plan, board),
         files=tuple(_files(plan)),
+        script=SCRIPT,
+        has_fallback=plan.fallback is not None,
     )
 
 

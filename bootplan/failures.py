@@ -184,7 +184,8 @@ class _Failures:
         if image is not None:
             steps += self.uboot(f"setenv bootfile {image.file}")
         else:
-            steps.append(_hand("The file must be called as `printenv bootfile` says: an initramfs-recovery.itb."))
+            steps += self.uboot("printenv bootfile")
+            steps.append(_hand("The server must have a file of that name: the release's initramfs-recovery.itb."))
         steps += self.uboot("run boot_tftp")
         upgrade = plan.upgrade.image if plan.upgrade else None
         if upgrade is not None and plan.slots is None:
@@ -209,6 +210,7 @@ class _Failures:
                         medium="sd",
                     ),
                     self.back("Card out. "),
+                    *self._reflash_from_card(),
                 ]
             case "emmc":
                 steps = [
@@ -223,6 +225,12 @@ class _Failures:
             case _:
                 steps = self._new_card()
         return Failure("Bad FIP", seen, tuple(steps))
+
+    def _reflash_from_card(self) -> list[Line]:
+        if self._plan.bootloader is None or self._plan.bootloader.fip is None:
+            return []
+        about = "Or the plan's own file instead of the card's: start the system on the card; file and script to /tmp."
+        return [_hand(about), *_linux(f"sh {SCRIPT} reflash fip /tmp --apply")]
 
     def bad_bl2(self) -> Failure:
         seen = "Only lines of the boot ROM like 'F0: 102B 0000', the last one 'System halt!'. No 'NOTICE:  BL2'."
@@ -288,6 +296,8 @@ class _Failures:
         bl2 = self._plan.bootloader.bl2 if self._plan.bootloader else None
         if self._name != "sd" and bl2 is not None:
             steps += [
+                _hand("The router starts: file and script to /tmp. This says how it is written, or shows it:"),
+                *_linux(f"sh {SCRIPT} reflash {'bl2' if self._name == 'nand' else 'emmc'} /tmp"),
                 _hand(f"U-Boot starts: with a TFTP server on {self._server} that has the file of the plan:"),
                 *self.uboot(f"setenv serverip {self._server}", f"setenv bootfile_bl2 {bl2.file}", "run boot_tftp_write_bl2"),
             ]

@@ -102,7 +102,7 @@ def down(chain: Chain) -> Picture:
         bottom = y + tall
         y = bottom + gap
         for way in (way for way in chain.ways if way.stage == number):
-            aside = _way_lines(way, 40)
+            aside = _way_lines(way, 38)
             tall = 2 * _PAD + _LINE * len(aside)
             boxes.append(_box(inset + 20, y, width - inset - 22, tall, True, aside, inset + 20 + _PAD))
             arrows.append(Arrow(((inset, bottom), (inset, y + tall // 2), (inset + 20, y + tall // 2)), True))

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from cards import FILE, METHODS, plan_of, text_of, texts
+from card_plans import FILE, METHODS, plan_of, text_of, texts
 
 from bootplan.board import load_board
 from bootplan.failures import failures

@@ -10,10 +10,10 @@ import re
 import subprocess
 
 import pytest
-from cards import plan_of, text_of
+from card_plans import plan_of, text_of
 
 from bootplan.board import load_board
-from bootplan.card import recovery_card_html
+from bootplan.card import recovery_card, recovery_card_html
 
 from .cache import command
 from .debian import install
@@ -181,7 +181,12 @@ def test_it_asks_the_network_for_nothing(chromium, tmp_path):
     assert seen == {"card": set(), "other": {"http://192.0.2.1/x.png"}}
 
 
-@pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
-def test_a_card_without_files_is_one_page(chromium, tmp_path, medium):
-    """The other end: nothing that could be left out."""
-    assert pages(chromium, tmp_path, text_of(medium, "internal", files=False)) == (1, A4)
+@pytest.mark.parametrize(("medium", "method", "files"), [
+    ("nand", "cmdline", False), ("emmc", "internal", False), ("sd", "cmdline", True)])
+def test_the_longest_cards_in_large_letters_are_one_page(chromium, tmp_path, medium, method, files):
+    """Those that just do not need the smallest ones."""
+    text = text_of(medium, method, files=files, **LONGEST)
+    card = recovery_card(plan_of(text), load_board())
+    assert not card.is_long
+
+    assert pages(chromium, tmp_path, text) == (1, A4)
