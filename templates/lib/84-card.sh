@@ -24,6 +24,7 @@ kit_wanted=''     # --kit
 card_image=''     # the image's file
 card_bytes=0      # its bytes when they are unpacked
 card_mibs=0       # what is written: those, up to a whole MiB, and two more of zeros
+image_rest=''     # the SHA-256 of that from the second MiB on
 card_fit=0        # bytes of the FIT in production up to the end of its squashfs
 card=''           # the kernel's name of the card, like sdb or mmcblk0
 card_node=''      # /dev/ and that
@@ -37,6 +38,7 @@ kit_sectors=0     # and its size
 kit_node=''       # its device
 kit_named=bootplan
 kit_label=bootplan-kit
+no_kit='it has no partition with a rescue kit'
 
 fallback_card() { # FILE SUM RELEASE DAYS SWITCH - the plan has a fallback: that image; stale after so many days; SW3's digits for it
     fallback=yes card_file=$1 card_sum=$2 card_release=$3 card_days=$4 card_switch=$5
@@ -663,11 +665,11 @@ image_sum_at() { # OFFSET BYTES - the SHA-256 of these bytes of the image, with 
 }
 
 image_reads_back() { # - what was written of the image
-    local want have
-    want=$(image_sum_at 1048576 $(((card_mibs - 1) * 1048576)))
+    local have
+    [ -n "$image_rest" ] || image_rest=$(image_sum_at 1048576 $(((card_mibs - 1) * 1048576)))
     have=$(card_sum_at 1048576 $(((card_mibs - 1) * 1048576)))
     need_same_card
-    [ "$want" = "$have" ] || fail "the card does not read back what was written to it: it is broken, or not as large as it says"
+    [ "$image_rest" = "$have" ] || fail "the card does not read back what was written to it: it is broken, or not as large as it says"
 }
 
 write_head() { # - the image's first MiB, read back
@@ -790,7 +792,7 @@ look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS 
     dump_table "$card_node" >"$work/card.table"
     kit_first=$(sed -n "s/.*start= *\\([0-9]*\\),.*name=\"$kit_named\".*/\\1/p" "$work/card.table")
     [ -n "$kit_first" ] || {
-        card_faults='it has no partition with a rescue kit'
+        card_faults=$no_kit
         return 0
     }
     see_kit_node
@@ -847,6 +849,32 @@ same_kit() { # - sets card_faults unless the finished card is the one that would
         mv "$work/sums.left" "$work/sums.have"
     fi
     cmp -s "$work/sums.have" "$work/kit.sums" || card_faults='its rescue kit is of another plan, script or backup'
+}
+
+compare_with_image() { # - sets card_faults for a card without a kit: its parts against the image's, when that is at hand
+    local name start sectors want have
+    find_card_image
+    if [ -z "$card_image" ]; then
+        card_faults="$card_faults; with the image at hand (--image FILE) its parts can be compared"
+        return 0
+    fi
+    need_card_image
+    stop_if_refused
+    card_faults=''
+    printf 'mbr 0 1\n' >"$work/parts"
+    cat "$work/card.layout" >>"$work/parts"
+    while read -r name start sectors; do
+        sectors=$((sectors * 512))
+        case $name in
+            mbr | bl2 | fip | recovery | install) ;;
+            production) sectors=$card_fit ;;
+            *) continue ;;
+        esac
+        want=$(image_sum_at $((start * 512)) "$sectors")
+        have=$(card_sum_at $((start * 512)) "$sectors")
+        [ "$have" = "$want" ] || card_faults="${card_faults:+$card_faults; }its part $name is not that of the image"
+    done <"$work/parts"
+    [ -n "$card_faults" ] || note "it has no rescue kit: another program wrote it; when, nobody knows"
 }
 
 card_is_right() { # - the last look before the mark goes: all of the image again, the table, the kit
@@ -922,13 +950,15 @@ action_check_sd() { # DEVICE - is that a finished card, of which release, how ol
         tell_age
         have=$(about_says sha256)
         [ "$have" = "$card_sum" ] || card_faults="${card_faults:+$card_faults; }it is of another image than the plan's"
+    elif [ "$card_faults" = "$no_kit" ]; then
+        compare_with_image
     fi
     if [ -n "$card_faults" ]; then
         say "the card is not proven: $card_faults"
         exit_code=1
         return 0
     fi
-    say "the card is whole: table, bl2, fip, recovery, install, the FIT in production, and the rescue kit read back as they were written"
+    say "the card is whole: table, bl2, fip, recovery, install, the FIT in production${kit_first:+, and the rescue kit} read back as they were written"
 }
 
 tell_age() { # - release and age of the card

@@ -50,7 +50,7 @@ class Action:
 
     ``refusals`` are what the same command may say instead of finishing, with exit code 3, because the user has to do
     something first. ``kills`` says whether the script is killed before each command, too. ``look`` finds more faults in
-    a router that is on. ``script`` is run in place of the plan's, when it is given; it has no status.
+    a router that is on, ``end`` after the last start, with the script on it. ``script`` is run in place of the plan's, when it is given; it has no status.
 
     With slots: ``brings`` puts into RAM what the command needs, after each power-on. ``untouched`` are partitions whose
     files stay as they are. ``proof`` gets the trees before and after an action that was not cut, and the box they came
@@ -76,6 +76,7 @@ class Action:
     refusals: tuple = ()
     kills: bool = True
     look: Callable[[Router], list] = no_faults
+    end: Callable[[Router], list] = no_faults
     script: str = ""
     volumes: tuple = ()
     brings: Callable[[Router], None] = nothing

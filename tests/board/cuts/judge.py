@@ -96,8 +96,9 @@ class Judge:
         self.box.reboot()
 
     def bring(self):
-        """Put the script into RAM."""
+        """Put into RAM what the command needs, the script first."""
         self.box.put(SCRIPT, self.action.text)
+        self.action.brings(self.box)
 
     def after_the_kill(self, point, tracer):
         """Power on, run the action up to the point, run it again, restart, look."""
@@ -204,6 +205,7 @@ class Judge:
         if action.script:
             return
         self.bring()
+        self.faults += action.end(box)
         status = box.run(f"sh {SCRIPT} status")
         if (status.code == 0) != (action.wanted == action.new):
             self.fault("not finished", f"status ends with {status.code}: {last_words(status.out)}")

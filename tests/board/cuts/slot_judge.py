@@ -55,11 +55,6 @@ class SlotJudge(Judge):
         self.box.reboot()
         self.box.wait_for_services()
 
-    def bring(self):
-        """Put into RAM what the command needs."""
-        super().bring()
-        self.action.brings(self.box)
-
     def first_start(self):
         """As everywhere; and would the script switch?"""
         if not super().first_start():

@@ -1,0 +1,429 @@
+"""The fallback card: made on a PC and on a router, proven, refused, pulled out, lied about."""
+
+import subprocess
+import time
+
+import pytest
+
+from . import cards
+from .images import KiB, MiB, digest
+from .router import Reader, Router
+from .scripts import compiled, plan
+
+CARD = "/dev/sda"
+HERE = "cd /tmp && "
+WORD = Reader().serial
+SMALL = 640 * MiB
+PC = {"pc": True, "shell": "dash"}
+KINDS = {"a PC": PC, "a router": {}, "a router with dash": {"shell": "dash"}}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """An image as a release has it."""
+    return cards.make(tmp_path_factory.mktemp("image"))
+
+
+def text_for(image):
+    """Return the plan that names the image."""
+    return plan("internal", more=cards.plan_lines(image))
+
+
+class Desk:
+    """A machine with a card reader, the script, and the image."""
+
+    def __init__(self, box, image, text=None):
+        """``box`` is on."""
+        self.box, self.image, self.text = box, image, text or text_for(image)
+        self.script = compiled(self.text)
+        box.put("/tmp/r4.sh", self.script)
+        box.put(f"/tmp/{cards.FILE}", image.path.read_bytes())
+
+    def sh(self, words, timeout=120, shell="sh"):
+        """Run the script where the image is."""
+        return self.box.run(f"{HERE}{shell} r4.sh {words}", timeout)
+
+    def faults(self, folder, name="sda"):
+        """Return what is wrong with the card, seen from outside."""
+        self.box.sync()
+        return cards.faults_of(self.box.image(name), self.image, folder, self.script, self.text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_card_is_made_and_proven(router, image, tmp_path, kind):
+    """From blank to finished; a rehearsal writes nothing; the same again changes nothing; what a running card changes is left out."""
+    box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
+    desk = Desk(box, image)
+    blank = digest(box.image("sda"))
+
+    rehearsal = desk.sh(f"make-sd {CARD}").ok()
+    box.sync()
+    assert "9 changes shown, none made" in rehearsal.out and digest(box.image("sda")) == blank
+    assert desk.sh(f"check-sd {CARD}").code == 1
+
+    made = desk.sh(f"make-sd {CARD} --apply").ok()
+    assert "10 %" in made.out and "SW3 A=1 B=1" in made.out and made.err == ""
+    assert desk.faults(tmp_path / "outside") == []
+
+    before = digest(box.image("sda"))
+    assert "already so" in desk.sh(f"make-sd {CARD} --apply").ok().out
+    checked = desk.sh(f"check-sd {CARD}").ok()
+    assert "OpenWrt 25.12.5, made 0 days ago" in checked.out and "is whole" in checked.out
+    assert digest(box.image("sda")) == before
+    assert [line for line in box.mounts() if "sda" in line[0]] == [] and box.run("ls -d /tmp/bootplan.??????").code != 0
+
+    behind = 64 * MiB + len(image.content) - 64 * MiB + 2 * MiB
+    for place in (4 * MiB, 4609 * KiB, behind):  # environment, factory, overlay
+        box.run(f"echo used | dd of={CARD} bs=1024 seek={place // 1024} conv=notrunc 2>/dev/null").ok()
+    assert desk.sh(f"check-sd {CARD}").code == 0
+
+
+def test_with_bash_and_a_backup(router, image, tmp_path):
+    """Another shell; a backup goes along, and only a whole one."""
+    box = router(readers=(Reader(size=SMALL, serial="", model="SD  Reader"),), **PC).boot()
+    desk = Desk(box, image)
+    box.run("mkdir /tmp/kit && cd /tmp/kit && echo 'a=b' >uboot-env.txt && echo c >config.tar.gz && sha256sum * >SHA256SUMS").ok()
+    box.run(f"echo old | dd of={CARD} bs=1M seek=44 conv=notrunc").ok()
+
+    refused = desk.sh(f"make-sd {CARD} --kit /tmp/kit --apply", shell="bash")
+    assert (refused.code, "add: --wipe 'SD  Reader:671088640'" in refused.out) == (3, True), refused.out
+    desk.sh(f"make-sd {CARD} --kit /tmp/kit --wipe 'SD  Reader:671088640' --apply", shell="bash").ok()
+    assert desk.faults(tmp_path / "outside") == []
+    assert (tmp_path / "outside/kit/backup/uboot-env.txt").read_text() == "a=b\n"
+    assert "already so" in desk.sh(f"make-sd {CARD} --apply").ok().out
+
+    box.run("echo d >>/tmp/kit/config.tar.gz").ok()
+    refused = desk.sh(f"make-sd {CARD} --kit /tmp/kit --apply")
+    assert (refused.code, "is not what its SHA256SUMS says" in refused.out) == (3, True)
+
+
+@pytest.fixture(scope="module")
+def readers(board_parts, tmp_path_factory, image):
+    """A PC with readers and disks of every kind."""
+    described = (
+        Reader(size=SMALL), Reader("sdb", bus="ata", removable=False, size=SMALL), Reader("sdc", size=540 * MiB),
+        Reader("sdd", size=SMALL), Reader("mmcblk1", bus="mmc", type="MMC", size=SMALL),
+        Reader("mmcblk2", bus="mmc", serial="0x12345678", model="SC16G", size=SMALL),
+        Reader("sde", logical=4096, size=SMALL),
+    )
+    with Router(tmp_path_factory.mktemp("pc") / "pc", readers=described, **PC) as box:
+        box.boot()
+        box.run("printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m").ok()
+        box.run("echo photos | dd of=/dev/mmcblk2 conv=notrunc").ok()
+        yield Desk(box, image)
+
+
+UMOUNT = "umount /tmp/m /home 2>/dev/null; true"
+SYS = "/sys/class/block/sda"
+# name: (commands before, device and words, what is told, commands after)
+REFUSED = {
+    "a partition": ("", "/dev/sdd1", "is a partition; name the whole card: /dev/sdd", ""),
+    "a file": ("echo >/tmp/file", "/tmp/file", "is no block device; the cards and disks here are: /dev/sda (STORAGE DEVICE, 640 MiB)", ""),
+    "nothing": ("", "/dev/sdz", "is no block device", ""),
+    "a disk of the computer": ("", "/dev/sdb", "/dev/sdb is neither removable nor on USB", ""),
+    "NVMe": ("", "/dev/nvme0n1", "is no card in a reader", ""),
+    "a virtual disk": ("", "/dev/fit0", "is no card in a reader", ""),
+    "an eMMC": ("", "/dev/mmcblk1", "is no SD card but of type MMC", ""),
+    "large sectors": ("", "/dev/sde", "has sectors of 4096 bytes", ""),
+    "a card too small": ("", "/dev/sdc", "/dev/sdc holds 540 MiB; image and kit need 546 MiB", ""),
+    "write protected": (f"echo 1 >{SYS}/ro", CARD, "is read-only", f"echo 0 >{SYS}/ro"),
+    "an empty reader": (f"echo 0 >{SYS}/size", CARD, "has no card in it", f"echo {SMALL // 512} >{SYS}/size"),
+    "a very large disk": (f"echo 8589934592 >{SYS}/size", CARD, "holds 4096 GiB", f"echo {SMALL // 512} >{SYS}/size"),
+    "a part of another device": (f"mkdir {SYS}/holders/dm-0", CARD, "is in use: dm-0", f"rmdir {SYS}/holders/dm-0"),
+    "mounted": ("mount -o ro /dev/sdd1 /tmp/m", "/dev/sdd", "is in use: /tmp/m", UMOUNT),
+    "mounted by another name": (
+        "mkdir -p /dev/disk; ln -sf ../sdd1 /dev/disk/x; mount -o ro /dev/disk/x /tmp/m", "/dev/sdd", "is in use: /tmp/m", UMOUNT),
+    "the system's disk": ("mkdir -p /home; mount -o ro /dev/sdd1 /home", "/dev/sdd", "is in use: /home", UMOUNT),
+    "swap": (
+        "printf 'Filename\\tType\\tSize\\tUsed\\tPriority\\n/dev/sdd1 partition 1 0 -2\\n' >/tmp/swaps; mount --bind /tmp/swaps /proc/swaps",
+        "/dev/sdd", "is in use: swap", "umount /proc/swaps"),
+    "something on it": ("", "/dev/sdd", f"is not blank; look at the list above, and if nothing of it is needed add: --wipe {WORD}", ""),
+    "an SD card with photos": ("", "/dev/mmcblk2", "--wipe 0x12345678", ""),
+    "another serial number": ("", "/dev/sdd --wipe 000000009452", f"--wipe names '000000009452', but /dev/sdd is '{WORD}'", ""),
+    "another serial number for a blank card": ("", f"{CARD} --wipe 1", "--wipe names '1'", ""),
+    "two words, one of them wrong": ("", f"/dev/sdd --wipe {WORD} --wipe 1", "--wipe names '1'", ""),
+    "no image": (f"mv /tmp/{cards.FILE} /tmp/away", CARD, "is neither here nor beside this script", f"mv /tmp/away /tmp/{cards.FILE}"),
+    "another image": ("echo >/tmp/other", f"{CARD} --image /tmp/other", "is not the image of the plan: its SHA-256 is", ""),
+    "no such kit": ("", f"{CARD} --kit /tmp/m", "is no folder that the action backup made", ""),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_does_not_begin(readers, name):
+    """Told by its reason, 3, and no disk changes; with --wipe for the right word where another reason stands against it."""
+    before, words, told, after = REFUSED[name]
+    box = readers.box
+    if before:
+        box.run(before).ok()
+    untouched = box.digests()
+    try:
+        result = readers.sh(f"make-sd {words} --apply")
+        if name not in ("something on it", "an SD card with photos") and "--wipe" not in words:
+            forced = readers.sh(f"make-sd {words} --wipe {WORD} --apply")
+            assert forced.code == 3, forced.out
+    finally:
+        if after:
+            box.run(after).ok()
+    assert (result.code, told in result.out) == (3, True), result.out + result.err
+    assert result.out.endswith("nothing was changed\n")
+    assert box.digests() == untouched
+
+
+def cut_short(path):
+    """Take the end of a compressed image away."""
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def turn_a_byte(path):
+    """Change a byte in the middle of a compressed image."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def append(text):
+    """Return a function that puts something behind a compressed image."""
+    def work(path):
+        with open(path, "ab") as file:
+            file.write(text)
+    return work
+
+
+def other_table(data):
+    """Rename a partition, without making new sums: the table is bad, too."""
+    return data.replace("fip".encode("utf-16le"), "fib".encode("utf-16le"), 1)
+
+
+def no_system(data):
+    """Take the squashfs away."""
+    return data.replace(b"hsqs", b"hsqx")
+
+
+# name: (how the image is made, what is done to the file, what is told)
+IMAGES = {
+    "cut short": ({}, cut_short, "is damaged: it cannot be unpacked to its end"),
+    "a wrong byte": ({}, turn_a_byte, "is damaged"),
+    "something behind it": ({}, append(b"x" * 700), "has something behind its compressed stream"),
+    "metadata behind it": ({}, append(b'{"metadata"}FWx0' + bytes(12)), "has something behind its compressed stream"),
+    "another table": ({"change": other_table}, None, "has not the partitions of this board's card"),
+    "no system": ({"change": no_system}, None, "has no system"),
+    "no image at all": ({"change": lambda data: b"hello"}, None, "unpacks to 5 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", ["a PC", "a router"])
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_that_is_none(router, tmp_path, name, kind):
+    """Although its sum is the plan's."""
+    how, change, told = IMAGES[name]
+    spoiled = cards.make(tmp_path, **how)
+    if change:
+        change(spoiled.path)
+        spoiled = cards.of_file(spoiled.path)
+    box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
+    desk = Desk(box, spoiled)
+    untouched = box.digests()
+
+    result = desk.sh(f"make-sd {CARD} --apply")
+
+    assert (result.code, told in result.out) == (3, True), result.out + result.err
+    assert box.digests() == untouched
+
+
+def test_a_plan_without_a_fallback(router):
+    """There is nothing to make, or to check."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    box.put("/tmp/r4.sh", compiled(plan("internal")))
+    for words in (f"make-sd {CARD}", f"check-sd {CARD}"):
+        result = box.run(f"sh /tmp/r4.sh {words}")
+        assert (result.code, "this plan has no fallback" in result.out) == (3, True)
+
+
+def test_a_missing_command(router, image):
+    """Told as what it is, before anything else."""
+    box = router(readers=(Reader(size=SMALL),), packages=("kmod-nvme", "block-mount")).boot()
+    result = Desk(box, image).sh(f"make-sd {CARD}")
+    assert (result.code, "commands are missing: sfdisk (" in result.err) == (3, True)
+
+
+@pytest.mark.parametrize("words", ["make-sd", "check-sd", "make-sd /dev/sda /dev/sdb", "check-sd /dev/sda --apply",
+                                   "check-sd /dev/sda --wipe x", "install --kit /tmp", "make-sd /dev/sda --image", "status --image x"])
+def test_wrong_usage(readers, words):
+    """2, and a sentence."""
+    result = readers.sh(words)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("medium", ["sd", "emmc"])
+def test_never_the_medium_it_runs_from(router, image, medium):
+    """On a router that was started from a card that card is refused, and the eMMC is no card; looking is allowed."""
+    box = router(medium=medium).boot()
+    desk = Desk(box, image)
+    serial = box.run("cat /sys/block/mmcblk0/device/serial").out.strip() or "SC16G:1073741824"
+    untouched = box.digests()
+    result = desk.sh(f"make-sd /dev/mmcblk0 --wipe {serial} --apply")
+    told = {"sd": "/dev/mmcblk0 is what this router was started from", "emmc": "is no SD card but of type MMC"}[medium]
+    assert (result.code, told in result.out) == (3, True), result.out
+    if medium == "sd":
+        assert desk.sh("check-sd /dev/mmcblk0").code == 1
+    assert box.digests() == untouched
+
+
+# name: (what the disk does, what is told)
+FAULTY = {
+    "pulled out at once": ({"breaks": 3 * MiB // 2}, ""),
+    "pulled out in the middle": ({"breaks": 30 * MiB}, ""),
+    "pulled out while the kit is written": ({"breaks": 71 * MiB}, ""),
+    "smaller than it says": ({"real": 96 * MiB}, "it is not as large as it says"),
+    "smaller than it says, and no power of two": ({"real": 500 * MiB}, ""),
+    "one bit wrong in the system": ({"flips": 64 * MiB + 9000}, "does not read back"),
+    "one bit wrong in BL2": ({"flips": 18 * KiB}, "does not read back"),
+    "one bit wrong in the table": ({"flips": 1100}, "does not read back"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_card_that_fails(router, image, tmp_path, name):
+    """1, never "done"; the card does not pass for a finished one; with a good reader the same command finishes without --wipe."""
+    how, told = FAULTY[name]
+    made = router(readers=(Reader(size=SMALL),), **PC)
+    path = made.image("sda")
+    real = path.rename(tmp_path / "sda.real")
+    with cards.served(tmp_path / "served", cards.Faulty("sda", real, **how)):
+        path.symlink_to(tmp_path / "served/sda")
+        desk = Desk(made.boot(), image)
+        result = desk.sh(f"make-sd {CARD} --apply")
+        assert (result.code, "done." in result.out, told in result.out) == (1, False, True), result.out + result.err
+        assert "the card is not finished, and does not pass for one" in result.out
+        made.off()
+    path.unlink()
+    real.rename(path)
+    desk = Desk(made.boot(), image)
+    assert desk.sh(f"check-sd {CARD}").code == 1
+    if "real" not in how:
+        desk.sh(f"make-sd {CARD} --apply").ok()
+        assert desk.faults(tmp_path / "outside") == []
+
+
+@pytest.mark.parametrize("how", ["gone", "another one", "killed"])
+def test_an_end_in_the_middle(router, image, tmp_path, how):
+    """The card is pulled out, or exchanged, or the script killed: nothing lands anywhere else, and the same command finishes."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    running = box.start(f"{HERE}sh r4.sh make-sd {CARD} --apply")
+    end = time.monotonic() + 60
+    while "30 %" not in running.out and time.monotonic() < end:
+        time.sleep(0.01)
+    if how == "killed":
+        assert running.kill().code == 137
+    else:
+        box.run(f"rm {CARD}" if how == "gone" else f"echo 99 >{SYS}/diskseq").ok()
+        result = running.wait(60)
+        assert (result.code, "not there any more" in box.read("/tmp/bootplan.log")) == (1, True), result.out
+        assert not box.exists(CARD) or how == "another one"
+    box.reboot()
+    desk = Desk(box, image)
+    assert desk.sh(f"check-sd {CARD}").code == 1
+    assert "one of ours that was not finished" in desk.sh(f"make-sd {CARD} --apply").ok().out
+    assert desk.faults(tmp_path / "outside") == []
+
+
+def test_an_unfinished_card_that_was_used_for_something_else(router, image):
+    """A mark alone makes nothing disposable."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    running = box.start(f"{HERE}sh r4.sh make-sd {CARD} --apply")
+    while "make_kit" not in running.out and running.poll() is None:
+        time.sleep(0.01)
+    running.kill()
+    box.run(f"printf 'start=1MiB, size=600MiB, type=c\\n' | sfdisk -q --wipe always --label dos {CARD}").ok()
+    untouched = box.digests()
+
+    result = desk.sh(f"make-sd {CARD} --apply")
+
+    assert (result.code, "is not blank" in result.out) == (3, True), result.out
+    assert box.digests() == untouched
+
+
+@pytest.fixture(scope="module")
+def finished(board_parts, tmp_path_factory, image):
+    """A PC with a finished card; the tests put right again what they spoil."""
+    with Router(tmp_path_factory.mktemp("finished") / "pc", readers=(Reader(size=SMALL),), **PC) as box:
+        desk = Desk(box.boot(), image)
+        desk.sh(f"make-sd {CARD} --apply").ok()
+        yield desk
+
+
+SPOILED = {
+    "mbr": 450, "bl2": 20 * KiB, "fip": 6700 * KiB, "recovery": 12 * MiB + 5, "install": 45 * MiB + 1, "production": 64 * MiB + 30000,
+}
+
+
+@pytest.mark.parametrize("part", SPOILED)
+def test_a_byte_of_a_finished_card(finished, part):
+    """Is found, and the part is named."""
+    turn = (f"dd if={CARD} bs=1 skip={SPOILED[part]} count=1 2>/dev/null | tr '\\000-\\377' '\\001-\\377\\000' | "
+            f"dd of={CARD} bs=1 seek={SPOILED[part]} conv=notrunc 2>/dev/null; sync")
+    back = turn.replace("'\\000-\\377' '\\001-\\377\\000'", "'\\001-\\377\\000' '\\000-\\377'")
+    finished.box.run(turn).ok()
+    try:
+        result = finished.sh(f"check-sd {CARD}")
+    finally:
+        finished.box.run(back).ok()
+    assert (result.code, f"its part {part} is not what was written" in result.out) == (1, True), result.out
+    assert finished.sh(f"check-sd {CARD}").code == 0
+
+
+def test_a_kit_that_was_changed(finished):
+    """By one byte of the plan in it."""
+    node = f"{CARD}8"
+    finished.box.run(f"mount {node} /mnt && cp /mnt/plan.yaml /tmp/kept && echo >>/mnt/plan.yaml && umount /mnt").ok()
+    result = finished.sh(f"check-sd {CARD}")
+    finished.box.run(f"mount {node} /mnt && cp /tmp/kept /mnt/plan.yaml && umount /mnt").ok()
+    assert (result.code, "is not what its SHA256SUMS says" in result.out) == (1, True), result.out
+    assert finished.sh(f"check-sd {CARD}").code == 0
+
+
+def test_an_old_card(finished):
+    """Its age is told, and that it is more than the plan allows."""
+    clock = "#!/bin/sh\n[ \"$1\" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }\nexec /usr/bin/date \"$@\"\n"
+    finished.box.put("/usr/sbin/date", clock, 0o755)
+    result = finished.sh(f"check-sd {CARD}")
+    finished.box.run("rm /usr/sbin/date").ok()
+    assert (result.code, "made 200 days ago" in result.out, "more than the 180 days" in result.out) == (0, True, True), result.out
+
+
+def test_a_card_of_another_image(finished, tmp_path):
+    """Whole, but not the plan's."""
+    other = cards.make(tmp_path, change=lambda data: data + bytes(4096))
+    finished.box.put("/tmp/other.sh", compiled(text_for(other)))
+    result = finished.box.run(f"sh /tmp/other.sh check-sd {CARD}")
+    assert (result.code, "it is of another image than the plan's" in result.out) == (1, True), result.out
+
+
+def test_a_card_that_another_program_wrote(router, image):
+    """Its parts are compared with the image, when that is there; without a kit nobody knows how old it is."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    box.run(f"gzip -dc /tmp/{cards.FILE} | dd of={CARD} bs=1M 2>/dev/null; sync", 120).ok()
+    result = desk.sh(f"check-sd {CARD}")
+    assert (result.code, "it has no rescue kit" in result.out) == (0, True), result.out
+    box.run(f"mv /tmp/{cards.FILE} /tmp/away; echo x | dd of={CARD} bs=1M seek=12 conv=notrunc; sync").ok()
+    assert "with the image at hand (--image FILE)" in desk.sh(f"check-sd {CARD}").out
+    result = desk.sh(f"check-sd {CARD} --image /tmp/away")
+    assert (result.code, "its part recovery is not that of the image" in result.out) == (1, True), result.out
+
+
+def test_the_plan_in_the_script_is_the_plan(tmp_path):
+    """To the byte, also when it is hostile to a shell; in every shell."""
+    image = cards.CardImage(tmp_path, "ab" * 32, b"")
+    hostile = "# it's `reboot` $(reboot) \"\\n\\0101 %s \\\\ \tEOF\r\n#é ü 👩‍🔧 -n\n"
+    for text in (text_for(image), hostile + text_for(image), text_for(image).rstrip("\n"), text_for(image) + "\n\n"):
+        lines = compiled(text).splitlines()
+        begin = next(number for number, line in enumerate(lines) if line.startswith("kit_plan() {"))
+        body = "\n".join(lines[begin : lines.index("}", begin) + 1])
+        for shell in ("dash", "bash"):
+            done = subprocess.run([shell, "-c", f"{body}\nkit_plan"], capture_output=True, check=True)
+            assert done.stdout == text.encode()
+
+
