@@ -20,7 +20,7 @@ from bootplan.plan import Image, Plan
 
 LARGEST_BYTES = 12 * 1024  # of the Markdown
 _WIDTH = 100
-_MOST_LINES = 80  # of a printed page in large letters
+_MOST_LINES = {"large": 80, "middle": 95}  # of one printed page
 _MARKUP = re.compile(r"([\\`*_<>\[\]#|&~])")
 
 
@@ -61,10 +61,10 @@ class Card:
     has_fallback: bool
 
     @property
-    def is_long(self) -> bool:
-        """Whether the page needs its smallest letters to be one page."""
-        lines = sum(4 + len(failure.steps) for failure in self.failures)
-        return lines + len(self.files) > _MOST_LINES
+    def letters(self) -> str:
+        """How large the letters of the printed page can be: large, middle or small."""
+        lines = sum(4 + len(failure.steps) for failure in self.failures) + len(self.files)
+        return next((name for name, most in _MOST_LINES.items() if lines <= most), "small")
 
 
 def recovery_card(plan: Plan, board: Board) -> Card:

@@ -148,7 +148,7 @@ class _Failures:
             *self.uboot("printenv ethaddr eth1addr", "env default bootcmd bootargs", "saveenv", "reset"),
             _hand("Not enough: everything as delivered; the addresses are lost."),
             *self.uboot("run reset_factory", "reset"),
-            _hand("No cable: hold WPS at power-on; it does the same (never shown on the hardware)."),
+            _hand("No cable: WPS held at power-on does so, and starts the recovery system (never shown on the hardware)."),
             _hand("The system is up: copies of the environment are in /etc/bootplan and in your backups."),
             *_linux("ls /etc/bootplan/env-*.txt", f"sh {SCRIPT} restore-env /etc/bootplan/env-DATE.txt --apply"),
         ]

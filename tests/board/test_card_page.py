@@ -181,12 +181,12 @@ def test_it_asks_the_network_for_nothing(chromium, tmp_path):
     assert seen == {"card": set(), "other": {"http://192.0.2.1/x.png"}}
 
 
-@pytest.mark.parametrize(("medium", "method", "files"), [
-    ("nand", "cmdline", False), ("emmc", "internal", False), ("sd", "cmdline", True)])
-def test_the_longest_cards_in_large_letters_are_one_page(chromium, tmp_path, medium, method, files):
-    """Those that just do not need the smallest ones."""
-    text = text_of(medium, method, files=files, **LONGEST)
-    card = recovery_card(plan_of(text), load_board())
-    assert not card.is_long
+@pytest.mark.parametrize(("letters", "medium", "method", "slots", "files"), [
+    ("large", "nand", "cmdline", "", False), ("large", "emmc", "internal", "", False), ("large", "sd", "cmdline", "", True),
+    ("middle", "nand", "cmdline", "", True), ("middle", "emmc", "cmdline", "", True), ("middle", "sd", "cmdline", "own", True)])
+def test_the_longest_cards_in_larger_letters_are_one_page(chromium, tmp_path, letters, medium, method, slots, files):
+    """Those that just do not need smaller ones."""
+    text = text_of(medium, method, slots, files=files, **LONGEST)
+    assert recovery_card(plan_of(text), load_board()).letters == letters
 
     assert pages(chromium, tmp_path, text) == (1, A4)
