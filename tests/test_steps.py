@@ -32,6 +32,50 @@ def test_install_of_an_overlay(plan_with: Callable[[str], str]) -> None:
     ]
 
 
+IMAGE = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4"
+SUM = "0" * 64
+
+
+def test_the_checklist_knows_the_fallback_and_each_file(plan_with: Callable[[str], str]) -> None:
+    files = {"card": f"{IMAGE}-sdcard.img.gz", "fip": f"{IMAGE}-snand-bl31-uboot.fip"}
+    made = made_from(
+        plan_with(
+            f"fallback: {{medium: sd, image: {{file: {files['card']}, sha256: '{SUM}'}}, max_age: 30d}}\n"
+            f"bootloader: {{fip: {{file: {files['fip']}, sha256: '{SUM}'}}}}\nrecovery: {{server: 192.168.1.7}}\n"
+        )
+    )
+    listed = calls(made, "checklist")
+
+    assert listed[:4] == [
+        ("fallback_is", 30, "25.12.5", "[SPI-NAND]"),
+        ("fallback_runs_on", "mediatek,mt7988a", "mediatek/filogic", "bananapi,bpi-r4", "11", "[SD card]"),
+        ("want_file", files["card"], SUM, "image of the fallback card"),
+        ("want_file", files["fip"], SUM, "FIP"),
+    ]
+    asked = {call[1]: str(call[2]) for call in listed[4:]}
+    assert list(asked) == ["card-printed", "serial-cable", "switch", "backup", "card-kept", "tftp"]
+    assert "A=0 B=1 for SPI-NAND, A=1 B=1 for the card" in asked["switch"]
+    assert "192.168.1.7" in asked["tftp"]
+    assert {call[0] for call in listed[4:]} == {"ask_owner"}
+
+
+def test_a_card_of_another_release_may_call_the_board_otherwise(plan_with: Callable[[str], str]) -> None:
+    image = f"{{file: openwrt-mediatek-filogic-bananapi_bpi-r4-poe-sdcard.img.gz, sha256: '{SUM}'}}"
+    made = made_from(plan_with(f"board: {{model: bpi-r4-poe}}\nfallback: {{medium: sd, image: {image}}}\n"))
+
+    assert calls(made, "checklist")[:2] == [
+        ("fallback_is", 180, "", "[SPI-NAND]"),
+        ("fallback_runs_on", "mediatek,mt7988a", "mediatek/filogic", "bananapi,bpi-r4-poe bananapi,bpi-r4-2g5", "11", "[SD card]"),
+    ]
+
+
+def test_a_checklist_without_a_fallback_still_asks(plan_with: Callable[[str], str]) -> None:
+    listed = calls(made_from(plan_with("boot: {medium: sd}\n")), "checklist")
+
+    assert listed[0] == ("no_fallback",)
+    assert [call[1] for call in listed[1:]] == ["card-printed", "serial-cable", "switch", "backup"]
+
+
 def test_a_step_knows_its_line(plan_with: Callable[[str], str]) -> None:
     text = plan_with("")
     made = made_from(text)

@@ -61,11 +61,23 @@ read_plan_env() { # - the environment of the plan's medium into $work/env; sets 
 see_fallback() { # - sets fallback_state and fallback_says from the environment
     local record day release proven today=0 now age
     fallback_state=unknown
+    if [ "$plan_medium" = sd ]; then
+        fallback_says='unknown: the plan boots from an SD card itself, and nothing tells which of two cards this one is'
+        return 0
+    fi
     read_plan_env
     if [ "$env_state" != good ]; then
         fallback_says="unknown: the U-Boot environment is $env_state"
         return 0
     fi
+    record=$(env_value bootmenu_title)
+    case $record in
+        *"$fallback_title"*) ;;
+        *)
+            fallback_says="unknown: from here the U-Boot environment of $plan_medium is not seen"
+            return 0
+            ;;
+    esac
     record=$(env_value bp_fallback)
     record=$(printf '%s' "$record" | tr -d '\001-\037')
     if [ -z "$record" ]; then
@@ -345,13 +357,10 @@ check_fallback() { # - there is one, and it was proven not long ago
         [ "$plan_medium" = sd ] || item fallback ask 'there is a card that starts the router when nothing else does' 'the plan has no fallback'
         return 0
     fi
-    if [ "$plan_medium" = sd ]; then
-        item fallback ask "$text" 'the plan boots from an SD card itself: nothing tells which of two cards this one is'
-        return 0
-    fi
     see_fallback
-    case $fallback_state in
-        fresh) item fallback ticked "$text" "$fallback_says" ;;
+    case $fallback_state/$plan_medium in
+        */sd) item fallback ask "$text" "$fallback_says" ;;
+        fresh/*) item fallback ticked "$text" "$fallback_says" ;;
         *) item fallback open "$text" "$fallback_says" ;;
     esac
 }

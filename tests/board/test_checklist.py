@@ -155,6 +155,8 @@ def test_a_plan_that_boots_from_a_card_has_nothing_to_prove_it_by(router):
     box = router(medium="sd").boot()
 
     refused(box, "prove-fallback --apply", "nothing tells which of two cards", text_of("sd"))
+    assert days_of(box, "sd").startswith("unknown: the plan boots from an SD card itself")
+    assert the_list(Bench(box, text_of("sd")), 1)["fallback"]["state"] == "ask"
 
 
 def test_of_the_emmc_the_owner_carries_the_line_over(router):
@@ -303,6 +305,8 @@ def test_on_another_medium_nothing_is_ticked_that_is_not_so(router):
 
     assert items["router"]["state"] == "open"
     assert "was started from 'sd'" in items["router"]["evidence"]
+    assert (items["fallback"]["state"], items["fallback"]["evidence"]) == (
+        "open", "unknown: from here the U-Boot environment of emmc is not seen")
 
 
 def test_the_list_and_the_record_with_slots(router):
