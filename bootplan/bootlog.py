@@ -1,7 +1,7 @@
 """Read a serial log: which stage a start came to, what most likely broke, and what to type next.
 
-The log is read once, piece by piece. Of each start only the first and the last sight of each pattern are kept, so memory
-stays small whatever the log is; the cases of schemas/bootlog.yaml are judged when the start is over. The last start counts.
+The log is read once, piece by piece. Of each start only the first and the last sight of each pattern are kept, so
+memory stays small whatever the log is; the cases of schemas/bootlog.yaml are judged at the end. The last start counts.
 """
 
 import re
@@ -19,7 +19,7 @@ from bootplan.units import BINARY_UNITS
 
 LONGEST_PIECE = 4096
 LARGEST_LOG = 2**28
-_WIDEST = 160  # characters of a line of the log that are shown
+WIDEST = 160  # characters of a line of the log that are shown
 
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlsu]|\x1b[78DEHMc]|[\r\x0b\x0c]+")  # what comes next is somewhere else
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*m|\x1b\([AB0]|[\x00-\x08\x0e-\x1f\x7f]")
@@ -53,10 +53,11 @@ NO_SIGHT = Sight(1, 0, "")
 
 @dataclass(frozen=True)
 class Finding:
-    """One case that holds, its proof, and what to do: lines to type, or things to do by hand."""
+    """One case that holds, its proof, what it means, and what to do: lines to type, or things to do by hand."""
 
     case: Case
     proof: Sight
+    means: str
     steps: tuple[Line, ...]
 
 
@@ -100,18 +101,21 @@ def explain(stream: BinaryIO, board: Board, plan: Plan | None = None) -> Explana
     judge = _Judge(load_cases(), board, plan)
     watch = _Watch(judge.cases)
     line = starts = 0
-    now, before = _Seen(1), None
+    now, before, end = _Seen(1), None, None
     for at, (line, piece) in enumerate(_pieces(stream), start=1):
-        hits = watch.hits(bare(piece))
+        text = bare(piece)
+        if not text:
+            continue
+        hits = watch.hits(text)
         begun = next((watch.begins[one] for one in hits if one in watch.begins), None)
         if begun is not None and now.is_over(begun):
-            starts += 1
-            before, now = judge.start(now), _Seen(line)
-        sight = Sight(line, at, _shown(piece)) if hits or piece.strip() else None
-        if sight is not None:
-            now.add(sight, hits, watch.stages, begun)
-    last = judge.start(now)
-    return Explanation(line, starts + bool(now.first), last, before)
+            now.end = end
+            before, now, starts = now, _Seen(line), starts + 1
+        end = line, at, piece
+        if hits:
+            now.add(_sight(*end), hits, watch.stages, begun)
+    now.end = end
+    return Explanation(line, starts + bool(now.first), judge.start(now), judge.start(before) if before else None)
 
 
 def bare(piece: str) -> str:
@@ -125,7 +129,7 @@ def bare(piece: str) -> str:
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    """The pieces of all lines, each with its line's number: what the cursor parts, and no more than can be looked at."""
+    """The pieces of all lines, each with its line's number: what stands together, and is not too long to look at."""
     number, size, whole = 1, 0, True
     while raw := stream.readline(LONGEST_PIECE):
         size += len(raw)
@@ -137,16 +141,18 @@ def _pieces(stream: BinaryIO) -> Iterator[tuple[int, str]]:
         number += whole
 
 
-def _shown(piece: str) -> str:
+def _sight(line: int, at: int, piece: str) -> Sight:
     text = visible(_COLOUR.sub("", piece).strip().replace("\t", " "))
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+    return Sight(line, at, text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…")
 
 
 class _Watch:
     """All patterns, ready to be looked for."""
 
     def __init__(self, cases: Cases) -> None:
-        self._all = [(one, plain_text(one), re.compile(one).search) for one in cases.patterns]
+        watched = [(one, plain_text(one), re.compile(one).search) for one in cases.patterns]
+        sized = ((len(plain), plain, one, search) for one, plain, search in watched)
+        self._all = sorted(sized, key=lambda one: one[:3])
         self.stages = {
             one: place for place, stage in enumerate(cases.stages) for one in (*stage.starts, *stage.signs)
         }
@@ -154,7 +160,13 @@ class _Watch:
 
     def hits(self, text: str) -> list[str]:
         """The patterns that are in *text*."""
-        return [one for one, plain, search in self._all if plain in text and search(text)]
+        found, size = [], len(text)
+        for least, plain, one, search in self._all:
+            if least > size:
+                break
+            if plain in text and search(text):
+                found.append(one)
+        return found
 
 
 @dataclass
@@ -166,10 +178,10 @@ class _Seen:
     last: dict[str, int] = field(default_factory=dict)
     reached: dict[int, int] = field(default_factory=dict)
     began: int | None = None
-    end: Sight = NO_SIGHT
+    end: tuple[int, int, str] | None = None
 
     def is_over(self, begun: int) -> bool:
-        """Whether the beginning of stage *begun* is that of another start: it came later than that, or began with it."""
+        """Whether the beginning of stage *begun* is that of another start: this one is beyond it, or began with it."""
         if not self.first:
             return False
         stage = max(self.reached, default=None)
@@ -177,7 +189,6 @@ class _Seen:
 
     def add(self, sight: Sight, hits: list[str], stages: dict[str, int], begun: int | None) -> None:
         """Remember a *sight* of the patterns in *hits*."""
-        self.end = sight
         for one in hits:
             self.first.setdefault(one, sight)
             self.last[one] = sight.at
@@ -210,15 +221,16 @@ class _Judge:
         """The start that was *seen*."""
         stage = max(seen.reached, default=None)
         medium = self._of(seen, self.cases.boot_media)
-        found = []
+        values = self._values(medium or (self._plan.boot.medium if self._plan else None))
+        found: list[Finding] = []
         for case in self.cases.cases:
             proof = self._proof(case, seen, medium)
-            if proof is not None:
-                found.append(Finding(case, proof, self._steps(case, medium)))
+            if proof is not None and not any(one.case.name in case.unless_case for one in found):
+                found.append(Finding(case, proof, case.means.format_map(values), self._steps(case, medium, values)))
         found.sort(key=lambda one: (one.case.kind == "note", one.proof.at))
         return Start(
             seen.first_line,
-            seen.end,
+            _sight(*seen.end) if seen.end else NO_SIGHT,
             None if stage is None else self.cases.stages[stage].name,
             medium,
             self._of(seen, self.cases.systems, last=True),
@@ -277,13 +289,12 @@ class _Judge:
             "other-medium": medium is not None and medium != plan.boot.medium,
         }.get(case.plan, case.plan == ram)
 
-    def _steps(self, case: Case, medium: str | None) -> tuple[Line, ...]:
+    def _steps(self, case: Case, medium: str | None, values: dict[str, str]) -> tuple[Line, ...]:
         """What to do: as the recovery card of the plan says it, where that has a failure for the *case*."""
         plan = self._plan
         if plan is not None and medium in (None, plan.boot.medium) and case.failure in self._failures:
             return self._failures[case.failure]
         medium = medium or (plan.boot.medium if plan else None)
-        values = self._values(medium)
         steps = case.on.get(medium, case.do) if medium else case.do  # type: ignore[call-overload]
         return tuple(_line(one.format_map(values), medium or "") for one in steps)
 
@@ -301,6 +312,7 @@ class _Judge:
             "system": self._file("system", "squashfs-sysupgrade.itb"),
             "server": plan.recovery.server if plan and plan.recovery else DEFAULT_TFTP_SERVER,
             "switch": switches[wanted] if wanted else ", ".join(f"{media[one].title} {switches[one]}" for one in media),
+            "plan": media[wanted].title if wanted else "",
             "title": media[wanted].menu_title if wanted else "",
             **switches,
         }

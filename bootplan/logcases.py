@@ -1,7 +1,7 @@
 """What serial logs of the board say, as data: models for schemas/bootlog.yaml, and their loader.
 
-A pattern is a regular expression that is searched for in one line, without the time stamps, colours and blanks around it.
-Each one must hold a piece of plain text: a line without that piece is not looked at any closer, which keeps long logs quick.
+A pattern is a regular expression that is searched for in one line, without time stamps, colours and the blanks around
+it. Each one must hold a piece of plain text: a line without that is not looked at any closer, so long logs are quick.
 """
 
 import re
@@ -16,7 +16,7 @@ LEAST_TEXT = 2
 Condition = Literal["any", "ram-4GiB", "ram-8GiB", "disk", "no-disk", "other-medium"]
 MediumName = Literal["nand", "emmc", "sd"]
 # What the lines to type may name: the board's facts, and the plan's values when there is a plan.
-VALUES = ("bl2", "card", "fip", "nand", "emmc", "sd", "recovery", "server", "switch", "system", "title")
+VALUES = ("bl2", "card", "fip", "nand", "emmc", "sd", "plan", "recovery", "server", "switch", "system", "title")
 
 _OPENS, _CLOSES = "([", {"(": ")", "[": "]"}
 
@@ -111,11 +111,12 @@ class Marks(_Facts):
 class Case(_Facts):
     """Something that a log shows: what it means, and what to do.
 
-    *stop* is what ends a start, *fault* what goes wrong in one that goes on, *note* what looks like either and is neither.
-    One of *seen* is the proof. All *needs*, and one of *needs_any*, must have been seen up to it. The case does not hold when one of *unless* is
-    anywhere in that start, one of *unless_before* ahead of the proof, one of *unless_after* behind it, or when the start
-    came to the stage *unless_reached* behind it. *on* has the steps for single media, in place of *do*; *failure* is the name of the failure on the
-    recovery card whose steps are taken instead when there is a plan.
+    *stop* is what ends a start, *fault* what goes wrong in one that goes on, *note* what looks like either and is
+    neither. One of *seen* is the proof. All *needs*, and one of *needs_any*, must have been seen up to it. The case does
+    not hold when one of *unless* is anywhere in that start, one of *unless_before* ahead of the proof, one of
+    *unless_after* behind it, when the start came to the stage *unless_reached* behind it, or when one of *unless_case*
+    holds, which stand before this one. *on* has the steps for single media, in place of *do*; *failure* is the name of
+    the failure on the recovery card whose steps are taken instead when there is a plan.
     """
 
     name: str
@@ -129,9 +130,10 @@ class Case(_Facts):
     unless_before: Patterns = ()
     unless_after: Patterns = ()
     unless_reached: str | None = None
+    unless_case: Annotated[tuple[str, ...], Field(strict=False)] = ()
     media: Annotated[tuple[MediumName, ...], Field(strict=False)] = ()
     plan: Condition = "any"
-    means: str
+    means: Annotated[str, AfterValidator(_step)]
     do: Steps
     on: dict[MediumName, Steps] = {}
     failure: str | None = None

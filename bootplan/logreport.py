@@ -1,6 +1,7 @@
 """What a log says, as text for people and as JSON for programs."""
 
 from collections.abc import Iterator
+from textwrap import TextWrapper
 
 from bootplan.board import Board
 from bootplan.bootlog import Explanation, Finding, Start
@@ -8,6 +9,7 @@ from bootplan.logcases import load_cases
 from bootplan.report import visible
 
 _PROMPTS = {"u-boot": "U-Boot> ", "linux": "# ", "pc": "$ ", "hand": ""}
+_WRAP = TextWrapper(100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False).wrap
 
 
 def as_text(explanation: Explanation, name: str, board: Board) -> str:
@@ -46,6 +48,8 @@ def _origin(start: Start, board: Board) -> str:
 
 
 def _nothing(start: Start) -> str:
+    if start.stage is None:
+        return "Nothing in it looks like the serial console of this board (115200 baud, 8N1)."
     if start.stage == "up":
         return "Nothing is wrong that this program knows."
     end = f" It ends at line {start.last.line}: {start.last.text}" if start.last.text else ""
@@ -57,10 +61,11 @@ def _finding(finding: Finding, kind: str) -> Iterator[str]:
     yield ""
     yield f"{kind}{case.title} [{case.name}]"
     yield f"  line {finding.proof.line}: {finding.proof.text}"
-    yield f"  {case.means}"
+    yield from _WRAP(finding.means)
     for step in finding.steps:
         yield f"    {_PROMPTS[step.where]}{step.text}"
-    yield f"  Source: {case.source}{'' if case.proven else ' (never seen on this board)'}"
+    known = "" if case.proven else " (known from sources, not from a log of this board)"
+    yield from _WRAP(f"Source: {case.source}{known}")
 
 
 def as_json(explanation: Explanation, name: str) -> dict[str, object]:
@@ -89,7 +94,7 @@ def _start(start: Start) -> dict[str, object]:
                 "title": one.case.title,
                 "line": one.proof.line,
                 "text": one.proof.text,
-                "means": one.case.means,
+                "means": one.means,
                 "steps": [{"where": step.where, "text": step.text} for step in one.steps],
                 "source": one.case.source,
                 "proven": one.case.proven,

@@ -1,0 +1,556 @@
+"""Serial logs: each case has a log of its own and the answer to it; no log is slow, large in memory, or a traceback.
+
+The logs in tests/logs are short, in our own words, around the lines that the cases' sources have.
+"""
+
+import io
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bootplan import bootlog
+from bootplan.board import Board, load_board
+from bootplan.bootlog import Explanation, bare, explain
+from bootplan.cli import main
+from bootplan.compiler import check
+from bootplan.failures import failures
+from bootplan.logcases import Case, WrongCases, load_cases, plain_text
+from bootplan.logreport import as_json, as_text
+from bootplan.plan import Plan
+
+LOGS = Path(__file__).parent / "logs"
+NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
+CASES = {case.name: case for case in load_cases().cases}
+BOARD: Board = load_board()
+# Logs that are no case's: what must be said of them.
+OTHERS = {
+    "good-nand": ("up", "nand", "production"),
+    "good-sd": ("up", "sd", "production"),
+    "good-emmc": ("up", "emmc", "production"),
+    "unknown-early": ("bl2", "nand", None),
+    "unknown-kernel": ("kernel", "nand", "production"),
+    "unknown-board": (None, None, None),
+}
+Capture = pytest.CaptureFixture[str]
+PlanWith = Callable[[str], str]
+
+budget = settings(
+    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
+)
+
+
+def the_plan(text: str) -> Plan:
+    """The plan in *text*, which holds."""
+    checked = check(text, "plan.yaml")
+    assert checked.holds() and checked.plan, checked.diagnostics
+    return checked.plan
+
+
+def told(log: str | bytes, plan: Plan | None = None) -> Explanation:
+    """What there is to say about *log*, after both reports about it were made."""
+    explanation = explain(io.BytesIO(log.encode() if isinstance(log, str) else log), BOARD, plan)
+    assert as_text(explanation, "boot.log", BOARD)
+    json.dumps(as_json(explanation, "boot.log"))
+    return explanation
+
+
+def found(explanation: Explanation) -> list[str]:
+    """The names of the cases that hold, in the order they are told."""
+    return [one.case.name for one in explanation.last.findings]
+
+
+def log_of(name: str) -> str:
+    """The test log called *name*."""
+    return (LOGS / f"{name}.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def plans(plan_with: PlanWith) -> dict[str, Plan]:
+    """For each condition a plan under which cases with it are looked at."""
+    nand = "boot: {medium: nand}\n"
+    large = "board: {model: bpi-r4, ram: 8GiB}\n"
+    return {
+        "ram-8GiB": the_plan(plan_with(large)),
+        "ram-4GiB": the_plan(plan_with("board: {model: bpi-r4, ram: 4GiB}\n")),
+        "disk": the_plan(plan_with("")),
+        "other-medium": the_plan(plan_with(nand)),
+    }
+
+
+def test_each_case_has_a_log_and_each_log_is_of_a_case() -> None:
+    assert set(CASES) <= set(NAMES)
+    assert set(NAMES) - set(CASES) == set(OTHERS) | {"panic-then-recovery", "three-starts"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_log_has_its_answer(name: str, plans: dict[str, Plan], golden: Callable[[Path, str], None]) -> None:
+    plan = plans.get(CASES[name].plan) if name in CASES else None
+
+    explanation = told(log_of(name), plan)
+
+    golden(LOGS / f"{name}.txt", as_text(explanation, f"{name}.log", BOARD))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_comes_first_in_its_log(name: str, plans: dict[str, Plan]) -> None:
+    case = CASES[name]
+    last = told(log_of(name), plans.get(case.plan)).last
+
+    among = last.notes if case.kind == "note" else last.causes
+    proof = next(one.proof for one in among if one.case.name == name)
+    assert case.kind == "note" or last.causes[0].case.name == name
+    assert log_of(name).splitlines()[proof.line - 1].strip().startswith(proof.text.removesuffix("…"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_its_proof_no_case_holds(name: str, plans: dict[str, Plan]) -> None:
+    case = CASES[name]
+    signs = case.seen or tuple(one for marks in load_cases().boot_media.values() for one in marks.signs)
+    kept = [line for line in log_of(name).splitlines() if not any(re.search(one, bare(line)) for one in signs)]
+
+    assert name not in found(told("\n".join(kept), plans.get(case.plan)))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_good_and_unknown_logs_are_no_guesses(name: str) -> None:
+    last = told(log_of(name)).last
+
+    assert (last.stage, last.medium, last.system) == OTHERS[name]
+    assert last.causes == ()
+    text = as_text(told(log_of(name)), name, BOARD)
+    assert ("Nothing is wrong that this program knows." in text) == name.startswith("good")
+    unknown = {"unknown-early", "unknown-kernel"}
+    assert ("Nothing that this program knows tells why it went no further." in text) == (name in unknown)
+    assert ("Nothing in it looks like the serial console of this board" in text) == (name == "unknown-board")
+
+
+@pytest.mark.parametrize("name", ["good-nand", "good-sd", "good-emmc"])
+def test_each_beginning_of_a_good_log_is_free_of_faults(name: str) -> None:
+    """But for what says itself that the log may just end there."""
+    lines = log_of(name).splitlines()
+    for end in range(len(lines)):
+        for one in told("\n".join(lines[:end])).last.causes:
+            assert "Or the log ends here" in one.means, (end, one.case.name)
+
+
+# Other words for the same: lines that stand for the proof in the case's log.
+OTHER_WORDS = [
+    ("env-lost", "Loading Environment from MMC... *** Warning - No MMC card found, using default environment"),
+    ("env-lost", "** Unable to read env from ubi:ubootenv **"),
+    ("env-lost", '** Cannot find mtd partition "ubi"'),
+    ("mmc-not-answering", "MMC: no card present"),
+    ("mmc-failed", "mmc write failed"),
+    ("mmc-failed", "mmc block read error"),
+    ("mmc-failed", "MMC read: dev # 0, block # 131072, count 256 ... 0 blocks read: ERROR"),
+    ("ubi-unattachable", "UBI init error 22"),
+    ("no-image", "Bad FIT kernel image format! (err=-2)"),
+    ("no-image", "Wrong Image Format for bootm command"),
+    ("tftp-no-file", "TFTP error: 'Access violation' (2)"),
+    ("tftp-loop", "Retry count exceeded; starting again"),
+    ("tftp-loop", "Loading: *\x08T T T T T T"),
+    ("u-boot-crash", '"Error" handler, esr 0xbf000002'),
+    ("ram-half", "NOTICE:  DRAM: 4096MB"),
+    ("ram-double", "NOTICE:  DRAM: 8192MB"),
+    ("root-wait-fit", '[    1.400000] VFS: Cannot open root device "/dev/fit0" or unknown-block(0,0): error -6'),
+    ("panic-no-init", "[    3.100000] Kernel panic - not syncing: Requested init /bin/none failed (error -2)."),
+    ("panic-no-init", "[    3.100000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100"),
+    ("nvme-failing", "[    9.100000] nvme nvme0: Device not ready; aborting initialisation, CSTS=0x0"),
+    ("damaged-filesystem", "[    9.100000] SQUASHFS error: Unable to read page, block 4c1f2, size 8f34"),
+    ("damaged-filesystem", "[    9.100000] UBIFS error (ubi0:7 pid 112): ubifs_read_node: bad node type (255)"),
+    ("gpt-elsewhere", "[    2.400000] GPT:Primary header thinks Alt. header is not at the end of the disk."),
+    ("extroot-unmountable", "[    9.100000] block: extroot: filesystem xfs not supported by kernel"),
+    ("extroot-unmountable", "[    9.100000] block: extroot: unsupported filesystem ntfs, try ext4, f2fs or ubifs"),
+    ("kernel-and-modules", "[    9.100000] nvme_core: disagrees about version of symbol module_layout"),
+    ("kernel-and-modules", "[    9.100000] nvme: version magic '6.12.80 SMP aarch64' should be '6.12.87 SMP aarch64'"),
+    ("held-button", "button held, the environment is set back"),
+    ("vendor-u-boot", "      3. Upgrade ATF BL2"),
+]
+
+
+@pytest.mark.parametrize(("name", "line"), OTHER_WORDS)
+def test_other_words_for_the_same(name: str, line: str, plans: dict[str, Plan]) -> None:
+    case = CASES[name]
+    lines = log_of(name).splitlines()
+    proofs = [number for number, one in enumerate(lines) if any(re.search(sign, bare(one)) for sign in case.seen)]
+    rest = [one for number, one in enumerate(lines) if number not in proofs[1:]]
+    rest[proofs[0]] = line
+
+    among = told("\n".join(rest), plans.get(case.plan)).last.findings
+
+    assert name in {one.case.name for one in among}
+
+
+def test_every_pattern_is_in_some_log() -> None:
+    """A wording that no test has seen is none that we know."""
+    text = [bare(line) for name in NAMES for line in log_of(name).splitlines()]
+    text += [bare(line.replace("\x08", "")) for _, line in OTHER_WORDS]
+    unseen = {one for one in load_cases().patterns if not any(re.search(one, line) for line in text)}
+
+    assert unseen == {
+        "^## Transferring control to Linux",  # by the bench's U-Boot: see tests/board/test_bootlog.py
+        "^procd: - init complete -",
+        r"BusyBox v1[.\d]+ \(.{1,60}\) built-in shell",
+    }
+
+
+@pytest.mark.parametrize(
+    "line", ["[   21.300000] procd: - init complete -", "BusyBox v1.37.0 (2026-06-27 20:12:36 UTC) built-in shell"]
+)
+def test_other_signs_of_a_system_that_is_up(line: str) -> None:
+    lines = log_of("good-nand").splitlines()[:-1]
+    assert told("\n".join(lines)).last.stage == "userland"
+
+    assert told("\n".join([*lines, line])).last.stage == "up"
+
+
+def test_the_last_of_several_starts_counts() -> None:
+    explanation = told(log_of("three-starts"))
+
+    assert (explanation.starts, explanation.last.stage) == (3, "bl31")
+    assert explanation.before is not None
+    assert explanation.before.stage == "up"
+
+
+def test_a_panic_before_explains_the_recovery_system() -> None:
+    explanation = told(log_of("panic-then-recovery"))
+
+    assert found(explanation) == ["recovery-asked"]
+    assert "The start before that (line 1): the kernel panicked [panic]" in as_text(explanation, "x", BOARD)
+
+
+def test_what_stands_before_the_first_sign_of_a_start_is_another_start() -> None:
+    log = "[    6.180000] Kernel panic - not syncing: Oops: Fatal exception\n" + log_of("good-nand")
+
+    explanation = told(log)
+
+    assert (explanation.starts, found(explanation)) == (2, [])
+    assert explanation.before is not None
+    assert explanation.before.causes[0].case.name == "panic"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["[2026-06-27 20:12:36.123] ", "2026-06-27T20:12:36.123456Z ", "[20:12:36.123] ", "20:12:36> ", "Jun 27 20:12:36 "],
+)
+@pytest.mark.parametrize("name", ["fit-config", "root-wait-nvme", "system-halt-emmc", "extroot-no-disk", "good-sd"])
+def test_stamps_of_terminal_programs_change_nothing(name: str, stamp: str) -> None:
+    log = log_of(name)
+    stamped = "".join(f"{stamp}{line}\n" for line in log.splitlines())
+
+    assert found(told(stamped)) == found(told(log))
+    assert told(stamped).last.stage == told(log).last.stage
+
+
+@pytest.mark.parametrize("name", ["fit-config", "root-wait-nvme", "system-halt-emmc", "extroot-no-disk", "good-sd"])
+@pytest.mark.parametrize(
+    "dressed",
+    [
+        lambda log: log.replace("\n", "\r\n"),
+        lambda log: log.replace("\n", "\r\r\n"),
+        lambda log: log.replace("\n", "\r"),
+        lambda log: log.replace("\n", "\x1b[K\x1b[0m\n\x1b[32m"),
+        lambda log: "\ufeff" + log.replace(" ", "\x00 "),
+        lambda log: "".join(f"    {line}\n" for line in log.splitlines()),
+    ],
+)
+def test_line_ends_colours_and_blanks_change_nothing(name: str, dressed: Callable[[str], str]) -> None:
+    assert found(told(dressed(log_of(name)))) == found(told(log_of(name)))
+
+
+def test_a_log_in_utf_16_is_read() -> None:
+    """Windows' own shell writes such files."""
+    log = told(log_of("system-halt-sd").encode("utf-16"))
+
+    assert (found(log), log.last.medium) == (["system-halt-sd"], "sd")
+
+
+def test_logread_has_the_kernels_lines(root: Path) -> None:
+    lines = [line for line in log_of("extroot-no-disk").splitlines() if line.startswith("[")]
+    log = "".join(f"Sun Jul 24 13:14:06 2022 user.err kernel: {line}\n" for line in lines)
+
+    assert found(told(log)) == ["extroot-no-disk"]
+
+
+def test_the_menu_is_no_new_start() -> None:
+    """It shows U-Boot's version in its title, again at each key."""
+    title = "\x1b[2J\x1b[1;1H        ( ( ( OpenWrt ) ) )  \x1b[33m[SPI-NAND]\x1b[0m       U-Boot 2025.10-OpenWrt-r32463"
+    log = log_of("good-nand").replace("  Press UP/DOWN", f"{title}\n" * 30 + "  Press UP/DOWN")
+
+    assert (told(log).starts, found(told(log))) == (1, [])
+
+
+def test_the_steps_are_those_of_the_plans_card(plan_with: PlanWith) -> None:
+    plan = the_plan(plan_with(""))
+    card = {one.name: one.steps for one in failures(plan, BOARD)}
+
+    for name, case in CASES.items():
+        assert case.failure is None or case.failure in card, name
+    finding = told(log_of("root-wait-no-ubiblock"), plan).last.causes[0]
+    assert finding.steps == card["Bad environment"]
+    other = told(log_of("fip-damaged"), plan).last.causes[0]
+    assert other.steps != card["Bad FIP"], "the card is about the plan's medium, this log about the eMMC"
+
+
+def test_the_plans_files_are_in_the_steps(plan_with: PlanWith) -> None:
+    digest = "0" * 64
+    recovery = f"{{file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb, sha256: '{digest}'}}"
+    plan = the_plan(plan_with(f"recovery: {{image: {recovery}, server: 192.168.1.7}}\n"))
+
+    text = as_text(told(log_of("tftp-no-file"), plan), "x", BOARD)
+
+    assert "192.168.1.7" in text
+    assert "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb" in text
+
+
+def test_lines_to_type_know_their_place() -> None:
+    steps = told(log_of("recovery-asked")).last.causes[0].steps
+
+    assert {"linux", "hand"} == {one.where for one in steps}
+    assert [one.text for one in steps if one.where == "linux"][1] == "rm /sys/fs/pstore/*"
+    assert all(one.where != "hand" or not one.text.startswith(("#", "$", "U-Boot>")) for one in steps)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_names_its_source_and_its_stage(name: str) -> None:
+    case = CASES[name]
+
+    assert re.search(r"\d|U-Boot|Linux|TF-A|fstools|openwrt|bench", case.source)
+    load_cases().place(case.stage)
+    assert case.unless_reached is None or load_cases().place(case.unless_reached) > load_cases().place(case.stage) - 1
+    assert set(case.unless_case) <= set(list(CASES)[: list(CASES).index(name)]), "judged before this one"
+    assert case.seen or case.plan == "other-medium"
+    assert case.do
+    assert not case.means.startswith(" ")
+
+
+def test_the_name_of_a_case_is_no_other_case() -> None:
+    names = [case.name for case in load_cases().cases]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"^BL2: Failed to load image id \d", "BL2: Failed to load image id "),
+        (r"a(?:b|c)defg", "defg"),
+        (r"ab*cde", "cde"),
+        (r"ab+cde", "cde"),
+        (r"\[SPI-NAND\]", "[SPI-NAND]"),
+        (r"abc\d{2}d", "abc"),
+        (r"[abc]de(f(g)h)ij", "de"),
+        (r"one|another", ""),
+    ],
+)
+def test_the_plain_text_of_a_pattern(pattern: str, text: str) -> None:
+    assert plain_text(pattern) == text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("seen: ['^System halt!(']", "no regular expression"),
+        (r"seen: ['^\d+$']", "a pattern needs plain text"),
+        ("do: ['SW3 to {sdd}']", "no value 'sdd'"),
+        ("kind: guess", "'guess' is not a choice here"),
+    ],
+)
+def test_a_wrong_case_is_told_with_its_place(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, message: str
+) -> None:
+    text = (root / "schemas/bootlog.yaml").read_text(encoding="utf-8")
+    begin = text.index("  - name: system-halt\n")
+    key = wrong.partition(":")[0]
+    line = text.index(f"    {key}:", begin)
+    end = text.index("\n    ", text.index("\n", line) - 1 if key != "do" else text.index("    source", line) - 2)
+    (tmp_path / "bootlog.yaml").write_text(f"{text[:line]}    {wrong}{text[end:]}", encoding="utf-8")
+    monkeypatch.setattr("bootplan.logcases.SCHEMAS", tmp_path)
+
+    with pytest.raises(WrongCases) as caught:
+        load_cases.__wrapped__()
+
+    place = text[:line].count("\n") + 1
+    assert f"bootlog.yaml:{place}:" in str(caught.value)
+    assert message in str(caught.value)
+
+
+@budget
+@given(st.data())
+def test_any_bytes_have_an_answer(data: st.DataObject) -> None:
+    pieces = st.one_of(
+        st.binary(max_size=200),
+        st.sampled_from(log_of("three-starts").encode().splitlines(keepends=True)),
+        st.sampled_from([plain_text(one).encode() for one in load_cases().patterns]),
+        st.sampled_from([b"\x1b[", b"\x1b[2J", b"\r", b"\n", b"\x00", b"\xff\xfe", b"\xe2\x80\xae", b"{plan}", b"%s"]),
+    )
+
+    explanation = told(b"".join(data.draw(st.lists(pieces, max_size=40))))
+
+    text = as_text(explanation, "boot.log", BOARD)
+    assert all(one.isprintable() or one == "\n" for one in text)
+    assert max(map(len, text.splitlines())) < 700
+
+
+def hostile() -> Iterator[tuple[str, bytes]]:
+    """Lines that make patterns look twice: the beginning of each, over and over."""
+    for pattern in load_cases().patterns:
+        plain = plain_text(pattern)
+        yield pattern, plain.encode() * (bootlog.LONGEST_PIECE // len(plain))
+        yield pattern, (plain + " " * 40).encode() * (bootlog.LONGEST_PIECE // (len(plain) + 40))
+
+
+def test_no_pattern_is_slow() -> None:
+    for pattern, line in hostile():
+        begin = time.process_time()
+        told((line + b"\n") * 20)
+        spent = time.process_time() - begin
+        assert spent < 0.5, pattern
+
+
+@pytest.mark.parametrize(
+    "kind", ["one character", "blanks", "empty lines", "lines", "noise", "escapes", "carriage returns", "starts"]
+)
+def test_fifty_megabytes_take_seconds_and_no_memory(tmp_path: Path, kind: str) -> None:
+    block = {
+        "one character": b"a",
+        "blanks": b" ",
+        "empty lines": b"\n",
+        "lines": log_of("good-nand").encode(),
+        "noise": random.Random(1).randbytes(1 << 16),
+        "escapes": b"\x1b[2J\x1b[31m",
+        "carriage returns": b"\rx",
+        "starts": b"F0: 102B 0000\nSystem halt!\n",
+    }[kind]
+    size = 50 << 20 if kind in ("one character", "blanks") else 5 << 20
+    path = tmp_path / "large.log"
+    path.write_bytes((block * (size // len(block) + 1))[:size])
+    limit = 1 << 30
+
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "bootplan", "explain-log", path],
+        capture_output=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout) < 4000
+    assert time.monotonic() - begin < 60
+
+
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    import tracemalloc
+
+    class Endless(io.RawIOBase):
+        """A start after the other, *left* of them."""
+
+        def __init__(self, left: int) -> None:
+            self.left = left
+
+        def readline(self, size: int | None = -1) -> bytes:
+            self.left -= 1
+            return b"F0: 102B 0000 %d\n" % self.left if self.left > 0 else b""
+
+    peaks = []
+    for lines in (2_000, 20_000):
+        tracemalloc.start()
+        explain(Endless(lines), BOARD)  # type: ignore[arg-type]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[1] < 2 * peaks[0] + (1 << 16)
+
+
+def test_the_command_line_reads_files_and_standard_input(tmp_path: Path, capsys: Capture) -> None:
+    path = LOGS / "root-wait-nvme.log"
+
+    assert main(["explain-log", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"{path}: ")
+    assert "    U-Boot> env default bootargs\n" in text
+
+    words = ["explain-log", "-", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bootplan", *words], input=path.read_bytes(), capture_output=True, timeout=60
+    )
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["file"], answer["start"]["reached"]) == (0, "-", "kernel")
+    (one,) = answer["start"]["found"]
+    assert (one["case"], one["kind"], one["proven"]) == ("root-wait-nvme", "stop", True)
+    assert {"where": "u-boot", "text": "run boot_production"} in one["steps"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "Is a directory"), ("missing.log", "No such file or directory"), ("x" * 300, "File name too long")],
+)
+def test_an_unreadable_log_is_named(tmp_path: Path, name: str, reason: str, capsys: Capture) -> None:
+    path = f"{tmp_path}/{name}"
+
+    assert main(["explain-log", path]) == 2
+
+    assert capsys.readouterr() == ("", f"bootplan: {path}: {reason}\n")
+
+
+def test_a_log_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(bootlog, "LARGEST_LOG", 1 << 20)
+
+    assert main(["explain-log", "/dev/zero"]) == 2
+
+    assert capsys.readouterr().err == (
+        "bootplan: /dev/zero: more than 1 MiB; give only the end of it, like `tail -c 10M LOG`\n"
+    )
+
+
+def test_a_wrong_plan_is_told_and_nothing_else(tmp_path: Path, plan_with: PlanWith, capsys: Capture) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(plan_with("boot: {medium: flash}\n"), encoding="utf-8")
+
+    assert main(["explain-log", str(LOGS / "good-nand.log"), "--plan", str(plan)]) == 1
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "[BP006]" in err
+
+
+def test_log_and_plan_cannot_both_be_standard_input(capsys: Capture) -> None:
+    assert main(["explain-log", "-", "--plan", "-"]) == 2
+    assert capsys.readouterr().err == "bootplan: log and plan cannot both be standard input\n"
+
+
+def test_an_odd_name_and_an_odd_line_do_no_harm_to_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[31m.log"
+    path.write_bytes(b"F0: 102B 0000\n\x1b]0;title\x07\xe2\x80\xae System halt!\nNOTICE:  BL2: v2\x9b31m\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bootplan", "explain-log", os.fsencode(path)], capture_output=True, timeout=60
+    )
+
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout
+    assert b"\x9b" not in done.stdout.replace("—".encode(), b"")
+
+
+def test_cases_are_not_read_for_other_commands() -> None:
+    script = "import sys; from bootplan.cli import main; main(['check', 'plans/nand-nvme.yaml']); "
+    script += "sys.exit('bootplan.bootlog' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=LOGS.parent.parent, capture_output=True, timeout=60)
+
+    assert done.returncode == 0
+
+
+def test_the_models_refuse_what_they_do_not_know() -> None:
+    with pytest.raises(ValueError, match="extra"):
+        Case.model_validate({"name": "x", "guess": True})
