@@ -71,7 +71,7 @@ def content(system, recovery=b""):
 
 def make(folder, name=FILE, change=lambda data: data, system=None):
     """Make an image in ``folder`` with that system; ``change`` gets the bytes before they are compressed."""
-    data = change(content(system or fit(squashfs(folder))))
+    data = change(content(fit(squashfs(folder)) if system is None else system))
     path = folder / name
     path.write_bytes(gzip.compress(data, 1, mtime=0))
     return of_file(path, data)

@@ -284,7 +284,7 @@ FAULTY = {
 
 @pytest.mark.parametrize("name", FAULTY)
 def test_a_card_that_fails(router, image, tmp_path, name):
-    """1, never "done"; the card does not pass for a finished one; with a good reader the same command finishes without --wipe."""
+    """1, never "done"; the card does not pass for a finished one; with a good reader the same command finishes."""
     how, told = FAULTY[name]
     made = router(readers=(Reader(size=SMALL),), **PC)
     path = made.image("sda")
@@ -301,7 +301,8 @@ def test_a_card_that_fails(router, image, tmp_path, name):
     desk = Desk(made.boot(), image)
     assert desk.sh(f"check-sd {CARD}").code == 1
     if "real" not in how:
-        desk.sh(f"make-sd {CARD} --apply").ok()
+        # A bit that stays where zeros should be could be somebody's.
+        desk.sh(f"make-sd {CARD} --wipe {WORD} --apply" if name == "one bit wrong in BL2" else f"make-sd {CARD} --apply").ok()
         assert desk.faults(tmp_path / "outside") == []
 
 
@@ -355,7 +356,7 @@ def finished(board_parts, tmp_path_factory, image):
 
 
 SPOILED = {
-    "mbr": 450, "bl2": 20 * KiB, "fip": 6700 * KiB, "recovery": 12 * MiB + 5, "install": 45 * MiB + 1, "production": 64 * MiB + 30000,
+    "mbr": 440, "bl2": 20 * KiB, "fip": 6700 * KiB, "recovery": 12 * MiB + 5, "install": 45 * MiB + 1, "production": 64 * MiB + 30000,
 }
 
 
