@@ -7,6 +7,9 @@ from .action import ENV_BYTES, INTERNAL, NEW_FILES, OWN_FILES, ROOTS, Action
 
 LARGER = ("{name: root, size: 512MiB, filesystem: ext4}", "{name: data, size: rest, filesystem: ext4, mount: /srv}")
 KEEP = "/etc/keep"
+CARD = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz"
+WITH_FALLBACK = plan("internal", more=f"fallback: {{medium: sd, image: {{file: {CARD}, sha256: '{'0' * 64}'}}}}\n")
+PROOFS = ("2026-01-02 25.12.4", "2026-03-04 25.12.5")
 RECOPY = f"install --apply --recopy --wipe {SERIAL}"
 # Until the old root has been overwritten it is what starts, and nobody can overwrite the root he runs from.
 IN_USE = (r"must (change|get a new file system), but (the disk|it) is in use: .*start the router from the boot medium alone first",)
@@ -81,6 +84,18 @@ def a_folder_to_keep_things(box):
     box.run(f"mkdir {KEEP}").ok()
 
 
+def proven_before(box):
+    """Install, restart, and note an older proof of the fallback."""
+    install_and_restart("internal")(box)
+    box.run(f"fw_setenv bp_fallback '{PROOFS[0]}'").ok()
+
+
+def another_proof(box):
+    """The environment says the old proof, or the new one."""
+    said = box.run("fw_printenv -n bp_fallback").out.strip()
+    return [] if said in PROOFS else [f"the fallback was proven '{said}', which nobody said"]
+
+
 def half_backups(box):
     """A backup that has its name must be complete, and its sums must hold."""
     found = box.run(f"cd {KEEP} && for one in bootplan-*; do case $one in *.part | bootplan-\\*) continue ;; esac; "
@@ -114,6 +129,9 @@ ACTIONS = (
             targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
     install("internal", name="backup", title="backup", words=f"backup {KEEP}", prepare=a_folder_to_keep_things,
             files=(*OWN_FILES, f"{KEEP}/"), look=half_backups, targets={"nvme0": None, "overlay": None}),
+    install("internal", name="prove_fallback", title="prove-fallback --seen, over an older proof", plan=WITH_FALLBACK,
+            words=f"prove-fallback --seen {PROOFS[1]} --apply", prepare=proven_before, variables=("bp_fallback",),
+            look=another_proof, targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
 )
 
 # The recipe that many guides give, block by block, as it can be typed on a stock router. In place of the guide's own
