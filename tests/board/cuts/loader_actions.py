@@ -17,7 +17,8 @@ from .action import INTERNAL, OWN_FILES, ROOTS, Action
 FOLDER, DONE = "/root/files", "/root/finished"
 FOUR_GIB = 4 * 1024 * 1024 - 90000
 OLD = "/etc/bootplan/old"
-GPT = {name: (offset * 1024, size * 1024) for name, offset, size in images.GPT["emmc"]}
+# The eMMC's partitions: first byte, end.
+GPT = {name: (offset * 1024, (offset + size) * 1024) for name, offset, size in images.GPT["emmc"]}
 
 
 @dataclass(frozen=True)
