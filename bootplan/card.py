@@ -12,7 +12,7 @@ from textwrap import wrap
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bootplan.assets import TEMPLATES
-from bootplan.board import Board, BootMedium, Console
+from bootplan.board import Board, BootMedium
 from bootplan.chain import Chain, chain, digits
 from bootplan.failures import SCRIPT, Failure, failures
 from bootplan.picture import across, down
@@ -52,7 +52,9 @@ class Card:
     name: str
     board: str
     release: str
-    console: Console
+    serial: str
+    level: str
+    menu: str
     chain: Chain
     choices: tuple[Choice, ...]
     failures: tuple[Failure, ...]
@@ -69,11 +71,14 @@ class Card:
 
 def recovery_card(plan: Plan, board: Board) -> Card:
     """The card of a plan that all rules accept."""
+    console = board.console
     return Card(
         name=plan.name,
         board=board.models[plan.board.model].title,
         release=plan.firmware.release,
-        console=board.console,
+        serial=console.settings,
+        level=console.level,
+        menu=f"A key within {console.menu_seconds} s stops the menu, Ctrl-C leads to the prompt {console.prompt}",
         chain=chain(plan, board),
         choices=tuple(_choice(medium, name == plan.boot.medium) for name, medium in board.media.items()),
         failures=failures(plan, board),
