@@ -262,9 +262,11 @@ class _Judge:
             return None
         at = proof.at
         reached = len(self.cases.stages) if case.unless_reached is None else self.cases.place(case.unless_reached)
+        wanted = 0 if case.needs_reached is None else self.cases.place(case.needs_reached)
         holds = (
             all(seen.up_to(one, at) for one in case.needs)
             and (not case.needs_any or any(seen.up_to(one, at) for one in case.needs_any))
+            and (not wanted or any(stage >= wanted for stage in seen.reached))
             and not any(one in seen.first for one in case.unless)
             and not any(seen.up_to(one, at - 1) for one in case.unless_before)
             and not any(seen.behind(one, at) for one in case.unless_after)
