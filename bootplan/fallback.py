@@ -27,7 +27,7 @@ def fallback_steps(plan: Plan, board: Board) -> Iterator[Titled]:
     fallback, medium = plan.fallback, board.media["sd"]
     image = medium.image
     if fallback is None or image is None:
-        yield "no fallback", ("no_fallback",), ()
+        yield "no fallback", ("no_card",), ()
         return
     name = read_name(fallback.image.file, board)
     release = (name.version if name else None) or "snapshot"

@@ -49,7 +49,7 @@ card_place() { # NAME START SECTORS - a partition of the image's table
     printf '%s %s %s\n' "$1" "$2" "$3" >>"$work/card.layout"
 }
 
-no_fallback() { # - the plan has none
+no_card() { # - the plan has none
     fallback=no
 }
 
@@ -404,8 +404,17 @@ refuse_if_card_used() { # - nothing of the card may be mounted, swapped to, or p
         more=$(sources_of "$number")
         case " $users " in *"$more "*) ;; *) users="$users$more" ;; esac
     done
-    [ -z "$users" ] || [ "$card_reading" = yes ] ||
+    if [ -n "$users" ]; then
         refuse "$card_node is in use:$users; unmount it first, if it is the right one"
+        return 0
+    fi
+    # What nothing in /proc and /sys tells, like the second disk of a btrfs: with -n nothing is written, and nothing is
+    # but tried that somebody else has for himself.
+    users=$(LC_ALL=C mkfs.ext4 -n -F "$card_node" 2>&1 </dev/null) || true
+    case $users in
+        *' in use by the system'* | *' is mounted'*) refuse "$card_node is in use by another program or device" ;;
+        *) ;;
+    esac
 }
 
 sources_of() { # NUMBER - where something is mounted, or swapped to, from a device with that number, by whatever name
@@ -683,7 +692,6 @@ grow_table() { # - the table as long as the card, and the kit's partition behind
     sfdisk --quiet --relocate gpt-bak-std "$card_node"
     printf 'start=%s, size=%s, name="%s"\n' "$kit_first" "$kit_sectors" "$kit_named" >"$work/card.new"
     sfdisk --quiet --append "$card_node" <"$work/card.new"
-    sync
     need_same_card
     table_is_right
     [ -z "$card_faults" ] || fail "the table of the card: $card_faults"
@@ -786,9 +794,9 @@ about_says() { # WORD - what `about` says of it, from $work/about
     sed -n "s/^$1 //p" "$work/about"
 }
 
-look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS and what was noted go to $work
+look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS and `proven` go to $work
     local failed
-    rm -f "$work/about" "$work/sums" "$work/noted"
+    rm -f "$work/about" "$work/sums" "$work/proven"
     dump_table "$card_node" >"$work/card.table"
     kit_first=$(sed -n "s/.*start= *\\([0-9]*\\),.*name=\"$kit_named\".*/\\1/p" "$work/card.table")
     [ -n "$kit_first" ] || {
@@ -805,6 +813,7 @@ look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS 
     (cd "$work/look" && sha256sum -c SHA256SUMS) >>"$log" 2>&1 || failed=yes
     [ ! -f "$work/look/about" ] || cp "$work/look/about" "$work/about"
     [ ! -f "$work/look/SHA256SUMS" ] || cp "$work/look/SHA256SUMS" "$work/sums"
+    [ ! -f "$work/look/proven" ] || tr -cd '0-9A-Za-z. -' <"$work/look/proven" >"$work/proven"
     umount "$work/look"
     [ "$failed" = no ] || card_faults='its rescue kit is not what its SHA256SUMS says'
     grep -qs '^bootplan-card 1$' "$work/about" || card_faults='its rescue kit is not finished'
@@ -975,4 +984,35 @@ tell_age() { # - release and age of the card
         say "  OpenWrt $release, made $days days ago ($day)"
         [ "$days" -le "$card_days" ] || note "that is more than the $card_days days of the plan: make it anew"
     fi
+    if [ -s "$work/proven" ]; then
+        day=$(cat "$work/proven")
+        say "  a router was started from it: $day"
+    else
+        say "  its kit does not know that a router was ever started from it"
+    fi
+}
+
+kit_remembers() { # DAY RELEASE - this system runs from the card: its rescue kit knows from now on that it does
+    local part have=''
+    part=$(card_part_named "$kit_named")
+    [ -n "$part" ] || return 0
+    mkdir -p "$work/look"
+    mount -t ext4 -o ro,noload "/dev/$part" "$work/look" 2>>"$log" || {
+        note "the rescue kit on /dev/$part cannot be mounted"
+        return 0
+    }
+    [ ! -f "$work/look/proven" ] || have=$(cat "$work/look/proven")
+    umount "$work/look"
+    if [ "$have" = "$1 with OpenWrt $2" ]; then
+        so "the rescue kit knows it"
+        return 0
+    fi
+    run tell_kit "$part" "$1 with OpenWrt $2"
+}
+
+tell_kit() { # PART LINE - that line into the kit
+    mkdir -p "$work/target"
+    mount -t ext4 "/dev/$1" "$work/target"
+    write_file "$work/target/proven" "$2"
+    umount "$work/target"
 }

@@ -140,6 +140,7 @@ action_prove_fallback() { # - notes that the router was started from the card, w
     phase=change at='noting the fallback'
     say "  the fallback was proven on $seen_date with OpenWrt $seen_release"
     change_env bp_fallback "$seen_date $seen_release"
+    kit_remembers "$seen_date" "$seen_release"
     finish "The normal system's status says so from now on."
 }
 

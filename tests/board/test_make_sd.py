@@ -1,5 +1,6 @@
 """The fallback card: made on a PC and on a router, proven, refused, pulled out, lied about."""
 
+import os
 import subprocess
 import time
 
@@ -167,6 +168,21 @@ def test_it_does_not_begin(readers, name):
     assert (result.code, told in result.out) == (3, True), result.out + result.err
     assert result.out.endswith("nothing was changed\n")
     assert box.digests() == untouched
+
+
+def test_a_card_that_something_has_for_itself(router, image):
+    """Where no mount and no holder tells: like the second disk of a btrfs."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    taken = os.open(box.loops["sda"].path, os.O_RDONLY | os.O_EXCL)
+    untouched = digest(box.image("sda"))
+    try:
+        result = desk.sh(f"make-sd {CARD} --apply")
+    finally:
+        os.close(taken)
+    box.sync()
+    assert (result.code, "is in use by another program or device" in result.out) == (3, True), result.out
+    assert digest(box.image("sda")) == untouched
 
 
 def cut_short(path):

@@ -59,6 +59,12 @@ def board_sd_fallback(folder):
         check("about" in listed and "card.md" in listed, listed)
         proven = machine.run("sh /tmp/r4.sh check-sd /dev/mmcblk0", UP)
         check(proven.code == 0 and "is whole" in proven.out, proven)
+        check("does not know that a router was ever started" in proven.out, proven)
+        for told in ("The normal system's status says so", "already so: the rescue kit knows it"):
+            noted = machine.run("sh /tmp/r4.sh prove-fallback --apply", UP)
+            check(noted.code == 0 and told in noted.out, noted)
+        proven = machine.run("sh /tmp/r4.sh check-sd /dev/mmcblk0", UP)
+        check(proven.code == 0 and "a router was started from it: " in proven.out, proven)
         machine.reboot(UP)
         check(machine.read("/etc/kept") == "kept\n" and machine.chose[-1] == "production", machine.chose)
         refused = machine.run("mkdir -p /tmp/kit && mount -t ext4 -o ro /dev/mmcblk0p8 /tmp/kit && cp /tmp/kit/r4.sh /tmp/ && "
