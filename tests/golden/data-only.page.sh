@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='storage router'
-plan_digest='7adbc5fd016c130b'
+plan_digest='41d9c6f0dd2f4cc3'
 plan_medium='sd'
 plan_version='0.1.0'
 
@@ -104,6 +104,6 @@ plan_bootloader() {
 
 # The card that starts the router when nothing else does.
 plan_fallback() {
-    no_fallback
+    no_card
 }
 

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, A and B on NVMe'
-plan_digest='a63926e0f9438332'
+plan_digest='200a62691437e100'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -171,6 +171,6 @@ plan_bootloader() {
 
 # The card that starts the router when nothing else does.
 plan_fallback() {
-    no_fallback
+    no_card
 }
 

@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, own kernel'
-plan_digest='902c5574003a1212'
+plan_digest='9a730145d0e8db14'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -112,6 +112,6 @@ plan_bootloader() {
 
 # The card that starts the router when nothing else does.
 plan_fallback() {
-    no_fallback
+    no_card
 }
 
