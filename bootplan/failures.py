@@ -137,6 +137,10 @@ class _Failures:
                 "run bp_use_$bp_good",
             ),
         ]
+        image = self._plan.upgrade.image if self._plan.upgrade else None
+        if image is not None:
+            steps.append(_hand("When the good slot runs, the bad one anew, from the file of the plan in /tmp:"))
+            steps += _linux(f"sh {SCRIPT} upgrade /tmp/{image.file} --apply")
         return Failure("Bad slot", seen, tuple(steps))
 
     def bad_env(self) -> Failure:
@@ -292,17 +296,28 @@ class _Failures:
             seen = f"This board has 4 GiB; how it fails with the BL2 for 8 GiB nobody has told. {marks}"
         steps = _linux("grep MemTotal /proc/meminfo")
         if ram == large and not self._release.large_memory:
-            steps.append(_hand(f"OpenWrt {self._plan.firmware.release} has no BL2 for 8 GiB: do not write its BL2 or card."))
-        bl2 = self._plan.bootloader.bl2 if self._plan.bootloader else None
-        if self._name != "sd" and bl2 is not None:
-            steps += [
-                _hand("The router starts: file and script to /tmp. This says how it is written, or shows it:"),
-                *_linux(f"sh {SCRIPT} reflash {'bl2' if self._name == 'nand' else 'emmc'} /tmp"),
-                _hand(f"U-Boot starts: with a TFTP server on {self._server} that has the file of the plan:"),
-                *self.uboot(f"setenv serverip {self._server}", f"setenv bootfile_bl2 {bl2.file}", "run boot_tftp_write_bl2"),
-            ]
-        if self._name == "sd":
+            names = ", ".join(self._board.files.large_memory.values())
+            steps.append(_hand(f"OpenWrt {self._plan.firmware.release} has no BL2 for 8 GiB; a snapshot has: {names}."))
+        elif self._name == "sd":
             steps += self._new_card()
         else:
+            steps += self._replace_bl2()
             steps.append(_hand("U-Boot does not start: the lines of 'Bad BL2', with a card made for this memory."))
         return Failure("Wrong BL2 (4 GiB or 8 GiB)", seen, tuple(steps))
+
+    def _replace_bl2(self) -> list[Line]:
+        """The plan's BL2 in the place of one that starts; the line that writes looks at the sum first."""
+        bl2 = self._plan.bootloader.bl2 if self._plan.bootloader else None
+        if bl2 is None:
+            return []
+        part, write = {"nand": ("bl2", "run snand_write_bl2"), "emmc": ("emmc", "run emmc_write_bl2")}[self._name]
+        return [
+            _hand("The router starts: file and script to /tmp; this writes it, or says how:"),
+            *_linux(f"sh {SCRIPT} reflash {part} /tmp"),
+            _hand(f"U-Boot starts: the file on a TFTP server as for 'No system starts', on {self._server}."),
+            *self.uboot(
+                f"setenv serverip {self._server}",
+                f"tftpboot $loadaddr {bl2.file} && hash sha256 $loadaddr $filesize sum",
+                f'test "$sum" = {bl2.sha256} && {write}',
+            ),
+        ]

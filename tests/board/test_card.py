@@ -1,9 +1,10 @@
 """The lines of the recovery card, typed as they stand there: on the real U-Boot, and on a router."""
 
+import hashlib
 import re
 
 import pytest
-from card_plans import FILE, METHODS, plan_of, text_of, texts
+from card_plans import FILE, METHODS, SUM, plan_of, text_of, texts
 
 from bootplan.board import load_board
 from bootplan.failures import failures
@@ -356,18 +357,36 @@ def test_a_bad_fip_on_the_emmc(board):
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
-def test_the_right_bl2_from_a_server(board, medium):
-    """The file of the plan is asked for; without a server nothing is written."""
+def test_no_bl2_without_a_server(board, medium):
+    """The file of the plan is asked for; the next line then writes nothing."""
     router = board(medium)
-    before = router.image.read_bytes()
-    lines = groups(failure(medium, "internal", "Wrong BL2"))[0]
+    before = file_bytes(router.image, 0, SYSTEMS_END)
+    (_, lines), = groups(failure(medium, "internal", "Wrong BL2"))
 
-    boot = router.boot(typed([*lines[1], "printenv bootfile_bl2"]), read_env=False)
+    boot = router.boot(typed(lines), read_env=False)
 
-    assert (boot.chose, router.image.read_bytes()) == ("console", before), boot.console
+    assert (boot.chose, file_bytes(router.image, 0, SYSTEMS_END)) == ("console", before), boot.console
     assert boot.console.count("No ethernet found.") == 2
-    loader = {"nand": "snand", "emmc": "emmc"}[medium]
-    assert f"bootfile_bl2={FILE.format(f'{loader}-preloader.bin')}" in boot.console
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_right_bl2_from_a_server(board, right):
+    """The file is written four times if it has the sum of the plan, else not at all. A file of the host is the server."""
+    router = board("nand")
+    (_, lines), = groups(failure("nand", "internal", "Wrong BL2"))
+    name, data = FILE.format("snand-preloader.bin"), pattern("the plan's BL2", 200_000)
+    before = content_of_bl2(router.image)
+    (router.folder / name).write_bytes(data)
+    sum_of_it = hashlib.sha256(data if right else data + b"x").hexdigest()
+    assert f"tftpboot $loadaddr {name} " in lines[1] and SUM in lines[2]
+    lines[1:] = lines[1].replace("tftpboot", "load hostfs -"), lines[2].replace(SUM, sum_of_it)
+
+    boot = router.boot(typed(lines))
+
+    assert boot.chose == "console", boot.console
+    after = content_of_bl2(router.image)
+    assert [one[:len(data)] for one in after] == [data] * 4 if right else after == before
+    assert router.boot().chose == "production"
 
 
 def test_every_line_is_known_to_its_uboot(board):
