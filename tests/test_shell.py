@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bootplan.shell import Verbatim, comment, name_of, quote, words
+from bootplan.shell import Verbatim, comment, name_of, printed, quote, words
 
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
 HOSTILE = ["", "a b", "'", "''", '"', "$(reboot)", "`reboot`", "$HOME", "\\", "\\n", "*", "~", "-n", "%s", "#x", "!", "a'b'c", ";:", "&", "ü€", "{{ x }}"]
@@ -30,6 +30,16 @@ def test_hostile_text_comes_through_unchanged(shell: str) -> None:
 @given(values=st.lists(PRINTABLE, max_size=30))
 def test_any_printable_text_comes_through_unchanged(shell: str, values: list[str]) -> None:
     assert through_a_shell(shell, values) == values
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+def test_any_text_is_printed_to_the_byte(shell: str, text: str) -> None:
+    commands = printed(text)
+
+    assert all(line.isprintable() for line in commands.split("\n"))
+    assert subprocess.run([shell, "-c", commands], capture_output=True, check=True).stdout == text.encode()
 
 
 @pytest.mark.parametrize("value", ["a\nb", "\t", "\x00", "\x1b[0m", "\r", "\u202e"])

@@ -431,6 +431,36 @@ def test_a_card_that_another_program_wrote(router, image):
     assert (result.code, "its part recovery is not that of the image" in result.out) == (1, True), result.out
 
 
+def end_of_table(data):
+    """Take the second table away."""
+    return data[: -33 * 512] + bytes(33 * 512)
+
+
+def one_byte(place):
+    """Return a function that changes a byte."""
+    return lambda data: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+SEEN_OUTSIDE = {
+    "a byte of the MBR": (one_byte(440), "mbr differs"),
+    "a byte of BL2": (one_byte(20 * KiB), "bl2 to environment differs"),
+    "a byte of the system": (one_byte(64 * MiB + 9000), "the rest differs"),
+    "no second table": (end_of_table, "the table does not end with the card"),
+    "a byte of the kit": (lambda data: data.replace(b"bootplan-card 1\n", b"bootplan-card 2\n"), "the sums of the kit"),
+}
+
+
+@pytest.mark.parametrize("name", SEEN_OUTSIDE)
+def test_the_look_from_outside_is_not_blind(finished, image, tmp_path, name):
+    """What the tests and the power cuts rely on finds each of these."""
+    change, told = SEEN_OUTSIDE[name]
+    finished.box.sync()
+    data = finished.box.image("sda").read_bytes()
+    assert cards.faults_of(finished.box.image("sda"), image, tmp_path / "whole") == []
+    (tmp_path / "card.img").write_bytes(change(data))
+    assert told in cards.faults_of(tmp_path / "card.img", image, tmp_path / "spoiled")
+
+
 def test_the_plan_in_the_script_is_the_plan(tmp_path):
     """To the byte, also when it is hostile to a shell; in every shell."""
     image = cards.CardImage(tmp_path, "ab" * 32, b"")

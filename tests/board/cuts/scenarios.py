@@ -11,7 +11,7 @@ from .slot_actions import SLOT_ACTIONS
 SHOWN = 3
 # What another action shows already, but for the place of the environment or of a kernel.
 REPEATS = ("bootargs_sd", "recopy_extroot_overlay", "install_slots_own_nand", "install_slots_own_emmc", "upgrade_own_nand",
-           "upgrade_larger", "leave_own_nand")
+           "upgrade_larger", "leave_own_nand", "make_sd_over_photos")
 
 
 def build(report):
