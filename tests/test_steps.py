@@ -1,11 +1,14 @@
 """A plan becomes calls with literal arguments, each with the line it comes from."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 
+from bootplan.assets import TEMPLATES
 from bootplan.board import load_board
 from bootplan.bootargs import bootargs
+from bootplan.chooser import names
 from bootplan.compiler import check
 from bootplan.steps import Program, program
 
@@ -57,6 +60,14 @@ def test_the_checklist_knows_the_fallback_and_each_file(plan_with: Callable[[str
     assert "A=0 B=1 for SPI-NAND, A=1 B=1 for the card" in asked["switch"]
     assert "192.168.1.7" in asked["tftp"]
     assert {call[0] for call in listed[4:]} == {"ask_owner"}
+
+
+def test_the_note_of_the_fallback_is_no_variable_of_slots() -> None:
+    library = (TEMPLATES / "lib/88-checklist.sh").read_text(encoding="utf-8")
+    (name,) = set(re.findall(r"change_env (bp_\w+)", library))
+
+    assert name not in names()
+    assert f"/^{name}=/d" in (TEMPLATES / "lib/62-slots.sh").read_text(encoding="utf-8")
 
 
 def test_a_card_of_another_release_may_call_the_board_otherwise(plan_with: Callable[[str], str]) -> None:

@@ -257,7 +257,7 @@ leave_slots() { # - the stock commands alone, and none of our variables
     local boot name
     boot=$(env_value bootcmd)
     boot=${boot#"$chooser_first"}
-    sed -n '/^bp_fallback=/d; s/^\(bp_[^=]*\)=.*/\1/p' "$work/env" >"$work/env.ours"
+    sed -n '/^bp_proven=/d; s/^\(bp_[^=]*\)=.*/\1/p' "$work/env" >"$work/env.ours"
     set -- bootcmd "$boot"
     while read -r name; do
         set -- "$@" "$name" ''

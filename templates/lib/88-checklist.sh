@@ -4,7 +4,7 @@
 # A card is a fallback when the router was started from it once. That start notes itself in the environment of the
 # medium that the plan boots from, in one variable, because the system there has to know it:
 #
-#   bp_fallback       the date, and the release that ran: 2026-11-22 25.12.5
+#   bp_proven       the date, and the release that ran: 2026-11-22 25.12.5
 #
 # A system on the card sees SPI-NAND, but never the eMMC: there the owner carries the line over.
 
@@ -78,7 +78,7 @@ see_fallback() { # - sets fallback_state and fallback_says from the environment
             return 0
             ;;
     esac
-    record=$(env_value bp_fallback)
+    record=$(env_value bp_proven)
     record=$(printf '%s' "$record" | tr -d '\001-\037')
     if [ -z "$record" ]; then
         fallback_state=never
@@ -90,7 +90,7 @@ see_fallback() { # - sets fallback_state and fallback_says from the environment
     now=$(date +%Y-%m-%d)
     today=$(day_number "$now")
     if [ -z "$proven" ] || [ "$release" = "$record" ]; then
-        fallback_says="unknown: bp_fallback is '$record'"
+        fallback_says="unknown: bp_proven is '$record'"
         return 0
     fi
     fallback_says="proven $day with $release"
@@ -139,7 +139,7 @@ action_prove_fallback() { # - notes that the router was started from the card, w
     stop_if_refused
     phase=change at='noting the fallback'
     say "  the fallback was proven on $seen_date with OpenWrt $seen_release"
-    change_env bp_fallback "$seen_date $seen_release"
+    change_env bp_proven "$seen_date $seen_release"
     kit_remembers "$seen_date" "$seen_release"
     finish "The normal system's status says so from now on."
 }
@@ -230,7 +230,7 @@ need_record_place() { # - the environment of the plan's medium can be seen from 
             ;;
     esac
     env_is_stock "$fallback_title"
-    have=$(env_value bp_fallback)
+    have=$(env_value bp_proven)
     before=$(day_number "${have%% *}")
     now=$(day_number "$seen_date")
     [ "${before:-0}" -le "$now" ] ||

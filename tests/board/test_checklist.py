@@ -31,12 +31,12 @@ def start_from(box, medium):
 
 def record(box, medium="nand"):
     """Return what the environment of a medium says of the fallback; None for nothing."""
-    return images.EnvTool(box.parts["envtools"], box.images, medium).all().get("bp_fallback")
+    return images.EnvTool(box.parts["envtools"], box.images, medium).all().get("bp_proven")
 
 
 def note(box, value):
     """Make the environment say something of the fallback, as an earlier start from the card would have."""
-    box.run(f"fw_setenv bp_fallback {shlex.quote(value or '')}").ok()
+    box.run(f"fw_setenv bp_proven {shlex.quote(value or '')}").ok()
 
 
 def ago(days):
@@ -61,7 +61,7 @@ def test_a_start_from_the_card_is_seen_by_the_normal_system(router, shell):
 
     bench.sh("prove-fallback --apply").ok()
     after = images.EnvTool(box.parts["envtools"], box.images, "nand").all()
-    assert after == before | {"bp_fallback": f"{TODAY} 25.12.5"}
+    assert after == before | {"bp_proven": f"{TODAY} 25.12.5"}
     changed = {name for name, digest in box.digests().items() if digest != untouched[name]}
     assert changed - {"overlay"} == {"ubootenv"} or changed - {"overlay"} == {"ubootenv2"}
 
@@ -81,9 +81,9 @@ def test_a_start_from_the_card_is_seen_by_the_normal_system(router, shell):
     (f"{ago(800)} 25.12.5", f"stale: proven {ago(800)} with 25.12.5, 800 days ago"),
     (f"{ago(12)} 24.10.7", "12 days ago; this router runs 25.12.5; the plan's card is 25.12.5"),
     (f"{ago(-3)} 25.12.5", f"proven {ago(-3)} with 25.12.5, but this router's clock says {TODAY}"),
-    ("yesterday", "unknown: bp_fallback is 'yesterday'"),
-    ("2026-02-30 25.12.5", "unknown: bp_fallback is '2026-02-30 25.12.5'"),
-    ("2026-08-32 x", "unknown: bp_fallback is '2026-08-32 x'"),
+    ("yesterday", "unknown: bp_proven is 'yesterday'"),
+    ("2026-02-30 25.12.5", "unknown: bp_proven is '2026-02-30 25.12.5'"),
+    ("2026-08-32 x", "unknown: bp_proven is '2026-08-32 x'"),
 ])
 def test_the_normal_system_knows_how_old_it_is(router, value, told):
     """It says so in both forms, and root is as planned all the same."""
@@ -145,7 +145,7 @@ def test_what_is_no_start_from_the_card(router, kind, prepare, told):
 def test_a_clock_that_went_back_is_noticed(router):
     """A later proof is there already."""
     box = router(medium="sd").boot()
-    images.EnvTool(box.parts["envtools"], box.images, "nand").set({"bp_fallback": f"{ago(-5)} 25.12.5"})
+    images.EnvTool(box.parts["envtools"], box.images, "nand").set({"bp_proven": f"{ago(-5)} 25.12.5"})
 
     refused(box, "prove-fallback --apply", f"was proven on {ago(-5)} already, and that is later than {TODAY}")
 
@@ -331,7 +331,7 @@ def test_the_list_and_the_record_with_slots(router):
     bench.sh("rollback --stock --apply").ok()
 
     assert record(box) == f"{ago(3)} 25.12.5"
-    assert not any(name.startswith("bp_") and name != "bp_fallback" for name in box.fw_printenv())
+    assert not any(name.startswith("bp_") and name != "bp_proven" for name in box.fw_printenv())
 
 
 @pytest.mark.parametrize("words", [

@@ -87,12 +87,12 @@ def a_folder_to_keep_things(box):
 def proven_before(box):
     """Install, restart, and note an older proof of the fallback."""
     install_and_restart("internal")(box)
-    box.run(f"fw_setenv bp_fallback '{PROOFS[0]}'").ok()
+    box.run(f"fw_setenv bp_proven '{PROOFS[0]}'").ok()
 
 
 def another_proof(box):
     """The environment says the old proof, or the new one."""
-    said = box.run("fw_printenv -n bp_fallback").out.strip()
+    said = box.run("fw_printenv -n bp_proven").out.strip()
     return [] if said in PROOFS else [f"the fallback was proven '{said}', which nobody said"]
 
 
@@ -130,7 +130,7 @@ ACTIONS = (
     install("internal", name="backup", title="backup", words=f"backup {KEEP}", prepare=a_folder_to_keep_things,
             files=(*OWN_FILES, f"{KEEP}/"), look=half_backups, targets={"nvme0": None, "overlay": None}),
     install("internal", name="prove_fallback", title="prove-fallback --seen, over an older proof", plan=WITH_FALLBACK,
-            words=f"prove-fallback --seen {PROOFS[1]} --apply", prepare=proven_before, variables=("bp_fallback",),
+            words=f"prove-fallback --seen {PROOFS[1]} --apply", prepare=proven_before, variables=("bp_proven",),
             look=another_proof, targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
 )
 
