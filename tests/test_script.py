@@ -115,7 +115,7 @@ def test_every_call_of_a_page_fits_its_function(path: Path) -> None:
 
 
 def test_no_value_stands_inside_quotes_in_a_template() -> None:
-    for path in (ROOT / "templates").glob("*.j2"):
+    for path in (ROOT / "templates").glob("*.sh.j2"):
         assert not re.search(r"""["'][^"'\n]*\{\{|\}\}[^"'\n]*["']""", path.read_text()), path
 
 
