@@ -337,6 +337,14 @@ def test_each_case_names_its_source_and_its_stage(name: str) -> None:
     assert not case.means.startswith(" ")
 
 
+def test_the_readme_counts_right(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    unproven = sum(not case.proven for case in CASES.values())
+
+    assert f"`schemas/bootlog.yaml`: {len(CASES)} cases," in text
+    assert f"{unproven} of its {len(CASES)} cases" in text
+
+
 def test_the_name_of_a_case_is_no_other_case() -> None:
     names = [case.name for case in load_cases().cases]
     assert len(names) == len(set(names))
