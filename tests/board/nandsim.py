@@ -175,7 +175,7 @@ def run(folder, cases, files):
              "-drive", f"file={folder}/etc.img,if=virtio,format=raw"]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, check=False)
     text = done.stdout.decode(errors="replace").replace("\r\n", "\n")
-    results = {name: (int(code), out) for name, out, code in re.findall(r"==begin (\S+)\n(.*?)\n==end (\d+)", text, re.S)}
+    results = {name: (int(code), out) for name, out, code in re.findall(r"==begin (\S+)\n(.*?)\n==end (\d+)", text, re.DOTALL)}
     if "==done" not in text:
         raise AssertionError(f"the cases did not come to their end:\n{text[-6000:]}")
     return results, text

@@ -180,8 +180,8 @@ CASES = {
     "the eMMC, started from the card": (
         {"medium": "sd"}, EMMC, "emmc", "", ("card and eMMC share one controller", "SW3 to A=0 B=1", "menu item 9")),
     "no eMMC": ({}, EMMC, "fip", "", ("Linux sees no eMMC",)),
-    "an eMMC without a table": ({"emmc": True, "memory_kib": FOUR}, EMMC, "emmc", "for one in /sys/class/block/mmcblk0p*/uevent; do"
-                                " sed -i /PARTNAME/d $one; done", ("it has no OpenWrt table",)),
+    "an eMMC without a table": (
+        {"emmc": True, "memory_kib": FOUR}, EMMC, "emmc", "sed -i /PARTNAME/d /sys/class/block/mmcblk0p*/uevent", ("it has no OpenWrt table",)),
     "an eMMC partition in use": (
         {"emmc": True, "memory_kib": FOUR}, EMMC, "fip", "mke2fs -q -F /dev/mmcblk0p3 && mkdir /tmp/m && mount -t ext4 /dev/mmcblk0p3 /tmp/m",
         ("/dev/mmcblk0p3 is in use: /tmp/m",)),

@@ -91,7 +91,7 @@ def never_lost(place):
     def look(box):
         """Look at it."""
         have = place.read(box)
-        if have is None or not (have.startswith(place.new) or have.startswith(place.old)):
+        if have is None or not (have.startswith((place.new, place.old))):
             return [f"nothing to start from: {place.what} is neither the old one nor the new one"]
         return judge_places(place)(box)
     return look
@@ -111,7 +111,7 @@ def one_copy_at_most(box):
     """A look: of the four copies of BL2 at most one is torn, at every moment."""
     box.sync()
     have = [place.read(box) for place in BL2_COPIES]
-    torn = sum(not (data.startswith(place.new) or data.startswith(place.old)) for data, place in zip(have, BL2_COPIES, strict=True))
+    torn = sum(not (data.startswith((place.new, place.old))) for data, place in zip(have, BL2_COPIES, strict=True))
     return [f"torn: {torn} copies of BL2"] if torn > 1 else judge_places(*BL2_COPIES)(box)
 
 
