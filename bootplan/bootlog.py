@@ -27,6 +27,7 @@ _DAY, _TIME = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:[.,:]\d{1,6})?"
 _STAMPS = tuple(
     re.compile(stamp)
     for stamp in (
+        r"(?:> ?){1,4}",  # of a quotation
         rf"\[?(?:{_DAY}[T ])?{_TIME}Z?\]?[ >:|]*",  # the terminal program's
         rf"\w{{3}} +\d{{1,2}} {_TIME} ",  # of ts
         rf"\w{{3}} \w{{3}} +\d{{1,2}} {_TIME} \d{{4}} \w{{1,9}}\.\w{{1,9}} \w{{1,16}}: ",  # logread's

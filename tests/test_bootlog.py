@@ -265,6 +265,7 @@ def test_stamps_of_terminal_programs_change_nothing(name: str, stamp: str) -> No
         lambda log: log.replace("\n", "\x1b[K\x1b[0m\n\x1b[32m"),
         lambda log: "\ufeff" + log.replace(" ", "\x00 "),
         lambda log: "".join(f"    {line}\n" for line in log.splitlines()),
+        lambda log: "".join(f"> {line}\n" for line in log.splitlines()),
     ],
 )
 def test_line_ends_colours_and_blanks_change_nothing(name: str, dressed: Callable[[str], str]) -> None:
