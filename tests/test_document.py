@@ -108,12 +108,12 @@ def test_a_joiner_elsewhere_is_not(text: str) -> None:
 
 def test_many_places_are_found_quickly() -> None:
     document = parse("a: [" + "{x: 1}, " * 3300 + "]\n", "plan.yaml")
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     spans = {document.span(("a", number, "missing")) for number in range(3300)}
 
     assert len(spans) == 3300
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 def test_keys_that_are_not_text_are_told() -> None:
@@ -201,12 +201,12 @@ def _laughs(line: str) -> str:
     ],
 )
 def test_too_much_is_refused_quickly(text: str | bytes) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     document = parse(text, "plan.yaml")
 
     assert [one.code for one in document.diagnostics] == ["BP009"]
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_at_most_twenty_hidden_characters_are_told() -> None:

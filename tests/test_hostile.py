@@ -34,12 +34,12 @@ HOSTILE = [
 
 def answer(text: str | bytes) -> Compiled:
     """What the compiler makes of *text*, after every report about it was printed, too."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     compiled = compile_plan(text, "plan.yaml")
     as_text(compiled.diagnostics, compiled.document)
     as_json(compiled.diagnostics, compiled.document)
     as_github(compiled.diagnostics, compiled.document)
-    assert time.perf_counter() - begin < LONGEST_SECONDS
+    assert time.process_time() - begin < LONGEST_SECONDS
     assert (compiled.script is not None) == compiled.holds()
     for one in compiled.diagnostics:
         assert 1 <= one.span.line <= len(compiled.document.lines)
