@@ -43,7 +43,8 @@ def test_what_the_script_may_start(environment, slots):
 @pytest.fixture(scope="module")
 def begin(board_parts, tmp_path_factory):
     """Where both ways begin."""
-    return in_child(lambda: start.make(tmp_path_factory.mktemp("start") / "router"))
+    folder = tmp_path_factory.mktemp("start")  # made here: only the process that asks first knows where they all are
+    return in_child(lambda: start.make(folder / "router"))
 
 
 @pytest.fixture(scope="module")
