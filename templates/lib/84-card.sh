@@ -290,7 +290,7 @@ card_reading=no # yes when nothing is to be written: check-sd
 
 device_number() { # NODE - its numbers as sysfs writes them, like 8:16
     local line
-    line=$(ls -ldnL "$1")
+    line=$(ls -ldnL "$1" 2>/dev/null) || line='' # it may be gone by now
     printf '%s' "$line" | awk '{ sub(",", "", $5); print $5 ":" $6 }'
 }
 
