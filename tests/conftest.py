@@ -26,7 +26,7 @@ _KEY = re.compile(r"^(\w+):", re.MULTILINE)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
-    parser.addoption("--every-prefix", action="store_true", help="cut the script at each character, not at some")
+    parser.addoption("--prefix-step", type=int, default=199, metavar="N", help="cut the script at each N-th character")
 
 
 @pytest.fixture

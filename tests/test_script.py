@@ -25,7 +25,6 @@ NOT_STOCK = (
     r"mountpoint|findfs|base64|install -|split|tac|paste|comm|diff|fuser|rsync)\b(?=[ ;|])|status=|--exclude|sort -[kt]|"
     r"sleep 0?\.|-delete\b|-empty\b|-quit\b|\{\} \+|mount -L|printf '?%q|\[\[|\bselect\b|pipefail|<<<|&>|(?<= )\$'|(?<!f)sync /|\[:lower:\]"
 )
-PREFIX_STEP = 61
 
 
 def script_of(path: Path) -> str:
@@ -153,10 +152,10 @@ def ends_by(shell: str, program: str, prefix: str) -> tuple[int, bytes]:
 
 
 def test_no_piece_of_a_script_does_anything(shells: dict[str, str], request: pytest.FixtureRequest) -> None:
-    """From the brace on, a file that was cut is a syntax error; --every-prefix tries each length."""
+    """From the brace on, a file that was cut is a syntax error; --prefix-step 1 tries each length."""
     script = script_of(PLANS[-1]).removesuffix("\n")
     brace = script.index("\n{ ") + 2
-    step = 1 if request.config.getoption("--every-prefix") else PREFIX_STEP
+    step = request.config.getoption("--prefix-step")
     lengths = [*range(0, len(script), step), *range(len(script) - 20, len(script))]
     with ThreadPoolExecutor(2) as pool:
         for shell, program in shells.items():
