@@ -14,7 +14,7 @@ from .cache import command
 from .sandbox import flash
 from .sandbox.build import HERE
 from .sandbox.slots import CASES, SlotBoard
-from .sandbox.uboot import DOWN, QUIT, UBoot
+from .sandbox.uboot import DOWN, QUIT, UBoot, system_image
 
 MEDIA = ("nand", "emmc", "sd")
 BLOCK = flash.BLOCK
@@ -168,7 +168,7 @@ def test_a_bad_environment_is_set_back(board, medium):
     router = board(medium)
     stock = router.env.all()
     bad = {"bootargs": "root=/dev/nothing", "bootcmd": "run nothing", "ethaddr": "02:00:00:00:00:01", "mine": "kept"}
-    first, second = groups(failure(medium, "cmdline", "Bad environment"))
+    first, second, addresses = groups(failure(medium, "cmdline", "Bad environment"))
     for (_, lines), expected in ((first, stock | {name: bad[name] for name in ("ethaddr", "mine")}), (second, stock)):
         for _ in range(2):
             router.env.set(bad)
@@ -179,6 +179,14 @@ def test_a_bad_environment_is_set_back(board, medium):
         assert ("ethaddr=02:00:00:00:00:01" in boot.console) == (lines is first[1])
         boot = router.boot()
         assert (boot.chose, boot.env, boot.bootargs) == ("production", expected, stock["bootargs"]), boot.console
+    # OpenWrt has saved new addresses at its first start.
+    mine = {"ethaddr": "02:00:00:00:00:01", "eth1addr": "02:00:00:00:00:02"}
+    router.env.set({"ethaddr": "06:00:00:00:00:07"})
+    lines = [line.replace("ADDRESS", mine.get(line.split()[1], "")) if "ADDRESS" in line else line for line in addresses[1]]
+
+    assert router.boot(typed(lines)).chose == "reset"
+
+    assert router.boot().env == stock | mine
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
@@ -186,7 +194,7 @@ def test_a_bad_environment_with_slots(tmp_path, case):
     """After either lines the router starts the stock way, which `install` and `restore-env` go on from."""
     medium, kernel = case
     router = SlotBoard(tmp_path / "board", medium, kernel).__enter__()
-    for _, lines in groups(failure(medium, "cmdline", "Bad environment", "own")):
+    for _, lines in groups(failure(medium, "cmdline", "Bad environment", "own"))[:2]:
         router.restore()
         router.env.set({"bp_boot": "while true ; do reset ; done"})
 
@@ -246,13 +254,56 @@ def test_from_a_server(board, medium):
     """The server and the file of the plan are asked for, and nothing is written."""
     router = board(medium)
     env = router.env.all()
-    (_, lines), = groups(failure(medium, "internal", "No system"))
+    (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
 
-    boot = router.boot(typed([*lines, "printenv serverip bootfile"]))
+    boot = router.boot(typed([*first, *last, "printenv serverip bootfile"]))
 
     assert (boot.chose, boot.env) == ("console", env), boot.console
     assert boot.console.count("No ethernet found.") == 2
     assert f"serverip=192.168.1.77\r\nbootfile={FILE.format('initramfs-recovery.itb')}\r\n" in boot.console
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+@pytest.mark.parametrize("typed_before", [True, False])
+def test_a_server_does_not_make_it_write(board, medium, typed_before):
+    """What the endless loop has set is gone before there is a server, which is a file of the host here.
+
+    This U-Boot polls for no Ctrl-C outside of its prompt and menu: how one comes out of the loop it cannot show.
+    """
+    router = board(medium)
+    if medium == "nand":
+        router.volumes.write("rootfs_data", b"settings" * 64)
+    (router.folder / "served.itb").write_bytes(system_image("recovery"))
+    (_, first), _ = groups(failure(medium, "internal", "No system"))
+    asks = router.env.all()["boot_tftp_recovery"].replace("tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr served.itb")
+    assert "served.itb" in asks
+    before = router.volumes.read("recovery", 4096)
+    router.volumes.write("recovery", bytes(4096))
+
+    boot = router.boot(typed(["setenv replacevol 1", *(first if typed_before else []), f"setenv asks '{asks}'",
+                              "setenv noboot 1", "run asks"]))
+
+    assert boot.chose == "console", boot.console
+    assert router.volumes.read("recovery", 4096) == (bytes(4096) if typed_before else before), boot.console
+    if medium == "nand":
+        assert router.volumes.read("rootfs_data", 512) == (b"settings" * 64 if typed_before else None), boot.console
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_the_servers_system_starts_with_its_medium(board, medium):
+    """With the overlay of the eMMC, or the card: what was started sees the medium that it is to repair."""
+    router = board(medium)
+    name = FILE.format("initramfs-recovery.itb")
+    (router.folder / name).write_bytes(system_image("recovery"))
+    (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
+    answer = f"setenv boot_tftp '{router.env.all()['boot_tftp']}'"
+
+    boot = router.boot(typed(line.replace("tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr $bootfile")
+                             for line in [*first, answer, *last]))
+
+    assert boot.chose == "recovery", boot.console
+    assert {"nand": "", "emmc": "emmc", "sd": "-sd"}[medium] in boot.fit_configuration, boot.fit_configuration
+    assert bool(boot.overlays) == (medium != "nand"), boot.overlays
 
 
 # -- the boot loader -------------------------------------------------------------------------------------------------
@@ -358,12 +409,12 @@ def test_a_bad_fip_on_the_emmc(board):
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
 def test_no_bl2_without_a_server(board, medium):
-    """The file of the plan is asked for; the next line then writes nothing."""
+    """The file of the plan is asked for; nothing is written, also with the right sum from a line before."""
     router = board(medium)
     before = file_bytes(router.image, 0, SYSTEMS_END)
     (_, lines), = groups(failure(medium, "internal", "Wrong BL2"))
 
-    boot = router.boot(typed(lines), read_env=False)
+    boot = router.boot(typed([f"setenv sum {SUM}", *lines]), read_env=False)
 
     assert (boot.chose, file_bytes(router.image, 0, SYSTEMS_END)) == ("console", before), boot.console
     assert boot.console.count("No ethernet found.") == 2
@@ -378,8 +429,8 @@ def test_the_right_bl2_from_a_server(board, right):
     before = content_of_bl2(router.image)
     (router.folder / name).write_bytes(data)
     sum_of_it = hashlib.sha256(data if right else data + b"x").hexdigest()
-    assert f"tftpboot $loadaddr {name} " in lines[1] and SUM in lines[2]
-    lines[1:] = lines[1].replace("tftpboot", "load hostfs -"), lines[2].replace(SUM, sum_of_it)
+    assert f"tftpboot $loadaddr {name} " in lines[1] and SUM in lines[1] and len(lines[1]) < 512
+    lines[1] = lines[1].replace("tftpboot", "load hostfs -").replace(SUM, sum_of_it)
 
     boot = router.boot(typed(lines))
 

@@ -401,6 +401,43 @@ def test_a_kit_that_was_changed(finished):
     assert finished.sh(f"check-sd {CARD}").code == 0
 
 
+EVIL = "each[$(id>/tmp/evil)0]"
+SUMS = "(find . -type f ! -name SHA256SUMS | sed 's,^./,,' | xargs sha256sum) >/tmp/sums && cp /tmp/sums SHA256SUMS"
+# name: (what is done in the kit, whether its sums are made anew, what is told)
+HOSTILE = {
+    "a command as an offset": (f"sed -i 's/^part bl2 .*/part bl2 {EVIL} 512 x/' about", True, "does not say where its part bl2 is"),
+    "a command as a length": (f"sed -i 's/^part bl2 .*/part bl2 512 {EVIL} x/' about", True, "does not say where its part bl2 is"),
+    "a command as a date": (f"sed -i 's/^made-at .*/made-at {EVIL}/' about", True, ""),
+    "a date that looks octal": ("sed -i 's/^made-at .*/made-at 0000000000089/' about", True, ""),
+    "a long number": ("sed -i 's/^part fip [0-9]*/part fip 9999999999999999999/' about", True, "does not say where its part fip is"),
+    "codes for a terminal": ("printf 'release \\033[2Jgone\\a\\r\\n' >new && cat about >>new && mv new about", True, ""),
+    "no sums of parts": ("sed -i '/^part /d' about", True, "its rescue kit has no sum of its part mbr"),
+    "a sum left out": ("sed -i '/^part recovery /d' about", True, "its rescue kit has no sum of its part recovery"),
+    "sums of nothing": (": >SHA256SUMS", False, "is not what its SHA256SUMS says"),
+    "a device of this computer": ("echo \"$(sha256sum </dev/null | cut -c 1-64)  /dev/zero\" >>SHA256SUMS", False, "is not what its SHA256SUMS says"),
+    "a way out": ("echo \"$(sha256sum </dev/null | cut -c 1-64)  x/../../../dev/zero\" >>SHA256SUMS", False, "is not what its SHA256SUMS says"),
+    "a link to a device": ("ln -sf /dev/zero plan.yaml", False, "holds more than files"),
+    "a pipe": ("rm plan.yaml && mknod plan.yaml p", False, "holds more than files"),
+}
+
+
+@pytest.mark.parametrize("shell", ["bash", "bash --posix", "sh"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_kit(finished, name, shell):
+    """Runs no command, reads nothing else, and draws nothing on the terminal."""
+    change, new_sums, told = HOSTILE[name]
+    box, node = finished.box, f"{CARD}8"
+    box.put("/tmp/change", f"cd /mnt && {change}{' && ' + SUMS if new_sums else ''}\n")
+    box.run(f"rm -rf /tmp/evil /tmp/kept; mount {node} /mnt && cp -a /mnt /tmp/kept && sh /tmp/change && umount /mnt").ok()
+    try:
+        result = finished.sh(f"check-sd {CARD}", 60, shell=shell)
+    finally:
+        box.run(f"umount /mnt 2>/dev/null; mount {node} /mnt && rm -rf /mnt/* && cp -a /tmp/kept/. /mnt/ && umount /mnt").ok()
+    assert not box.exists("/tmp/evil")
+    assert (result.code, told in result.out) == (1 if told else 0, True), result.out + result.err
+    assert (result.out.replace("\n", "") + result.err).isprintable() and result.err == ""
+
+
 def test_an_old_card(finished):
     """Its age is told, and that it is more than the plan allows."""
     clock = "#!/bin/sh\n[ \"$1\" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }\nexec /usr/bin/date \"$@\"\n"

@@ -102,8 +102,19 @@ def test_a_fip_without_room(router):
 
     done = bench.sh("reflash fip --apply --in-place").ok().out
     assert volume(box)[: len(loaders.fip())] == loaders.fip()
-    bench.sh(next(line for line in done.splitlines() if "to bring it back: " in line).partition("sh r4.sh ")[2] + " --in-place").ok()
+    bench.sh(next(line for line in done.splitlines() if "to bring it back: " in line).partition("sh r4.sh ")[2]).ok()
     assert volume(box) == before
+
+
+def test_a_fip_larger_than_the_volume_that_openwrt_makes(router):
+    """The second volume is made as large as the file."""
+    box = router(**ROOM).boot()
+    text, contents = swapped(NAND, "fip", loaders.fip().ljust(2 * MiB + 500000, b"x"))
+    box.run(f"cat >/tmp/{FIP_NAME}", input=contents["fip"]).ok()
+
+    Bench(box, text).sh("reflash fip --apply").ok()
+
+    assert volume(box)[: len(contents["fip"])] == contents["fip"]
 
 
 def test_a_fip_that_was_cut_off_is_written_without_further_words(router):
@@ -175,10 +186,14 @@ CASES = {
     "BL2 for 8 GiB on a board of 4 GiB": (
         {**RAW, "release": "SNAPSHOT"}, Files(ram="8GiB", suffix="-8g", mtd_rw=True, prefix=PREFIX.replace("25.12.5-", "")), "bl2", "", ("this is a smaller board",)),
     "a command that is missing": (RAW, UNLOCKED, "bl2", "mount -o remount,rw /; rm /sbin/mtd", ("the command mtd is missing",)),
-    "the whole SPI-NAND": ({}, NAND, "nand", "", ("cannot be written while Linux runs", "SW3 to A=1 B=1", "menu item 7", "restore-env")),
+    "the whole SPI-NAND": ({}, NAND, "nand", "", ("cannot be written while Linux runs", "SW3 to A=1 B=1", "menu item 7", "fw_setenv -s")),
     "the eMMC of a plan for SPI-NAND": ({}, NAND, "emmc", "", ("are for SPI-NAND", "menu item 9")),
     "the eMMC, started from the card": (
         {"medium": "sd"}, EMMC, "emmc", "", ("card and eMMC share one controller", "SW3 to A=0 B=1", "menu item 9")),
+    "room on /etc for one of two parts": (
+        {"emmc": True, "memory_kib": FOUR}, EMMC, "emmc",
+        "dd if=/dev/zero of=/overlay/full bs=1024 count=$(($(df -k /overlay | awk 'END { print $(NF - 2) }') - 1700)) 2>/dev/null",
+        ("for a copy of what is replaced",)),
     "no eMMC": ({}, EMMC, "fip", "", ("Linux sees no eMMC",)),
     "an eMMC without a table": (
         {"emmc": True, "memory_kib": FOUR}, EMMC, "emmc", "sed -i /PARTNAME/d /sys/class/block/mmcblk0p*/uevent", ("it has no OpenWrt table",)),
@@ -236,6 +251,41 @@ def test_a_file_of_another_kind(router, name):
         box.run(f"cat >/tmp/{UNLOCKED.names[one]}", input=content).ok()
 
     refused(Bench(box, text), f"reflash {what}", told)
+
+
+@pytest.mark.parametrize("medium", ["nand", "emmc"])
+def test_a_fip_that_the_plan_does_not_name(router, medium):
+    """A whole FIP, but of another board, perhaps, or of another medium: its owner's word on its sum is not enough."""
+    box = router(**({"emmc": True} if medium == "emmc" else ROOM)).boot()
+    bench = bench_of(box, Files(medium))
+    other = loaders.fip("old")
+    box.run("mkdir /root/old && cat >/root/other.fip && cp /root/other.fip /root/old/fip-1.bin", input=other).ok()
+    words = f"--sha256 {hashlib.sha256(other).hexdigest()}"
+    for name in ("/root/other.fip", "/root/old/fip-1.bin"):
+        refused(bench, f"reflash fip {name} {words}", "is not the plan's FIP")
+        box.run(f"sha256sum {name} >{name}.sha256").ok()
+        refused(bench, f"reflash fip {name}", "is not the plan's FIP")
+    bench.sh(f"reflash fip /tmp/{Files(medium).names['fip']} --sha256 {hashlib.sha256(loaders.fip()).hexdigest()}").ok()
+
+
+def test_the_addresses_after_a_whole_new_flash(router):
+    """U-Boot's menu makes an environment, and its first Linux addresses: the lines that are told bring the old ones, and nothing else."""
+    box = router().boot()
+    bench = bench_of(box, NAND)
+    before = box.fw_printenv()
+    assert {"ethaddr", "eth1addr"} <= set(before)
+    bench.sh("backup /etc").ok()
+    box.run("fw_setenv ethaddr 02:00:00:00:00:01; fw_setenv eth1addr 02:00:00:00:00:02; fw_setenv bootargs new").ok()
+    lines = [line.strip() for line in bench.sh("reflash nand").out.splitlines() if "/tmp/addresses" in line]
+    assert len(lines) == 2
+
+    changed = box.fw_printenv()
+    box.run("; ".join(lines))  # a folder that is not there
+    assert box.fw_printenv() == changed
+    shown = box.run("cd /etc && " + "; ".join(lines).replace("FOLDER", "$(echo bootplan-*)")).ok().out
+
+    assert box.fw_printenv() == before | {"bootargs": "new"}
+    assert shown.splitlines()[-2:] == [f"{name}={before[name]}" for name in ("ethaddr", "eth1addr")]
 
 
 def test_a_full_tmp(router):
@@ -311,6 +361,14 @@ def test_the_vendors_layout_does_not_get_openwrts_files(router):
     for part in ("fip", "bl2"):
         refused(bench, f"reflash {part}", "the layout of MediaTek's SDK", "menu item 7")
     refused(bench, f"reflash fip /tmp/{FIP_NAME} --sha256 {hashlib.sha256(loaders.fip()).hexdigest()}", "the layout of MediaTek's SDK")
+    for number, name in enumerate((FIP_NAME, BL2_NAME)):
+        bench.router.run(f"cp /tmp/{name} /root/mine.{number} && cd /root && sha256sum mine.{number} >mine.{number}.sha256").ok()
+        bench.router.run(f"cd /tmp && sha256sum {name} >{name}.sha256").ok()
+        for file in (f"/tmp/{name}", f"/root/mine.{number}"):
+            refused(bench, f"reflash {('fip', 'bl2')[number]} {file}", "the layout of MediaTek's SDK")
+    other = "/root/openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip"
+    bench.router.run(f"cat >{other} && sha256sum {other} >{other}.sha256", input=loaders.fip("old")).ok()
+    refused(bench, f"reflash fip {other}", "the layout of MediaTek's SDK")
 
 
 def test_the_vendors_layout_gets_the_vendors_fip(router):

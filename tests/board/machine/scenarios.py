@@ -128,25 +128,25 @@ def board_nand_pivot(folder):
     return install(folder, "extroot-pivot", "nand", disks=(Disk(serial=SERIAL, logical=4096),))
 
 
-@scenario(tier=3, title="install extroot-overlay, nand, f2fs")
+@scenario(tier=3, title="install extroot-overlay, nand, f2fs", extra=True)
 def board_nand_f2fs(folder):
     """The overlay and the data on f2fs, which the kernel of the private root cannot mount."""
     return install(folder, "extroot-overlay", "nand", partitions=F2FS)
 
 
-@scenario(tier=3, title="install internal, nand")
+@scenario(tier=3, title="install internal, nand", extra=True)
 def board_nand_internal(folder):
     """The root stays where it is, only data goes to the disk."""
     return install(folder, "internal", "nand")
 
 
-@scenario(tier=3, title="install extroot-overlay, emmc")
+@scenario(tier=3, title="install extroot-overlay, emmc", extra=True)
 def board_emmc_overlay(folder):
     """extroot-overlay on a board that boots from eMMC."""
     return install(folder, "extroot-overlay", "emmc")
 
 
-@scenario(tier=3, title="install extroot-pivot, sd")
+@scenario(tier=3, title="install extroot-pivot, sd", extra=True)
 def board_sd_pivot(folder):
     """extroot-pivot on a board that boots from the SD card."""
     return install(folder, "extroot-pivot", "sd")
@@ -158,7 +158,7 @@ def board_nand_cmdline(folder):
     return install(folder, "cmdline", "nand")
 
 
-@scenario(tier=3, title="install cmdline, emmc: the kernel itself mounts root=PARTUUID=")
+@scenario(tier=3, title="install cmdline, emmc: the kernel itself mounts root=PARTUUID=", extra=True)
 def board_emmc_cmdline(folder):
     """The same with the environment on the eMMC."""
     return install(folder, "cmdline", "emmc")
@@ -181,7 +181,7 @@ def board_refused(folder):
     return Outcome(note=f"{len(before)} images" + (", the live rootfs_data aside" if changed else ""))
 
 
-@scenario(tier=3, title="one copy of the environment damaged: boots, the script works")
+@scenario(tier=3, title="one copy of the environment damaged: boots, the script works", extra=True)
 def board_one_env_copy(folder):
     """Each of the two copies in turn: U-Boot takes the other one, and so does the script."""
     with Machine(folder, medium="nand") as machine:
@@ -314,13 +314,13 @@ def cuts_of_a_run(folder, method, medium):
         return Outcome(cuts=len(cuts), bad=bad, note=f"of {last - first} writes; {', '.join(found)}")
 
 
-@scenario(tier=3, title="power cuts during install extroot-overlay, nand: sampled, finished after each")
+@scenario(tier=3, title="power cuts during install extroot-overlay, nand: sampled, finished after each", extra=True)
 def board_cuts_overlay(folder):
     """What the judge of tier 2 sees at every write, on the whole board at some."""
     return cuts_of_a_run(folder, "extroot-overlay", "nand")
 
 
-@scenario(tier=3, title="power cuts during install cmdline, nand: sampled, finished after each")
+@scenario(tier=3, title="power cuts during install cmdline, nand: sampled, finished after each", extra=True)
 def board_cuts_cmdline(folder):
     """The same with the environment in UBI volumes and the kernel's own root."""
     return cuts_of_a_run(folder, "cmdline", "nand")

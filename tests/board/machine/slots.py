@@ -221,7 +221,7 @@ def one_of_each(folder, case, medium):
         return Outcome(note=found)
 
 
-@scenario(tier=3, title="slots, nand, own kernels: a trial without a root falls back, the next one is kept")
+@scenario(tier=3, title="slots, nand, own kernels: a trial without a root falls back, the next one is kept", extra=True)
 def board_slots_own_nand(folder):
     """Each slot has a UBI volume with its kernel, which mounts root=PARTUUID= itself."""
     return one_of_each(folder, "own", "nand")
@@ -233,7 +233,7 @@ def board_slots_own_emmc(folder):
     return one_of_each(folder, "own", "emmc")
 
 
-@scenario(tier=3, title="slots, sd, shared kernel: a trial without a root falls back, the next one is kept")
+@scenario(tier=3, title="slots, sd, shared kernel: a trial without a root falls back, the next one is kept", extra=True)
 def board_slots_shared(folder):
     """Both slots are started by the kernel that the card has."""
     return one_of_each(folder, "shared", "sd")

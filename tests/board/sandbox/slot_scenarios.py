@@ -12,6 +12,7 @@ from .uboot import ADDRESS, UBoot, system_image
 
 NAMES = ("a,b", "b,a", "a", "b", "-,a,b")  # whose the plain name is, then who has a letter
 SEEDS = (1, 2)
+SHORT = {("nand", "pair"), ("nand", "volume"), ("emmc", "partition"), ("emmc", "shared")}  # the others repeat these
 STEPS = {"nand": 60, "emmc": 120, "sd": 120}
 # What is cut, from which state, what may run after the cut, and whether the trial slot is active before.
 STARTS = {
@@ -240,7 +241,7 @@ def register():
                 return function(medium, kernel, folder)
 
             run.__name__ = f"slots_{function.__name__}_{medium}_{kernel}"
-            scenario(tier=1, title=f"{medium}, slots, {kernel}: {title}", extra=medium == "sd")(run)
+            scenario(tier=1, title=f"{medium}, slots, {kernel}: {title}", extra=(medium, kernel) not in SHORT)(run)
     scenario(tier=1, title="nand, slots, pair: each state of the volumes' names")(slots_volume_states)
     for write, name, title, bad in TABLES:
         for medium in ("emmc", "sd"):
