@@ -27,6 +27,8 @@ old_folder=/etc/bootplan/old # what was there before
 old_copy=''      # the copy in it that restores what is being replaced
 unlocked=''      # what has to be locked again, however this run ends: a module, or a file force_ro
 BL2_BYTES=524288 # the room U-Boot gives one copy of BL2: on SPI-NAND it writes four of them, on eMMC one
+VOLUME_BYTES=2097152 # the volume fip as OpenWrt makes it
+old_bytes=0      # what this run saves before it writes
 
 bootloader_is() { # MEDIUM MIB SERVER MTDRW - whose boot loader it is, the board's RAM, the TFTP server, may BL2 on NAND be unlocked
     loader_medium=$1 loader_ram=$2 loader_server=$3 loader_mtd_rw=$4
@@ -149,6 +151,7 @@ use_file() { # WHAT WHERE - sets source and source_sum: the plan's file in the f
 need_file() { # WHAT WHERE - the file is there, is the one that the plan means, and is of the right kind; a copy of it in $work/new.WHAT
     local have free
     use_file "$1" "$2"
+    [ -z "$source_sum" ] || need_own_of_vendor "$2"
     [ -n "$source" ] && [ -n "$source_sum" ] || return 0
     [ -r "$source" ] || {
         refuse "'$source' cannot be read"
@@ -172,6 +175,7 @@ need_file() { # WHAT WHERE - the file is there, is the one that the plan means, 
         fip)
             see_fip "$work/new.fip" "$source_bytes"
             [ "$fip_bytes" -gt 0 ] || refuse "'$source' is no whole FIP with BL31 and U-Boot"
+            need_own_fip
             ;;
         bl2) need_bl2 ;;
         *)
@@ -179,6 +183,27 @@ need_file() { # WHAT WHERE - the file is there, is the one that the plan means, 
             [ "$have" = d00dfeed ] || refuse "'$source' is no FIT image"
             ;;
     esac
+}
+
+need_own_of_vendor() { # WHERE - OpenWrt's files expect OpenWrt's layout: on the vendor's they would be the last thing that starts
+    [ "$flash_layout/$loader_medium" = vendor/nand ] || return 0
+    # The file was named by the plan or by its owner, with --sha256 or beside it: what counts is what it is.
+    case $source_sum/${source##*/} in
+        "$fip_sum"/* | "$bl2_sum"/* | */openwrt-*mediatek-filogic-*) ;;
+        *) [ ! -f "$1" ] || return 0 ;;
+    esac
+    way_of_nand
+    refuse "this is the layout of MediaTek's SDK (MTD partitions BL2 and FIP): OpenWrt's boot loader would not find its own there, and erase it. The way above makes OpenWrt's layout; a file of the SDK itself is written by: reflash fip FILE --sha256 HEX"
+}
+
+need_own_fip() { # - nothing in a FIP tells for which board and medium it is: it is the plan's, or was here before
+    case $flash_layout/$loader_medium/$source in
+        vendor/nand/*) return 0 ;; # need_own_of_vendor looked at it
+        */*/"$old_folder"/fip-*) return 0 ;;
+        *) ;;
+    esac
+    [ "$source_sum" = "$fip_sum" ] ||
+        refuse "'$source' is not the plan's FIP: nobody can see in it for which board and medium it is, so only the plan's file, or one saved in $old_folder, is written"
 }
 
 need_bl2() { # - $work/new.bl2 is a BL2 for the plan's medium and for this board's RAM
@@ -218,9 +243,10 @@ need_ram_of_bl2() { # - a BL2 for 4 GiB starts a board of 8 GiB wrongly, and the
 need_room_for_old() { # BYTES - in a folder that a restart leaves alone
     local free
     need_lasting_folder /etc
+    old_bytes=$((old_bytes + $1)) # several parts are saved before the last one is written
     free=$(room_in /etc)
-    [ "$free" -ge $(($1 / 1024 + 512)) ] ||
-        refuse "/etc has $free KiB left, $(($1 / 1024 + 512)) KiB are needed for a copy of what is replaced; remove something (in $old_folder, perhaps)"
+    [ "$free" -ge $((old_bytes / 1024 + 512)) ] ||
+        refuse "/etc has $free KiB left, $((old_bytes / 1024 + 512)) KiB are needed for a copy of what is replaced; remove something (in $old_folder, perhaps)"
 }
 
 save_old() { # WHAT - $work/old.WHAT in $old_folder, unless a copy is there already; and how it is brought back
@@ -244,7 +270,7 @@ save_old() { # WHAT - $work/old.WHAT in $old_folder, unless a copy is there alre
 # ---- FIP in UBI
 
 put_volume() { # - FIP into the volume fip: into a second one that takes its name, or in place
-    local device need=2097152 left spare name safe=yes
+    local device need=$VOLUME_BYTES left spare name safe=yes
     [ -s "$work/new.fip" ] || return 0 # need_file told it
     device=$(volume_named fip)
     [ "$source_bytes" -le "$need" ] || need=$source_bytes
@@ -313,10 +339,11 @@ need_in_place() { # MEDIUM WHY INSTEAD - a cut would leave the medium that the r
 }
 
 change_volume() { # DEVICE SAFE - the volume fip becomes the file
-    local device=$1 holds='' made name spare
+    local device=$1 holds='' how made name size=$VOLUME_BYTES spare
     [ -z "$device" ] || holds=$(volume_holds "$device")
     if [ "$holds" != yes ]; then
-        [ ! -e "$work/old.fip" ] || save_old fip ''
+        case $2 in yes) how='' ;; *) how=' --in-place' ;; esac
+        [ ! -e "$work/old.fip" ] || save_old fip "$how"
         if [ "$2" = no ]; then
             boots="nothing from SPI-NAND until this was finished: start from the card (SW3 A=${switch_sd%?} B=${switch_sd#?}) and give the same command"
             [ "$apply" = yes ] || boots=''
@@ -327,7 +354,8 @@ change_volume() { # DEVICE SAFE - the volume fip becomes the file
         fi
         remove_volume fip_new
         remove_volume fip_old
-        run ubimkvol /dev/ubi0 -N fip_new -t static -s 2097152
+        [ "$source_bytes" -le "$size" ] || size=$source_bytes
+        run ubimkvol /dev/ubi0 -N fip_new -t static -s "$size"
         run volume_is_there fip_new "$source_bytes"
         made=$(volume_named fip_new)
         run ubiupdatevol "/dev/${made:-fip_new}" "$work/new.fip"
@@ -624,8 +652,10 @@ way_of_nand() { # - the whole SPI-NAND, from the card
     say "    2. power off, card in, SW3 to A=${switch_sd%?} B=${switch_sd#?}, power on; the menu must say '[SD card]'"
     say "    3. menu item 7, 'Install bootloader, recovery and production to NAND.'"
     say "    4. power off, SW3 to A=${switch_nand%?} B=${switch_nand#?}, power on; the menu must say '[SPI-NAND]'"
-    say "    5. this script and the backup back to the router, then: sh ${0##*/} restore-env FOLDER/uboot-env.txt --apply"
-    say "    6. sysupgrade -r FOLDER/config.tar.gz, restart, and: sh ${0##*/} install"
+    say "    5. this script and the backup back to the router; of the old environment only the MAC addresses, by these lines:"
+    say "         grep -E '^eth1?addr=' FOLDER/uboot-env.txt | tr = ' ' >/tmp/addresses"
+    say "         cat /tmp/addresses && fw_setenv -s /tmp/addresses && fw_printenv ethaddr eth1addr"
+    say "    6. sysupgrade -r FOLDER/config.tar.gz, restart, and: sh ${0##*/} install (slots and bootargs are made by it)"
 }
 
 way_of_emmc() { # - the eMMC: SPI-NAND first, then the eMMC from there
@@ -673,18 +703,6 @@ reflash_walk() { # PART WHERE - one walk: the files, and their places
     done
 }
 
-need_own_of_vendor() { # WHERE - OpenWrt's files expect OpenWrt's layout: on the vendor's they would be the last thing that starts
-    [ "$flash_layout" = vendor ] && [ "$loader_medium" = nand ] || return 0
-    case $1/$given_sum in
-        "$old_folder"/*) return 0 ;;
-        *) ;;
-    esac
-    if [ ! -f "$1" ] || [ "$given_sum" = "$fip_sum" ] || [ "$given_sum" = "$bl2_sum" ]; then
-        way_of_nand
-        refuse "this is the layout of MediaTek's SDK (MTD partitions BL2 and FIP): OpenWrt's boot loader would not find its own there, and erase it. The way above makes OpenWrt's layout; a file of the SDK itself is written by: reflash fip FILE --sha256 HEX"
-    fi
-}
-
 action_reflash() { # PART WHERE - a part of the boot loader anew
     plan_bootloader
     see_flash
@@ -698,8 +716,6 @@ action_reflash() { # PART WHERE - a part of the boot loader anew
         refuse "the plan's boot loader files are for SPI-NAND; the way above works"
     elif [ "$loader_medium" = emmc ]; then
         need_emmc
-    else
-        need_own_of_vendor "$2"
     fi
     stop_if_refused
     reflash_walk "$1" "$2"
