@@ -12,17 +12,25 @@ from typing import Literal
 
 from bootplan.board import Board
 from bootplan.chain import digits
+from bootplan.images import LARGE_MEMORY_BYTES, end_of_name, for_memory
 from bootplan.plan import (
     DEFAULT_PANIC_SECONDS,
     DEFAULT_ROOTWAIT_SECONDS,
     DEFAULT_TFTP_SERVER,
     Plan,
 )
-from bootplan.units import BINARY_UNITS
+from bootplan.slots import kernel_place
 
 SCRIPT = "r4.sh"
 Where = Literal["u-boot", "linux", "pc", "hand"]
 _FIP_BYTES = "0x200000"
+# Where Linux reads no good environment, fw_setenv would save the tool's own, which has another bootcmd.
+FORGET_FLAG = "fw_printenv bootcmd | grep 'pstore check' && fw_setenv flag_recover"
+_START_FROM_SERVER = {
+    "nand": "run boot_tftp",
+    "emmc": "tftpboot $loadaddr $bootfile && bootm $loadaddr#$bootconf#$bootconf_emmc",  # boot_tftp leaves out the eMMC
+    "sd": "run boot_tftp",
+}
 
 
 @dataclass(frozen=True)
@@ -150,20 +158,26 @@ class _Failures:
         steps = [
             _hand("Write down the addresses, then set back what starts the router:"),
             *self.uboot("printenv ethaddr eth1addr", "env default bootcmd bootargs", "saveenv", "reset"),
-            _hand("Not enough: everything as delivered; the addresses are lost."),
+            _hand("Not enough: everything as delivered; this loses the addresses."),
             *self.uboot("run reset_factory", "reset"),
+            _hand("When it has started once: power off and on, stop the menu, and put the addresses back:"),
+            *self.uboot("setenv ethaddr ADDRESS", "setenv eth1addr ADDRESS", "saveenv", "reset"),
             _hand("No cable: WPS held at power-on does so, and starts the recovery system (never shown on the hardware)."),
             _hand("The system is up: copies of the environment are in /etc/bootplan and in your backups."),
             *_linux("ls /etc/bootplan/env-*.txt", f"sh {SCRIPT} restore-env /etc/bootplan/env-DATE.txt --apply"),
         ]
-        if self._plan.root.method == "cmdline":
-            steps += [_hand("No copy:"), *_linux(f"sh {SCRIPT} install --apply")]
+        if self._plan.slots is not None:
+            steps.append(_hand("No copy, or one from before the slots (it has no bp_good):"))
+        elif self._plan.root.method == "cmdline":
+            steps.append(_hand("No copy:"))
+        if self._plan.slots is not None or self._plan.root.method == "cmdline":
+            steps += _linux(f"sh {SCRIPT} install --apply")
         return Failure("Bad environment", seen, tuple(steps))
 
     def recovery_loop(self) -> Failure:
         seen = "A system without your settings at each start, the blue LED is on. They are not lost: a crash record in RAM"
         seen += " (pstore), or flag_recover, sends U-Boot to the recovery system."
-        mounted = [] if self._name == "sd" or self._no_env_tool() else ["fw_setenv flag_recover"]
+        mounted = [] if self._name == "sd" or self._no_env_tool() else [FORGET_FLAG]
         steps = [
             _hand("In the recovery system: read the record, then delete it."),
             *_linux("cat /sys/fs/pstore/*", "rm -f /sys/fs/pstore/*", *mounted, "reboot"),
@@ -180,25 +194,45 @@ class _Failures:
         plan = self._plan
         seen = f"U-Boot repeats 'TFTP from server {self._server}': neither kernel nor recovery system is whole."
         image = plan.recovery.image if plan.recovery else None
-        steps = [_hand(f"A PC with {self._server}/24 at a LAN port of the router, and a TFTP server on it:")]
-        if image is not None:
-            steps.append(Line("pc", f"sha256sum {image.file}"))
-        steps.append(Line("pc", 'dnsmasq -d -p 0 --enable-tftp --tftp-root="$PWD"'))
-        steps += self.uboot(f"setenv serverip {self._server}")
+        loop = "over the recovery system" + (", and deletes the settings first" if self._name == "nand" else "")
+        steps = [
+            _hand(f"Before any server answers, Ctrl-C until the prompt stays: the loop writes what it gets {loop}."),
+            *self.uboot("setenv replacevol", f"setenv serverip {self._server}"),
+        ]
         if image is not None:
             steps += self.uboot(f"setenv bootfile {image.file}")
         else:
             steps += self.uboot("printenv bootfile")
             steps.append(_hand("The server must have a file of that name: the release's initramfs-recovery.itb."))
-        steps += self.uboot("run boot_tftp")
-        upgrade = plan.upgrade.image if plan.upgrade else None
-        if upgrade is not None and plan.slots is None:
-            steps.append(_hand(f"In the recovery system, with the image copied to /tmp ({self._board.uboot.address}):"))
-            if self._name == "nand":
-                steps += _linux("ubinfo -a")
-                steps.append(_hand("Only when that lists the volume fip: sysupgrade formats a UBI it cannot attach."))
-            steps += _linux(f"sysupgrade -T /tmp/{upgrade.file}", f"sysupgrade -n /tmp/{upgrade.file}")
+        steps.append(_hand(f"Now a PC with {self._server}/24 at a LAN port of the router, and a TFTP server on it:"))
+        if image is not None:
+            steps.append(Line("pc", f"sha256sum {image.file}"))
+        steps.append(Line("pc", 'sudo dnsmasq -d -p 0 --enable-tftp --tftp-root="$PWD"'))
+        steps += self.uboot(_START_FROM_SERVER[self._name])
+        steps += self._production_anew()
         return Failure("No system starts", seen, tuple(steps))
+
+    def _production_anew(self) -> list[Line]:
+        """In the recovery system: how the system on the boot medium comes back, and what that costs."""
+        plan, title = self._plan, self._medium.title
+        named = plan.upgrade.image.file if plan.upgrade and plan.upgrade.image else None
+        image = f"/tmp/{named}" if named else f"/tmp/*{end_of_name(plan, self._board, 'squashfs-sysupgrade.itb')}"
+        steps = []
+        lost = f"the settings on {title}, /etc/bootplan too, with -n or without: only what you have saved elsewhere stays"
+        if plan.slots is not None:
+            steps.append(_hand("Two slots: first the other one, with the lines of 'Bad slot'. Only if neither starts:"))
+            lost = {
+                "pair": "the slot that U-Boot tried last, kernel and settings; the other one stays",
+                "shared": f"the kernel of both slots, so it must be of their release, and {lost}",
+            }.get(kernel_place(plan, plan.slots), f"the stock system, which starts where no slot does, and {lost}")
+            lost = f"what it replaces: {lost}"
+        steps.append(_hand(f"In the recovery system, the image in /tmp ({self._board.uboot.address}). sysupgrade loses {lost}."))
+        if self._name == "nand":
+            steps += _linux("ubinfo -a")
+            steps.append(_hand("Only when that lists the volume fip: sysupgrade formats a UBI it cannot attach."))
+        steps += _linux(f"sysupgrade -T {image}", f"sysupgrade -n {image}")
+        steps.append(_hand(f"When it is up, the script to it: sh {SCRIPT} status tells what comes next."))
+        return steps
 
     def bad_fip(self) -> Failure:
         seen = "'NOTICE:  BL2: ...', then an error like 'Firmware Image Package header check failed' or 'BL2: Failed to"
@@ -246,16 +280,27 @@ class _Failures:
             ]
         return Failure("Bad BL2", seen, tuple(steps))
 
+    def _only_with_its_card(self) -> list[Line]:
+        """For which memory the card must be: it has the BL2 that is written, and the one for the eMMC."""
+        if self._plan.board.ram not in (None, LARGE_MEMORY_BYTES):
+            return []
+        large = self._board.files.large_memory[self._board.files.card]
+        which = "A board with 8 GiB: only" if self._plan.board.ram is None else "Only"
+        about = " The SPI-NAND must have been filled from one, too." if self._name == "emmc" else ""
+        return [_hand(f"{which} with a card made for 8 GiB ({large}).{about}")]
+
     def _write_bl2(self) -> list[Line]:
         match self._name:
             case "nand":
                 return [
+                    *self._only_with_its_card(),
                     self.start_from("sd", "Card in. "),
                     *self.uboot("run sdmmc_read_snand_bl2 && run snand_write_bl2", medium="sd"),
                     self.back("Card out. "),
                 ]
             case "emmc":
                 return [
+                    *self._only_with_its_card(),
                     _hand("Come to the U-Boot of the SPI-NAND as for 'Bad FIP'."),
                     *self.uboot(
                         "run ubi_read_emmc_install && setenv fileaddr $loadaddr && mmc dev 0 && mmc bootbus 0 0 0 0 && "
@@ -274,6 +319,7 @@ class _Failures:
             _hand("From the card the eMMC is invisible (one controller for both): it is repaired from the SPI-NAND."),
             self.start_from("nand"),
             _hand("No U-Boot there: fill the SPI-NAND from the card first; what it holds is lost."),
+            *self._only_with_its_card(),
             self.start_from("sd", "Card in. "),
             *self.uboot("run ubi_init", medium="sd"),
             self.start_from("nand", "Card out. "),
@@ -282,11 +328,13 @@ class _Failures:
     def _new_card(self) -> list[Line]:
         steps = [_hand("Write a card anew, on a PC with a card reader; DEVICE is the reader's, as lsblk shows it.")]
         if self._plan.fallback is not None:
-            return [*steps, Line("pc", f"sh {SCRIPT} make-sd DEVICE"), Line("pc", f"sh {SCRIPT} make-sd DEVICE --apply")]
-        return [*steps, Line("pc", "gzip -dc IMAGE-sdcard.img.gz | dd of=/dev/DEVICE bs=1M conv=fsync")]
+            make = f"sudo sh {SCRIPT} make-sd /dev/DEVICE"
+            return [*steps, Line("pc", make), Line("pc", f"{make} --apply")]
+        image = for_memory(self._plan, self._board, self._board.files.card)
+        return [*steps, Line("pc", f"gzip -dc IMAGE-{image} | sudo dd of=/dev/DEVICE bs=1M conv=fsync")]
 
     def wrong_bl2(self) -> Failure:
-        large, build = 8 * BINARY_UNITS["GiB"], self._medium.stages.bl2_build
+        large, build = LARGE_MEMORY_BYTES, self._medium.stages.bl2_build
         ram = self._plan.board.ram
         marks = f"'({build})' at the end of BL2's first line is for 4 GiB, '({build}-4bg)' for 8 GiB (never shown on the"
         marks += " hardware)."
@@ -298,6 +346,10 @@ class _Failures:
         if ram == large and not self._release.large_memory:
             names = ", ".join(self._board.files.large_memory.values())
             steps.append(_hand(f"OpenWrt {self._plan.firmware.release} has no BL2 for 8 GiB; a snapshot has: {names}."))
+            if self._name == "sd":
+                steps += self._new_card()
+            else:
+                steps.append(_hand("Make a card from that image; with it the lines of 'Bad BL2'."))
         elif self._name == "sd":
             steps += self._new_card()
         else:
@@ -313,11 +365,11 @@ class _Failures:
         part, write = {"nand": ("bl2", "run snand_write_bl2"), "emmc": ("emmc", "run emmc_write_bl2")}[self._name]
         return [
             _hand("The router starts: file and script to /tmp; this writes it, or says how:"),
-            *_linux(f"sh {SCRIPT} reflash {part} /tmp"),
+            *_linux(f"sh {SCRIPT} reflash {part} /tmp --apply"),
             _hand(f"U-Boot starts: the file on a TFTP server as for 'No system starts', on {self._server}."),
             *self.uboot(
                 f"setenv serverip {self._server}",
-                f"tftpboot $loadaddr {bl2.file} && hash sha256 $loadaddr $filesize sum",
+                f"tftpboot $loadaddr {bl2.file} && hash sha256 $loadaddr $filesize sum && "
                 f'test "$sum" = {bl2.sha256} && {write}',
             ),
         ]

@@ -64,6 +64,12 @@ def markdown(text: str) -> str:
     return recovery_card_markdown(plan_of(text), load_board())
 
 
+def steps_of(text: str, name: str) -> list[str]:
+    """The steps of the failure that begins with *name*, of a plan's text."""
+    found = failures(plan_of(text), load_board())
+    return [line.text for one in found if one.name.startswith(name) for line in one.steps]
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_cards_of_examples(name: str, golden: Golden) -> None:
     text = (ROOT / "plans" / f"{name}.yaml").read_text(encoding="utf-8")
@@ -78,7 +84,7 @@ def test_markdown_is_short_and_plain() -> None:
 
         assert card.isascii() and card.replace("\n", " ").isprintable()
         assert len(card) < LARGEST_BYTES * 3 // 4
-        assert max(map(len, card.splitlines())) <= 200
+        assert max(map(len, card.splitlines())) <= 256  # a line that looks before it writes cannot be cut
         assert card.endswith("\n") and "\n\n\n" not in card
 
 
@@ -135,10 +141,58 @@ def test_switches_are_told_by_digits_only() -> None:
 
 
 def test_a_card_for_8_gib_does_not_name_a_bl2_that_does_not_exist() -> None:
-    seen = {ram: markdown(text_of("nand", "internal", ram=f", ram: {ram}")) for ram in ("4GiB", "8GiB")}
+    seen = {ram: steps_of(text_of("nand", "internal", ram=f", ram: {ram}"), "Wrong BL2") for ram in ("4GiB", "8GiB")}
 
-    assert "has no BL2 for 8 GiB; a snapshot has: " in seen["8GiB"] and "snand_write_bl2\n\nU-Boot" not in seen["8GiB"]
-    assert "has no BL2 for 8 GiB" not in seen["4GiB"] and "snand_write_bl2\n\nU-Boot" in seen["4GiB"]
+    assert any("has no BL2 for 8 GiB; a snapshot has: " in one for one in seen["8GiB"])
+    assert "run snand_write_bl2" not in "".join(seen["8GiB"]) and "'Bad BL2'" in seen["8GiB"][-1]
+    assert not any("has no BL2 for 8 GiB" in one for one in seen["4GiB"])
+    assert any("run snand_write_bl2" in one for one in seen["4GiB"])
+
+
+@pytest.mark.parametrize("medium", ["nand", "emmc"])
+def test_who_has_8_gib_is_told_before_the_lines_that_write(medium: str) -> None:
+    for ram, words in (("", "A board with 8 GiB: only"), (", ram: 8GiB", "Only")):
+        for name in ("Bad FIP", "Bad BL2") if medium == "emmc" else ("Bad BL2",):
+            steps = steps_of(text_of(medium, "internal", ram=ram), name)
+
+            told = next(place for place, one in enumerate(steps) if "sdcard_8g.img.gz" in one)
+            assert steps[told].startswith(f"{words} with a card made for 8 GiB")
+            assert all(told < place for place, one in enumerate(steps) if "run ubi_init" in one or "write_bl2" in one)
+    assert "8 GiB" not in "".join(steps_of(text_of(medium, "internal", ram=", ram: 4GiB"), "Bad BL2"))
+
+
+def test_no_line_writes_before_its_own_look() -> None:
+    """A sum of an earlier line, another `bootcmd`, or a server that answers at once must not be enough."""
+    for text in texts():
+        lines = [line.text for one in failures(plan_of(text), load_board()) for line in one.steps if line.where != "hand"]
+
+        for line in lines:
+            assert "$sum" not in line or line.startswith("tftpboot ") and len(line) < 512
+            assert "fw_setenv" not in line or line.startswith("fw_printenv bootcmd | grep 'pstore check' && ")
+            assert not line.startswith("sysupgrade -n") or "medium: nand" not in text or "ubinfo -a" in lines
+        steps = steps_of(text, "No system starts")
+        assert "Ctrl-C" in steps[0] and steps[1] == "setenv replacevol"
+        assert steps.index("setenv replacevol") < next(i for i, one in enumerate(steps) if one.startswith("sudo dnsmasq"))
+
+
+def test_how_production_comes_back_and_what_it_costs() -> None:
+    for text in texts():
+        steps = steps_of(text, "No system starts")
+        at = next(place for place, one in enumerate(steps) if one.startswith("sysupgrade -n "))
+
+        assert "bananapi_bpi-r4-squashfs-sysupgrade.itb" in steps[at]
+        assert any("sysupgrade loses " in one for one in steps[:at])
+        assert any("'Bad slot'" in one for one in steps[:at]) == ("slots:" in text)
+
+
+def test_a_card_is_named_as_the_script_wants_it_and_really_written() -> None:
+    for text in texts():
+        for line in re.findall(r"make-sd [^`\n]+", markdown(text)):
+            assert line.startswith("make-sd /dev/DEVICE")
+        assert "make-sd" not in markdown(text) or "make-sd /dev/DEVICE --apply` writes it" in markdown(text)
+        assert all(line.endswith(" --apply") for line in re.findall(r"sh r4.sh reflash [^`\n]+", markdown(text)))
+        assert "setenv ethaddr ADDRESS" in steps_of(text, "Bad environment")
+        assert ("slots:" in text or "cmdline" in text) == ("sh r4.sh install --apply" in steps_of(text, "Bad environment"))
 
 
 def test_names_stay_names() -> None:
