@@ -36,6 +36,7 @@ card_faults=''    # what prove_card() found
 kit_first=0       # the kit's partition: its first sector,
 kit_sectors=0     # and its size
 kit_node=''       # its device
+plain=''          # what see_number() found
 kit_named=bootplan
 kit_label=bootplan-kit
 no_kit='it has no partition with a rescue kit'
@@ -478,6 +479,9 @@ need_kit() { # - what --kit names is a folder as `backup` makes it, and whole
         refuse "'$kit_wanted' is not what its SHA256SUMS says"
     name=$(find "$kit_wanted" -mindepth 1 ! -type f)
     [ -z "$name" ] || refuse "'$kit_wanted' holds more than files"
+    find "$kit_wanted" >"$work/names"
+    name=$(LC_ALL=C tr -d '\n -[]-~' <"$work/names")
+    [ -z "$name" ] || refuse "'$kit_wanted' holds a name with letters that are not ASCII, or with a backslash"
 }
 
 need_wipe_word() { # - what --wipe names is this card
@@ -790,12 +794,21 @@ about_card() { # - what the card is, and the sums of those parts that a running 
     done <"$work/card.layout"
 }
 
+see_number() { # WORD - sets plain: that number without the zeros before it, which mean octal to a shell; nothing unless it is 1 to 15 digits
+    plain=''
+    case $1 in '' | *[!0-9]* | ????????????????*) return 0 ;; *) ;; esac
+    plain=$1
+    while [ "${#plain}" -gt 1 ] && [ "$plain" != "${plain#0}" ]; do
+        plain=${plain#0}
+    done
+}
+
 about_says() { # WORD - what `about` says of it, from $work/about
     sed -n "s/^$1 //p" "$work/about"
 }
 
 look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS and `proven` go to $work
-    local failed
+    local failed strange
     rm -f "$work/about" "$work/sums" "$work/proven"
     dump_table "$card_node" >"$work/card.table"
     kit_first=$(sed -n "s/.*start= *\\([0-9]*\\),.*name=\"$kit_named\".*/\\1/p" "$work/card.table")
@@ -805,18 +818,33 @@ look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS 
     }
     see_kit_node
     mkdir -p "$work/look"
-    if [ -z "$kit_node" ] || ! mount -t ext4 -o ro,noload "$kit_node" "$work/look" 2>>"$log"; then
+    if [ -z "$kit_node" ] || ! mount -t ext4 -o ro,noload,nodev,nosuid,noexec "$kit_node" "$work/look" 2>>"$log"; then
         card_faults='its rescue kit cannot be mounted'
         return 0
     fi
+    # Anybody may have written it: it names no file outside the kit, and what of it is used or shown is short and plain.
     failed=no
-    (cd "$work/look" && sha256sum -c SHA256SUMS) >>"$log" 2>&1 || failed=yes
-    [ ! -f "$work/look/about" ] || cp "$work/look/about" "$work/about"
-    [ ! -f "$work/look/SHA256SUMS" ] || cp "$work/look/SHA256SUMS" "$work/sums"
-    [ ! -f "$work/look/proven" ] || tr -cd '0-9A-Za-z. -' <"$work/look/proven" >"$work/proven"
+    strange=$(find "$work/look" ! -type f ! -type d)
+    if [ -z "$strange" ]; then
+        short_and_plain SHA256SUMS 1048576 >"$work/sums"
+        short_and_plain about 8192 >"$work/about"
+        short_and_plain proven 100 >"$work/proven.said"
+        tr -cd '0-9A-Za-z. -' <"$work/proven.said" >"$work/proven"
+        grep -q '.' "$work/sums" || failed=yes
+        ! grep -Ev '^[0-9a-f]{64}  [^/]' "$work/sums" >>"$log" || failed=yes
+        ! grep -E '(  |/)\.\.(/|$)' "$work/sums" >>"$log" || failed=yes
+        [ "$failed" = yes ] || (cd "$work/look" && sha256sum -c "$work/sums") >>"$log" 2>&1 || failed=yes
+    fi
     umount "$work/look"
     [ "$failed" = no ] || card_faults='its rescue kit is not what its SHA256SUMS says'
     grep -qs '^bootplan-card 1$' "$work/about" || card_faults='its rescue kit is not finished'
+    [ -z "$strange" ] || card_faults='its rescue kit holds more than files'
+}
+
+short_and_plain() { # NAME BYTES - so much of that file of the kit, what is printable and ends of lines; nothing when there is none
+    [ -f "$work/look/$1" ] || return 0
+    # shellcheck disable=SC2312 # what could not be read is missing afterwards
+    head -c "$2" "$work/look/$1" | LC_ALL=C tr -cd '\n -~'
 }
 
 prove_card() { # - sets card_faults: what is wrong with a card that was made once; empty when it is whole
@@ -831,15 +859,29 @@ prove_card() { # - sets card_faults: what is wrong with a card that was made onc
 }
 
 parts_are_right() { # - sets card_faults from the kit, and from the parts of the card that its `about` has the sums of
-    local word name offset bytes want have
+    local word name offset bytes want have all=' '
     card_faults=''
     look_into_kit
     [ -z "$card_faults" ] || return 0
-    grep '^part ' "$work/about" >"$work/parts"
+    grep '^part ' "$work/about" >"$work/parts" || true
     while read -r word name offset bytes want; do
-        have=$(card_sum_at "$offset" "$bytes")
+        see_number "$offset"
+        offset=$plain
+        see_number "$bytes"
+        if [ -z "$offset" ] || [ -z "$plain" ]; then
+            card_faults="its rescue kit does not say where its $word $name is"
+            return 0
+        fi
+        all="$all$name "
+        have=$(card_sum_at "$offset" "$plain")
         [ "$have" = "$want" ] || card_faults="${card_faults:+$card_faults; }its $word $name is not what was written"
     done <"$work/parts"
+    for name in mbr bl2 fip recovery install production; do
+        case $all in
+            *" $name "*) ;;
+            *) card_faults="${card_faults:+$card_faults; }its rescue kit has no sum of its part $name" ;;
+        esac
+    done
 }
 
 same_kit() { # - sets card_faults unless the finished card is the one that would be made now
@@ -975,7 +1017,8 @@ tell_age() { # - release and age of the card
     release=$(about_says release)
     day=$(about_says made)
     made=$(about_says made-at)
-    case $made in '' | *[!0-9]*) made=0 ;; *) ;; esac
+    see_number "$made"
+    made=${plain:-0}
     now=$(date +%s)
     days=$(((now - made) / 86400))
     if [ "$now" -lt "$made" ]; then

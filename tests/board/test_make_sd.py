@@ -405,9 +405,9 @@ EVIL = "each[$(id>/tmp/evil)0]"
 SUMS = "(find . -type f ! -name SHA256SUMS | sed 's,^./,,' | xargs sha256sum) >/tmp/sums && cp /tmp/sums SHA256SUMS"
 # name: (what is done in the kit, whether its sums are made anew, what is told)
 HOSTILE = {
-    "a command as an offset": (f"sed -i 's/^part bl2 .*/part bl2 {EVIL} 512 x/' about", True, "does not say where its part bl2 is"),
-    "a command as a length": (f"sed -i 's/^part bl2 .*/part bl2 512 {EVIL} x/' about", True, "does not say where its part bl2 is"),
-    "a command as a date": (f"sed -i 's/^made-at .*/made-at {EVIL}/' about", True, ""),
+    "a command as an offset": (f"sed -i 's|^part bl2 .*|part bl2 {EVIL} 512 x|' about", True, "does not say where its part bl2 is"),
+    "a command as a length": (f"sed -i 's|^part bl2 .*|part bl2 512 {EVIL} x|' about", True, "does not say where its part bl2 is"),
+    "a command as a date": (f"sed -i 's|^made-at .*|made-at {EVIL}|' about", True, ""),
     "a date that looks octal": ("sed -i 's/^made-at .*/made-at 0000000000089/' about", True, ""),
     "a long number": ("sed -i 's/^part fip [0-9]*/part fip 9999999999999999999/' about", True, "does not say where its part fip is"),
     "codes for a terminal": ("printf 'release \\033[2Jgone\\a\\r\\n' >new && cat about >>new && mv new about", True, ""),
@@ -428,8 +428,9 @@ def test_a_hostile_kit(finished, name, shell):
     change, new_sums, told = HOSTILE[name]
     box, node = finished.box, f"{CARD}8"
     box.put("/tmp/change", f"cd /mnt && {change}{' && ' + SUMS if new_sums else ''}\n")
-    box.run(f"rm -rf /tmp/evil /tmp/kept; mount {node} /mnt && cp -a /mnt /tmp/kept && sh /tmp/change && umount /mnt").ok()
+    box.run(f"rm -rf /tmp/evil /tmp/kept; mount {node} /mnt && cp -a /mnt /tmp/kept").ok()
     try:
+        box.run("sh /tmp/change && umount /mnt").ok()
         result = finished.sh(f"check-sd {CARD}", 60, shell=shell)
     finally:
         box.run(f"umount /mnt 2>/dev/null; mount {node} /mnt && rm -rf /mnt/* && cp -a /tmp/kept/. /mnt/ && umount /mnt").ok()
