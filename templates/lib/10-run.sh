@@ -24,6 +24,7 @@ log=/tmp/bootplan.log     # RAM: gone after a reboot
 lock=/var/lock/bootplan.lock
 busy=no                   # yes for a status beside a run that holds the lock
 just_installed=/tmp/bootplan.installed # RAM: gone after a restart
+installed_stays=no        # yes in actions that leave alone what was installed
 newline='
 '
 work=''                   # our own folder in RAM: lists and mount points
@@ -72,7 +73,7 @@ run() { # COMMAND [ARGUMENT]... - the only way anything is changed: shown, then 
     say "  + $line"
     changes=$((changes + 1))
     [ "$apply" = yes ] || return 0
-    rm -f "$just_installed" # what was installed before is being changed
+    [ "$installed_stays" = yes ] || rm -f "$just_installed" # what was installed before is being changed
     "$@" >>"$log" 2>&1
 }
 
@@ -104,6 +105,7 @@ begin() { # ACTION - log, lock and our folder in RAM
         make-sd | check-sd) need_card_commands ;; # on a PC, too
         *) need_stock_commands ;;
     esac
+    case $1 in make-sd | reflash | prove-fallback) installed_stays=yes ;; *) ;; esac
     free=$(room_in /tmp)
     if [ "$free" -lt 8192 ]; then
         printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2

@@ -156,7 +156,8 @@ need_overlay_switch() { # - fstools that can be told to put no overlay on the ro
 
 recovery_noted() { # - a crash record or the flag flag_recover makes U-Boot start the recovery system next time
     local record flag
-    flag=$(fw_printenv -n flag_recover 2>/dev/null) || flag=''
+    read_plan_env
+    flag=$(env_value flag_recover)
     [ -z "$flag" ] || note "flag_recover is set: the next boot starts the recovery system; to clear it: fw_setenv flag_recover"
     for record in /sys/fs/pstore/*; do
         [ -e "$record" ] || continue

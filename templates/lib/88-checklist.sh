@@ -15,6 +15,8 @@ fallback_soc='' fallback_target='' fallback_boards='' fallback_switch='' fallbac
 fallback_state='' # what see_fallback() found: fresh, stale, never or unknown
 fallback_says=''  # the same in words
 seen_date='' seen_release='' # what --seen told
+record_why='' # why the normal system's environment cannot be told from here, when at least the rescue kit can
+record_line='' # what to type there then
 tab=$(printf '\t')
 
 no_fallback() { # - this plan has none
@@ -139,9 +141,16 @@ action_prove_fallback() { # - notes that the router was started from the card, w
     stop_if_refused
     phase=change at='noting the fallback'
     say "  the fallback was proven on $seen_date with OpenWrt $seen_release"
-    change_env bp_proven "$seen_date $seen_release"
+    [ -n "$record_why" ] || change_env bp_proven "$seen_date $seen_release"
     kit_remembers "$seen_date" "$seen_release"
-    finish "The normal system's status says so from now on."
+    if [ -z "$record_why" ]; then
+        finish "The normal system's status says so from now on."
+        return 0
+    fi
+    [ "$apply" = yes ] || [ "$changes" -eq 0 ] || say "rehearsal: $changes changes shown, none made; to make them add --apply"
+    say "this is half of it: $record_why"
+    say "the card is fine: type this on the normal system: $record_line"
+    exit_code=1
 }
 
 need_card_system() { # - started from the card, and by the card's own system; sets seen_date and seen_release
@@ -210,22 +219,22 @@ need_seen() { # - what the owner carried over from the card can be true
 }
 
 need_record_place() { # - the environment of the plan's medium can be seen from here, is whole, and knows no later date
-    local line have before now medium
+    local have before now medium
     medium=$(rootdisk_now)
-    line="sh ${0##*/} prove-fallback --seen $seen_date $seen_release --apply"
+    record_line="sh ${0##*/} prove-fallback --seen $seen_date $seen_release --apply"
     if [ "$plan_medium/$medium" = emmc/sd ]; then
-        refuse "a system on the card cannot see the eMMC (both share one controller); the card is fine: type this on the normal system: $line"
+        only_kit "$medium" 'a system on the card cannot see the eMMC (both share one controller)'
         return 0
     fi
     read_plan_env
     case $env_state in
         good) ;;
         'not found')
-            refuse "the environment of $plan_medium cannot be seen from here; the card is fine: type this on the normal system: $line"
+            only_kit "$medium" "the environment of $plan_medium cannot be seen from here"
             return 0
             ;;
         *)
-            refuse "the U-Boot environment on $plan_medium is $env_state; put a saved one back first, on the normal system (restore-env FILE); then, there: $line"
+            only_kit "$medium" "the U-Boot environment on $plan_medium is $env_state; put a saved one back first, on the normal system (restore-env FILE)"
             return 0
             ;;
     esac
@@ -234,7 +243,17 @@ need_record_place() { # - the environment of the plan's medium can be seen from 
     before=$(day_number "${have%% *}")
     now=$(day_number "$seen_date")
     [ "${before:-0}" -le "$now" ] ||
-        refuse "the fallback was proven on ${have%% *} already, and that is later than $seen_date: one of the clocks is wrong; set it: date -s 'YYYY-MM-DD hh:mm'"
+        refuse "the fallback was proven on ${have%% *} already, and that is later than $seen_date: one of the clocks is wrong. If it is this one: date -s 'YYYY-MM-DD hh:mm'. If it was the other: on the normal system forget that note, by: fw_setenv bp_proven"
+}
+
+only_kit() { # MEDIUM WHY - the normal system cannot be told from here; without a rescue kit on this card there is nothing to do
+    local part=''
+    [ "$1" != sd ] || part=$(card_part_named "$kit_named")
+    if [ -n "$part" ]; then
+        record_why=$2
+    else
+        refuse "$2; the card is fine: type this on the normal system: $record_line"
+    fi
 }
 
 # ---- the list
@@ -345,6 +364,9 @@ check_crash() { # - nothing sends the next start to the recovery system
     local told
     recovery_noted >"$work/said"
     told=$(first_of note: "$work/said")
+    if [ -z "$told" ] && [ "$env_state" != good ]; then
+        told="no crash record, but whether flag_recover is set cannot be seen: the U-Boot environment is $env_state"
+    fi
     if [ -z "$told" ]; then
         item crash ticked 'nothing makes U-Boot start the recovery system' 'no crash record, and flag_recover is not set'
     else

@@ -150,6 +150,16 @@ def test_a_clock_that_went_back_is_noticed(router):
     refused(box, "prove-fallback --apply", f"was proven on {ago(-5)} already, and that is later than {TODAY}")
 
 
+def test_a_note_from_a_wrong_clock_can_be_forgotten(router):
+    """By the line that is told, on the normal system."""
+    box = router(medium="nand").boot()
+    note(box, f"{ago(-5)} 25.12.5")
+    result = refused(box, f"prove-fallback --seen {TODAY} 25.12.5 --apply", "forget that note, by: fw_setenv bp_proven")
+    box.run(re.search("by: (fw_setenv bp_proven)$", result.out, re.MULTILINE)[1]).ok()
+    Bench(box, text_of()).sh(f"prove-fallback --seen {TODAY} 25.12.5 --apply").ok()
+    assert record(box) == f"{TODAY} 25.12.5"
+
+
 def test_a_plan_that_boots_from_a_card_has_nothing_to_prove_it_by(router):
     """One card looks like the other."""
     box = router(medium="sd").boot()
@@ -165,6 +175,58 @@ def test_of_the_emmc_the_owner_carries_the_line_over(router):
     result = refused(box, "prove-fallback --apply", "cannot see the eMMC", text_of("emmc"))
     line = re.search("sh r4.sh (prove-fallback --seen .* --apply)", result.out)[1]
     assert line == f"prove-fallback --seen {TODAY} 25.12.5 --apply"
+
+
+KIT = "/dev/mmcblk0p5"
+
+
+def give_kit(box, script):
+    """Put a rescue kit on the card that a router was started from, as `make-sd` does on one that is larger."""
+    box.run(f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && cat >/tmp/k/r4.sh && "
+            f"umount /tmp/k && rmdir /tmp/k && sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent", input=script).ok()
+
+
+def kit_says(box):
+    """Return what the kit knows of a start."""
+    return box.run(f"mkdir /tmp/k && mount -t ext4 -o ro {KIT} /tmp/k && cat /tmp/k/proven; umount /tmp/k && rmdir /tmp/k").out
+
+
+@pytest.mark.parametrize(("medium", "prepare", "why"), [
+    ("emmc", "", "cannot see the eMMC"),
+    ("nand", "rm /sys/class/ubi/ubi0_1/name", "cannot be seen from here"),
+    ("nand", "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
+])
+def test_the_kit_knows_what_the_normal_system_cannot_be_told(router, medium, prepare, why):
+    """With --apply, and only then; the rest is left to the owner, so it does not end with 0. A rerun changes nothing."""
+    box = router(medium="sd").boot()
+    bench = Bench(box, text_of(medium))
+    give_kit(box, bench.script)
+    if prepare:
+        box.run(prepare).ok()
+    untouched = box.digests()
+
+    for words, knows in (("", ""), (" --apply", f"{TODAY} with OpenWrt 25.12.5\n"), (" --apply", f"{TODAY} with OpenWrt 25.12.5\n")):
+        result = bench.sh(f"prove-fallback{words}")
+        assert (result.code, why in result.out, "nothing was changed" in result.out) == (1, True, False), result.out + result.err
+        assert result.out.endswith(f"type this on the normal system: sh r4.sh prove-fallback --seen {TODAY} 25.12.5 --apply\n")
+        assert kit_says(box) == knows
+    assert {name: one for name, one in box.digests().items() if name not in ("overlay", "mmcblk0")} == {
+        name: one for name, one in untouched.items() if name not in ("overlay", "mmcblk0")}
+
+
+def test_what_was_installed_is_still_known(router):
+    """A note of the fallback, and a new FIP, change nothing of it; an environment that was put back does."""
+    box = router(medium="nand").boot()
+    bench = Bench(box, text_of())
+    bench.sh("install --apply").ok()
+    before = box.read("/tmp/bootplan.installed")
+
+    bench.sh(f"prove-fallback --seen {TODAY} 25.12.5 --apply").ok()
+
+    assert box.read("/tmp/bootplan.installed") == before
+    box.run("fw_printenv | sort >/tmp/env.txt && sha256sum /tmp/env.txt >/tmp/env.txt.sha256 && fw_setenv bp_proven").ok()
+    bench.sh("restore-env /tmp/env.txt --apply").ok()
+    assert box.run("ls /tmp/bootplan.installed").code != 0
 
 
 @pytest.mark.parametrize("medium", ["emmc", "nand"])
@@ -264,6 +326,8 @@ def test_a_list_from_the_first_day_to_the_last(router, shell):
     ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "environment", "it is not valid (bad CRC)"),
     ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "fallback", "unknown: the U-Boot environment is"),
     ("rm /sys/class/ubi/ubi0_1/name", "environment", "it is not found"),
+    ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "crash", "whether flag_recover is set cannot be seen"),
+    ("fw_setenv flag_recover 1; rm /etc/fw_env.config", "crash", "flag_recover is set"),
     ("echo panic >/sys/fs/pstore/dmesg-ramoops-0", "crash", "there is a crash record (dmesg-ramoops-0)"),
     ("fw_setenv flag_recover 1", "crash", "flag_recover is set"),
     ("mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt",
