@@ -31,11 +31,11 @@ def outcome_of(report, folder, expected_bad=False):
 
 def register(name, title, make):
     """Register the scenario of the action that ``make`` returns."""
-    def cut(folder):
-        """Cut the action everywhere."""
-        return outcome_of(examine(make(), folder), folder)
+    def cut(folder, limit):
+        """Cut the action everywhere, or as far as the time goes."""
+        return outcome_of(examine(make(), folder, limit=limit), folder)
     cut.__name__ = f"cut_{name}"
-    scenario(tier=2, title=f"cut everywhere: {title}", extra=name in REPEATS)(cut)
+    scenario(tier=2, title=f"cut everywhere: {title}", extra=name in REPEATS, limited=True)(cut)
 
 
 for one in (*ACTIONS, *SLOT_ACTIONS, *CARD_ACTIONS):
