@@ -18,11 +18,12 @@ from bootplan.report import visible
 from bootplan.units import BINARY_UNITS
 
 LONGEST_PIECE = 4096
-LARGEST_LOG = 2**28
+LARGEST_LOG = 2**26
 WIDEST = 160  # characters of a line of the log that are shown
 
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlsu]|\x1b[78DEHMc]|[\r\x0b\x0c]+")  # what comes next is somewhere else
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*m|\x1b\([AB0]|[\x00-\x08\x0e-\x1f\x7f]")
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*m|\x1b\([AB0]|[\x00-\x08\x0e-\x1f\x7f]+")
+_NOTHING = bytes(range(33))
 _DAY, _TIME = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:[.,:]\d{1,6})?"
 _STAMPS = tuple(
     re.compile(stamp)
@@ -104,7 +105,10 @@ def explain(stream: BinaryIO, board: Board, plan: Plan | None = None) -> Explana
     line = starts = 0
     now, before, end = _Seen(1), None, None
     for at, (line, piece) in enumerate(_pieces(stream), start=1):
-        text = bare(piece)
+        if len(piece) < watch.shortest and (not piece or piece.isalnum()):
+            end = (line, at, piece) if piece else end
+            continue
+        text = bare(piece, watch.shortest)
         if not text:
             continue
         hits = watch.hits(text)
@@ -119,9 +123,14 @@ def explain(stream: BinaryIO, board: Board, plan: Plan | None = None) -> Explana
     return Explanation(line, starts + bool(now.first), judge.start(now), judge.start(before) if before else None)
 
 
-def bare(piece: str) -> str:
-    """A *piece* of a line without what terminals, logread and the kernel put before and into it."""
+def bare(piece: str, shortest: int = 0) -> str:
+    """A *piece* of a line without what terminals, logread and the kernel put before and into it.
+
+    What has less than *shortest* characters is left as it is: no pattern is in it.
+    """
     text = _COLOUR.sub("", piece).strip()
+    if len(text) < shortest:
+        return text
     for stamp in _STAMPS:
         found = stamp.match(text)
         if found and found.end() < len(text):
@@ -137,6 +146,10 @@ def _pieces(stream: BinaryIO) -> Iterator[tuple[int, str]]:
         if size > LARGEST_LOG:
             raise Unreadable(f"more than {LARGEST_LOG >> 20} MiB; give only the end of it, like `tail -c 10M LOG`")
         whole = raw.endswith(b"\n")
+        if not raw.strip(_NOTHING):
+            yield number, ""
+            number += whole
+            continue
         for piece in _CURSOR.split(raw.decode("utf-8", "replace").rstrip("\n")):
             yield number, piece
         number += whole
@@ -154,6 +167,7 @@ class _Watch:
         watched = [(one, plain_text(one), re.compile(one).search) for one in cases.patterns]
         sized = ((len(plain), plain, one, search) for one, plain, search in watched)
         self._all = sorted(sized, key=lambda one: one[:3])
+        self.shortest = self._all[0][0]
         self.stages = {
             one: place for place, stage in enumerate(cases.stages) for one in (*stage.starts, *stage.signs)
         }
@@ -295,10 +309,15 @@ class _Judge:
     def _steps(self, case: Case, medium: str | None, values: dict[str, str]) -> tuple[Line, ...]:
         """What to do: as the recovery card of the plan says it, where that has a failure for the *case*."""
         plan = self._plan
-        if plan is not None and medium in (None, plan.boot.medium) and case.failure in self._failures:
-            return self._failures[case.failure]
+        own = plan is not None and medium in (None, plan.boot.medium)
+        if plan is not None and own and case.failure in self._failures:
+            slots, method = plan.slots is not None, plan.root.method
+            if {"any": True, "slots": slots, "cmdline": method == "cmdline"}[case.failure_with]:
+                return self._failures[case.failure]
         medium = medium or (plan.boot.medium if plan else None)
         steps = case.on.get(medium, case.do) if medium else case.do  # type: ignore[call-overload]
+        if case.with_slots and plan is not None and own and plan.slots is not None:
+            steps = case.with_slots
         return tuple(_line(one.format_map(values), medium or "") for one in steps)
 
     def _values(self, medium: str | None) -> dict[str, str]:
