@@ -9,7 +9,7 @@ from bootplan.plan import Plan
 from bootplan.units import BINARY_UNITS
 
 LARGE_MEMORY_BYTES = 8 * BINARY_UNITS["GiB"]
-_VERSION = r"(?:openwrt-(?P<version>[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
+_VERSION = r"(?:openwrt-(?P<version>SNAPSHOT|[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bootplan.bootargs import bootargs
 from bootplan.chooser import ROOT, SLOTS, Choice, variables
 from bootplan.compiler import check
 from bootplan.diagnostics import Severity
+from bootplan.images import is_of_release, read_name
 from bootplan.plan import Plan
 from bootplan.report import as_text
 from bootplan.rules import explained
@@ -458,3 +459,14 @@ def test_no_part_of_the_system_is_a_mount_point(plan_with: PlanWith, mount: str)
 @pytest.mark.parametrize("mount", ["/mnt/data", "/root/films", "/srv", "/opt/docker", "/home", "/etcetera"])
 def test_a_directory_of_your_own_is_a_mount_point(plan_with: PlanWith, mount: str) -> None:
     assert "BP213" not in codes_of(plan_with(MOUNTED.format(mount=mount)))
+
+
+@pytest.mark.parametrize("version", ["SNAPSHOT", "SNAPSHOT-r30000-0123456789", "25.12-SNAPSHOT", "24.10.7", "24.10.0-rc1"])
+def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
+    board = load_board()
+
+    name = read_name(f"openwrt-{version}-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz", board)
+
+    assert name is not None and name.part == "sdcard.img.gz" and name.version is not None
+    assert not is_of_release(name, "25.12", board)
+    assert is_of_release(name, "snapshot", board) == version.startswith("SNAPSHOT")
