@@ -272,6 +272,8 @@ def _coloured(stream: TextIO | None) -> bool:
 
 
 def _print(text: str) -> None:
+    if sys.stdout is None:
+        raise Unusable("standard output is closed")
     print(text, end="")
 
 

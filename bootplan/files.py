@@ -56,7 +56,7 @@ def write_text(text: str, name: str, source: str, mode: int = 0o666) -> None:
         target = Path(name)
         if target.is_file():
             if os.path.samestat(target.stat(), os.fstat(0) if source == "-" else os.stat(source)):
-                raise Unusable(f"{visible(name)}: this is the plan itself; choose another name for the script")
+                raise Unusable(f"{visible(name)}: this is the plan itself; choose another name for what is made")
         elif target.exists():
             target.write_bytes(data)
             return

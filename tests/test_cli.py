@@ -174,8 +174,8 @@ def test_a_link_stays_a_link(good: Path, tmp_path: Path) -> None:
         ("missing/r4.sh", "No such file or directory"),
         ("folder", "Is a directory"),
         ("good.yaml/r4.sh", "Not a directory"),
-        ("good.yaml", "this is the plan itself; choose another name for the script"),
-        ("link.yaml", "this is the plan itself; choose another name for the script"),
+        ("good.yaml", "this is the plan itself; choose another name for what is made"),
+        ("link.yaml", "this is the plan itself; choose another name for what is made"),
         ("x" * 300, "File name too long"),
     ],
 )
@@ -280,6 +280,16 @@ def test_closed_streams_are_no_traceback(good: Path, command: list[str]) -> None
 
     assert b"Traceback" not in done.stderr
     assert done.returncode in (0, 2)
+
+
+@pytest.mark.parametrize("command", [["check", "{doubtful}"], ["steps", "{good}"], ["packages", "{good}"], ["explain"],
+                                     ["schema"], ["explain-log", "{good}"]])  # fmt: skip
+def test_what_nobody_can_read_is_no_success(good: Path, doubtful: Path, command: list[str]) -> None:
+    words = " ".join(word.format(good=good, doubtful=doubtful) for word in command)
+
+    done = subprocess.run(["/bin/sh", "-c", f"{sys.executable} -m bootplan {words} >&-"], capture_output=True, timeout=60)
+
+    assert done.returncode == 2 and done.stderr.endswith(b"bootplan: standard output is closed\n")
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "2>/dev/full"])
