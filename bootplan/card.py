@@ -14,13 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from bootplan.assets import TEMPLATES
 from bootplan.board import Board, BootMedium
 from bootplan.chain import Chain, chain, digits
-from bootplan.failures import SCRIPT, Failure, failures
+from bootplan.failures import SCRIPT, SCRIPT_FROM_CARD, Failure, failures
 from bootplan.picture import across, down
 from bootplan.plan import Image, Plan
 
 LARGEST_BYTES = 12 * 1024  # of the Markdown
 _WIDTH = 100
-_MOST_LINES = {"large": 80, "middle": 95}  # of one printed page
+_MOST_LINES = {"large": 116, "middle": 135, "small": 165}  # of one printed page, by what Chromium prints
+_COLUMN = 75  # characters
 _MARKUP = re.compile(r"([\\`*_<>\[\]#|&~])")
 
 
@@ -60,13 +61,15 @@ class Card:
     failures: tuple[Failure, ...]
     files: tuple[File, ...]
     script: str
+    script_from_card: tuple[str, ...]
     has_fallback: bool
 
     @property
     def letters(self) -> str:
-        """How large the letters of the printed page can be: large, middle or small."""
-        lines = sum(4 + len(failure.steps) for failure in self.failures) + len(self.files)
-        return next((name for name, most in _MOST_LINES.items() if lines <= most), "small")
+        """How large the letters of the printed page can be: large, middle, small or tiny."""
+        texts = [text for one in self.failures for text in (one.seen, *(line.text for line in one.steps))]
+        lines = 3 * (len(self.failures) + len(self.files)) + sum(-(-len(text) // _COLUMN) for text in texts)
+        return next((name for name, most in _MOST_LINES.items() if lines <= most), "tiny")
 
 
 def recovery_card(plan: Plan, board: Board) -> Card:
@@ -84,6 +87,7 @@ def recovery_card(plan: Plan, board: Board) -> Card:
         failures=failures(plan, board),
         files=tuple(_files(plan)),
         script=SCRIPT,
+        script_from_card=SCRIPT_FROM_CARD,
         has_fallback=plan.fallback is not None,
     )
 

@@ -22,6 +22,11 @@ from bootplan.plan import (
 from bootplan.slots import kernel_place
 
 SCRIPT = "r4.sh"
+# On a system that was started from the fallback card: the script, from the rescue kit's partition.
+SCRIPT_FROM_CARD = (
+    "mount -t ext4 -o ro /dev/$(grep -lx PARTNAME=bootplan /sys/class/block/mmcblk0p*/uevent | cut -d / -f 5) /mnt",
+    f"cp /mnt/{SCRIPT} /tmp; umount /mnt; cd /tmp",
+)
 Where = Literal["u-boot", "linux", "pc", "hand"]
 _FIP_BYTES = "0x200000"
 # Where Linux reads no good environment, fw_setenv would save the tool's own, which has another bootcmd.
@@ -218,7 +223,7 @@ class _Failures:
         named = plan.upgrade.image.file if plan.upgrade and plan.upgrade.image else None
         image = f"/tmp/{named}" if named else f"/tmp/*{end_of_name(plan, self._board, 'squashfs-sysupgrade.itb')}"
         steps = []
-        lost = f"the settings on {title}, /etc/bootplan too, with -n or without: only what you have saved elsewhere stays"
+        lost = f"the settings on {title}, /etc/bootplan too, with -n or without: save them first"
         if plan.slots is not None:
             steps.append(_hand("Two slots: first the other one, with the lines of 'Bad slot'. Only if neither starts:"))
             lost = {
