@@ -27,6 +27,7 @@ just_installed=/tmp/bootplan.installed # RAM: gone after a restart
 installed_stays=no        # yes in actions that leave alone what was installed
 newline='
 '
+own_mark=.of-a-run        # a file in each such folder: on a PC /tmp has other people's folders, too
 work=''                   # our own folder in RAM: lists and mount points
 
 say() { # TEXT... - one line for the reader and for the log
@@ -106,6 +107,12 @@ begin() { # ACTION - log, lock and our folder in RAM
         *) need_stock_commands ;;
     esac
     case $1 in make-sd | reflash | prove-fallback) installed_stays=yes ;; *) ;; esac
+    # Whoever else began would leave a lock and a log that root cannot open either (fs.protected_regular of Linux).
+    free=$(id -u)
+    [ "$free" = 0 ] || {
+        printf 'refused: this must be run as root\n' >&2
+        exit 3
+    }
     free=$(room_in /tmp)
     if [ "$free" -lt 8192 ]; then
         printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2
@@ -113,7 +120,7 @@ begin() { # ACTION - log, lock and our folder in RAM
     fi
     mkdir -p "${lock%/*}"
     if ! touch "$lock" "$log" 2>/dev/null; then
-        printf 'refused: %s or %s cannot be written; is this run as root?\n' "$lock" "$log" >&2
+        printf 'refused: %s or %s cannot be written; do they belong to somebody else?\n' "$lock" "$log" >&2
         exit 3
     fi
     take_locks "$1"
@@ -121,6 +128,7 @@ begin() { # ACTION - log, lock and our folder in RAM
     [ "$1" = status ] || tidy_up /tmp/bootplan.??????
     exec 3>&1 # progress goes to who watches, not to the log
     work=$(mktemp -d /tmp/bootplan.XXXXXX)
+    : >"$work/$own_mark"
     mkdir "$work/uci"
     printf '%s\n' "---- $plan_name: $*" >>"$log"
     trap at_exit EXIT
@@ -188,6 +196,8 @@ tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours i
             /tmp/bootplan.??????) ;;
             *) continue ;;
         esac
+        # Ours is root's, and so is the mark in it: nobody else can make both.
+        [ ! -h "$folder" ] && [ -O "$folder" ] && [ -f "$folder/$own_mark" ] && [ -O "$folder/$own_mark" ] || continue
         for place in target root merged look image; do
             grep -q " $folder/$place " /proc/mounts || continue
             umount "$folder/$place" || umount -l "$folder/$place" # a reader in it may not have ended yet

@@ -32,6 +32,7 @@ card_id=''        # what tells that it is still the same one
 card_word=''      # what --wipe must name
 card_sectors=0    # its size
 card_state=''     # blank, unfinished, finished, or other
+card_mark=''      # what see_mark() found
 card_faults=''    # what prove_card() found
 kit_first=0       # the kit's partition: its first sector,
 kit_sectors=0     # and its size
@@ -56,7 +57,7 @@ no_card() { # - the plan has none
 
 need_card_commands() { # - what making and checking a card calls; looked at before anything else
     local name missing=''
-    for name in awk cat cmp cp cut date dd df find flock grep gzip head ls mkdir mkfs.ext4 mktemp mount mv readlink \
+    for name in awk cat cmp cp cut date dd df find flock grep gzip head id ls mkdir mkfs.ext4 mktemp mount mv readlink \
         rm sed sfdisk sha256sum sleep sort sync tail touch tr umount wc; do
         command -v "$name" >/dev/null || missing="$missing $name"
     done
@@ -95,14 +96,19 @@ need_card_image() { # - the image is the one the plan names, whole, and a card o
         refuse "'$card_image' is no file that can be read"
         return 0
     fi
-    have=$(sha256sum <"$card_image")
-    have=${have%% *}
+    have=$(sum_of_image)
     if [ "$have" != "$card_sum" ]; then
         refuse "'$card_image' is not the image of the plan: its SHA-256 is $have, the plan says $card_sum"
         return 0
     fi
     see_card_image
     [ "$card_mibs" -eq 0 ] || say "  the image is whole: $((card_bytes / 1048576)) MiB, OpenWrt $card_release"
+}
+
+sum_of_image() { # - the SHA-256 of the image's file
+    local sum
+    sum=$(sha256sum <"$card_image")
+    printf '%s' "${sum%% *}"
 }
 
 see_card_image() { # - sets card_bytes, card_mibs, card_fit and the files image.head and image.table; refuses what is no card
@@ -147,6 +153,12 @@ see_card_image() { # - sets card_bytes, card_mibs, card_fit and the files image.
 unpacked() { # - the image's bytes; leaves $work/torn when they break off
     # 2 is a warning, of GNU's gzip alone: something stands behind the stream. The caller finds that out by itself.
     gzip -dc "$card_image" 2>>"$log" || [ "$?" -eq 2 ] || touch "$work/torn"
+}
+
+see_image_rest() { # - sets image_rest: what is going to be written is known before the first write
+    rm -f "$work/torn"
+    image_rest=$(image_sum_at 1048576 $(((card_mibs - 1) * 1048576)))
+    [ ! -e "$work/torn" ] || refuse "'$card_image' could not be read to its end"
 }
 
 image_stream() { # - the image's bytes, and zeros behind them
@@ -529,16 +541,16 @@ list_card() { # - what it holds, as far as we can tell
 }
 
 see_state() { # - sets card_state from what the card holds
-    local mark place
-    mark=$(card_mark)
+    local place
+    see_mark
     card_state=other card_faults=''
-    if [ -n "$mark" ]; then
+    if [ -n "$card_mark" ]; then
         card_faults='it was never finished'
         see_if_ours
         [ "$card_state" = other ] || return 0
     fi
     if [ -s "$work/card.table" ]; then
-        [ -z "$mark" ] || return 0
+        [ -z "$card_mark" ] || return 0
         compare_places "$work/card.table"
         [ -n "$card_faults" ] || prove_card
         [ -n "$card_faults" ] || same_kit
@@ -548,12 +560,12 @@ see_state() { # - sets card_state from what the card holds
     awk '{ print int($2 / 2048) }' "$work/card.layout" >"$work/mibs"
     printf '%s\n%s\n' $((kit_first / 2048)) $((card_sectors / 2048 - 1)) >>"$work/mibs"
     while read -r place; do
-        card_mib "$place" >"$work/mib"
+        card_mib "$place"
         zeros_in_mib
         [ "$zeros" = yes ] || return 0
     done <"$work/mibs"
     # What is behind the last whole MiB.
-    dd if="$card_node" of="$work/mib" bs=512 skip=$((card_sectors / 2048 * 2048)) iflag=direct 2>/dev/null
+    card_to "$work/mib" 512 $((card_sectors / 2048 * 2048)) $((card_sectors % 2048))
     zeros_in_mib
     [ "$zeros" = no ] || card_state=blank
 }
@@ -567,21 +579,31 @@ zeros_in_mib() { # - sets zeros: is there nothing else in $work/mib?
     [ "$((left))" -ne 0 ] || zeros=yes
 }
 
-card_mib() { # NUMBER - that MiB of the card, read past the page cache
-    dd if="$card_node" bs=1048576 skip="$1" count=1 iflag=fullblock,direct 2>/dev/null
+card_to() { # FILE SIZE FIRST COUNT - so many blocks of that size of the card into a file, read past the page cache; or the run ends here
+    if dd if="$card_node" of="$1" bs="$2" skip="$3" count="$4" iflag=fullblock,direct 2>"$work/dd"; then
+        return 0
+    fi
+    cat "$work/dd" >>"$log"
+    [ "$phase" = look ] || fail "the card cannot be read at byte $(($2 * $3))"
+    refuse "the card cannot be read at byte $(($2 * $3)): it is broken, or was pulled out"
+    stop_if_refused
 }
 
-card_mark() { # - the image that the mark of an unfinished card names; nothing when there is none
-    dd if="$card_node" of="$work/mark" bs=4096 skip=$(((card_sectors / 2048 - 1) * 256)) count=1 iflag=direct 2>/dev/null
+card_mib() { # NUMBER - that MiB of the card to $work/mib
+    card_to "$work/mib" 1048576 "$1" 1
+}
+
+see_mark() { # - sets card_mark: the image that the mark of an unfinished card names; nothing when there is none
+    card_to "$work/mark" 4096 $(((card_sectors / 2048 - 1) * 256)) 1
     tr -d '\0' <"$work/mark" >"$work/mark.text"
-    sed -n '1s/^bootplan-card-unfinished \([0-9a-f]\{64\}\)$/\1/p' "$work/mark.text"
+    card_mark=$(sed -n '1s/^bootplan-card-unfinished \([0-9a-f]\{64\}\)$/\1/p' "$work/mark.text")
 }
 
 see_if_ours() { # - sets card_state to unfinished when the first MiB of a marked card is what a cut run left there
     # That is zeros, or the image's, or some of both. Without sectors 1 to 33: while the table grew, any part of it may
     # have been written. A table of somebody else's means that the card was used for something else since.
     [ ! -s "$work/card.table" ] || grep -q 'name="bl2"' "$work/card.table" || return 0
-    card_mib 0 >"$work/mib"
+    card_mib 0
     { cmp -l "$work/mib" "$work/image.head" 2>/dev/null || true; } | awk '$2 != 0 && ($1 <= 512 || $1 > 17408)' >"$work/strange"
     [ -s "$work/strange" ] || card_state=unfinished
 }
@@ -623,16 +645,15 @@ write_card_mark() { # - in the last MiB: the mark, and zeros up to the card's en
 }
 
 mark_is_there() { # - the mark reads back
-    local have
     need_same_card
-    have=$(card_mark)
-    [ "$have" = "$card_sum" ] || fail "the end of the card does not read back: it is not as large as it says, or it is worn out"
+    see_mark
+    [ "$card_mark" = "$card_sum" ] || fail "the end of the card does not read back: it is not as large as it says, or it is worn out"
 }
 
 clear_head() { # - the first MiB becomes zeros
     dd if=/dev/zero of="$work/mib" bs=1048576 count=1 2>/dev/null
     at_card 0 "$work/mib"
-    card_mib 0 >"$work/mib"
+    card_mib 0
     zeros_in_mib
     [ "$zeros" = yes ] || fail "the beginning of the card does not read back as it was written"
 }
@@ -679,22 +700,37 @@ image_sum_at() { # OFFSET BYTES - the SHA-256 of these bytes of the image, with 
 
 image_reads_back() { # - what was written of the image
     local have
-    [ -n "$image_rest" ] || image_rest=$(image_sum_at 1048576 $(((card_mibs - 1) * 1048576)))
     have=$(card_sum_at 1048576 $(((card_mibs - 1) * 1048576)))
     need_same_card
-    [ "$image_rest" = "$have" ] || fail "the card does not read back what was written to it: it is broken, or not as large as it says"
+    [ "$image_rest" = "$have" ] ||
+        fail "the card does not read back what was written to it: it is broken, or not as large as it says, or '$card_image' was changed meanwhile"
 }
 
 write_head() { # - the image's first MiB, read back
     at_card 0 "$work/image.head"
-    card_mib 0 >"$work/mib"
+    card_mib 0
     cmp "$work/mib" "$work/image.head" || fail "the beginning of the card does not read back as it was written"
+}
+
+try_table() { # - what grow_table() does, on a file that is as long as the card and takes no room: not every sfdisk can
+    printf 'start=%s, size=%s, name="%s"\n' "$kit_first" "$kit_sectors" "$kit_named" >"$work/card.new"
+    cp "$work/image.head" "$work/image.file"
+    dd if=/dev/null of="$work/image.file" bs=512 seek="$card_sectors" 2>>"$log"
+    if ! sfdisk --quiet --relocate gpt-bak-std "$work/image.file" >>"$log" 2>&1 ||
+        ! sfdisk --quiet --append "$work/image.file" <"$work/card.new" >>"$log" 2>&1; then
+        refuse "the sfdisk here cannot make the card's table as long as the card, and add to it (--relocate, --append); its words are in $log"
+    else
+        dump_table "$work/image.file" >"$work/card.table"
+        head -c 1048576 "$work/image.file" >"$work/mib"
+        compare_table
+        [ -z "$card_faults" ] || refuse "the sfdisk here makes the card's table wrong: $card_faults"
+    fi
+    rm "$work/image.file"
 }
 
 grow_table() { # - the table as long as the card, and the kit's partition behind all others; nothing else of it changes
     need_same_card
     sfdisk --quiet --relocate gpt-bak-std "$card_node"
-    printf 'start=%s, size=%s, name="%s"\n' "$kit_first" "$kit_sectors" "$kit_named" >"$work/card.new"
     sfdisk --quiet --append "$card_node" <"$work/card.new"
     need_same_card
     table_is_right
@@ -703,11 +739,17 @@ grow_table() { # - the table as long as the card, and the kit's partition behind
 }
 
 table_is_right() { # - sets card_faults unless the card's table is the image's and one partition more, and its MBR the image's
-    card_faults=''
     dump_table "$card_node" >"$work/card.table"
+    card_mib 0
+    compare_table
+}
+
+compare_table() { # - the same of the table in $work/card.table and the first MiB in $work/mib
+    card_faults=''
+    grep -q ": start= *$kit_first, size= *$kit_sectors,.* name=\"$kit_named\"" "$work/card.table" ||
+        card_faults="no partition $kit_named where it should be"
     grep -v "name=\"$kit_named\"" "$work/card.table" >"$work/table.left" || true
     cmp -s "$work/table.left" "$work/image.table" || card_faults='other partitions than the image has'
-    card_mib 0 >"$work/mib"
     head -c 512 "$work/mib" >"$work/mbr"
     head -c 512 "$work/image.head" >"$work/mbr.image"
     cmp -s "$work/mbr" "$work/mbr.image" || card_faults='another MBR than the image has'
@@ -738,6 +780,36 @@ wait_for_kit_node() { # - ten seconds at most
     fail "the partition $kit_named of the card does not appear (waited $second s); is something else using the card?"
 }
 
+kit_users() { # - who has the kit's partition, for a message; nothing when nobody has
+    local number users more
+    users=$(users_of "${kit_node##*/}")
+    read -r number <"/sys/class/block/${kit_node##*/}/dev"
+    more=$(sources_of "$number")
+    case "$users " in *"$more "*) ;; *) users="$users$more" ;; esac
+    printf '%s' "$users"
+}
+
+refuse_if_kit_used() { # - who has it mounted, like many a desktop by itself, may be writing to it
+    local users
+    [ -n "$kit_node" ] || return 0
+    users=$(kit_users)
+    [ -z "$users" ] || refuse "the card's rescue kit is in use:$users; unmount it first: umount $kit_node"
+    stop_if_refused
+}
+
+need_kit_alone() { # - nobody else has it; while we write it somebody else's mount would keep back what ours unmounts
+    local users
+    users=$(kit_users)
+    [ -z "$users" ] || fail "something else mounted the card's rescue kit meanwhile:$users; unmount it (umount $kit_node)"
+}
+
+to_card() { # FILE... - what was written to these files is on the card, whoever else has them open; fsync is not everywhere
+    local file
+    for file; do
+        dd if=/dev/null of="$file" conv=notrunc,fsync 2>>"$log"
+    done
+}
+
 kit_files() { # - what this script itself puts into the kit, in $work/kit
     rm -rf "$work/kit"
     mkdir "$work/kit"
@@ -755,24 +827,32 @@ kit_sums() { # - the sums of all that goes into the kit, taken from where it com
 
 make_kit() { # - a file system, the files, and last of all `about`
     wait_for_kit_node
+    need_kit_alone
     mkfs.ext4 -q -F -L "$kit_label" -E lazy_itable_init=0,lazy_journal_init=0 "$kit_node"
     need_same_card
     kit_files
     about_card >"$work/kit/about"
     kit_sums >"$work/kit.sums"
     mkdir -p "$work/target"
+    need_kit_alone
     mount -t ext4 "$kit_node" "$work/target"
     cp "$work/kit/r4.sh" "$work/kit/plan.yaml" "$work/kit/card.md" "$work/target/"
     cp "$work/kit.sums" "$work/target/SHA256SUMS"
     if [ -n "$kit_wanted" ]; then
         mkdir "$work/target/backup"
         cp "$kit_wanted"/* "$work/target/backup/"
+        to_card "$work/target/backup"/*
     fi
+    to_card "$work/target/r4.sh" "$work/target/plan.yaml" "$work/target/card.md" "$work/target/SHA256SUMS"
     umount "$work/target" # all of that is on the card before `about` says so
+    need_kit_alone
     mount -t ext4 "$kit_node" "$work/target"
     cp "$work/kit/about" "$work/target/about.new"
+    to_card "$work/target/about.new"
     mv "$work/target/about.new" "$work/target/about"
+    to_card "$work/target/about"
     umount "$work/target"
+    need_kit_alone
     need_same_card
 }
 
@@ -818,8 +898,9 @@ look_into_kit() { # - the kit read from the card: its sums; `about`, SHA256SUMS 
     }
     see_kit_node
     mkdir -p "$work/look"
+    refuse_if_kit_used
     if [ -z "$kit_node" ] || ! mount -t ext4 -o ro,noload,nodev,nosuid,noexec "$kit_node" "$work/look" 2>>"$log"; then
-        card_faults='its rescue kit cannot be mounted'
+        card_faults='its rescue kit cannot be mounted (is something else using it?)'
         return 0
     fi
     # Anybody may have written it: it names no file outside the kit, and what of it is used or shown is short and plain.
@@ -848,10 +929,9 @@ short_and_plain() { # NAME BYTES - so much of that file of the kit, what is prin
 }
 
 prove_card() { # - sets card_faults: what is wrong with a card that was made once; empty when it is whole
-    local mark
     card_faults=''
-    mark=$(card_mark)
-    if [ -n "$mark" ]; then
+    see_mark
+    if [ -n "$card_mark" ]; then
         card_faults='it was never finished'
         return 0
     fi
@@ -929,6 +1009,9 @@ compare_with_image() { # - sets card_faults for a card without a kit: its parts 
 }
 
 card_is_right() { # - the last look before the mark goes: all of the image again, the table, the kit
+    local have
+    have=$(sum_of_image)
+    [ "$have" = "$card_sum" ] || fail "'$card_image' was changed meanwhile: it is not the image of the plan any more"
     image_reads_back
     table_is_right
     [ -n "$card_faults" ] || parts_are_right
@@ -937,24 +1020,26 @@ card_is_right() { # - the last look before the mark goes: all of the image again
 }
 
 take_mark_away() { # - the card is finished
-    local have
     dd if=/dev/zero of="$work/mib" bs=4096 count=1 2>/dev/null
     need_same_card
     dd if="$work/mib" of="$card_node" bs=4096 seek=$(((card_sectors / 2048 - 1) * 256)) conv=notrunc,fsync 2>>"$log"
     need_same_card
-    have=$(card_mark)
-    [ -z "$have" ] || fail "the end of the card does not read back as it was written"
+    see_mark
+    [ -z "$card_mark" ] || fail "the end of the card does not read back as it was written"
 }
 
 # -- the actions ------------------------------------------------------------------------------------------
 
 action_make_sd() { # DEVICE - the plan's fallback card
+    at='looking at the card' stands='nothing was written to the card'
     need_fallback
     need_card "$1"
     need_card_image
+    [ "$card_mibs" -eq 0 ] || see_image_rest
     need_kit
     if [ -n "$card" ]; then
         need_room_on_card
+        [ "$card_mibs" -eq 0 ] || [ "$refusals" -gt 0 ] || try_table
         need_wipe_word
     fi
     stop_if_refused
@@ -982,13 +1067,14 @@ tell_if_mounted() { # - a desktop may have mounted the kit by itself
 
 action_check_sd() { # DEVICE - is that a finished card, of which release, how old?
     local path have
-    card_reading=yes
+    card_reading=yes at='looking at the card' stands='nothing was written to the card'
     need_fallback
     see_card "$1"
     stop_if_refused
     path=$(readlink -f "/sys/class/block/$card")
     need_removable "$path"
     stop_if_refused
+    card_mib 0
     dump_table "$card_node" >"$work/card.table"
     compare_places "$work/card.table"
     if [ -n "$card_faults" ]; then

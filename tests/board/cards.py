@@ -139,21 +139,23 @@ class Faulty:
     """A disk for :mod:`cuts.fuse` that is not what it seems; ``image`` is its name and path.
 
     ``breaks`` after so many bytes were written; ``real`` bytes are there and what is beyond them lands in them again;
-    ``flips`` a bit of what is written at that place.
+    ``flips`` a bit of what is written at that place; ``bad`` is a byte that cannot be read.
     """
 
-    def __init__(self, name, path, *, breaks=None, real=None, flips=None):
+    def __init__(self, name, path, *, breaks=None, real=None, flips=None, bad=None):
         """Open the image."""
         self.names, self.size = [name], {name: path.stat().st_size}
         self.file = open(path, "r+b", buffering=0)  # noqa: SIM115 - as long as the disk is there
-        self.breaks, self.real, self.flips, self.written = breaks, real, flips, 0
+        self.breaks, self.real, self.flips, self.bad, self.written = breaks, real, flips, bad, 0
 
     def place(self, offset):
         """Return where that offset really is."""
         return offset % self.real if self.real else offset
 
     def read(self, _, offset, length):
-        """Read."""
+        """Read, where it can be."""
+        if self.bad is not None and offset <= self.bad < offset + length:
+            raise OSError(errno.EIO, "worn out")
         self.file.seek(self.place(offset))
         return self.file.read(length)
 

@@ -322,6 +322,117 @@ def test_a_card_that_fails(router, image, tmp_path, name):
         assert desk.faults(tmp_path / "outside") == []
 
 
+@pytest.mark.parametrize("place", [600 * KiB, SMALL - MiB, 64 * MiB])
+def test_a_card_that_cannot_be_read(router, image, tmp_path, place):
+    """Told as that, before anything is written."""
+    box = router(readers=(Reader(size=SMALL),), **PC)
+    path = box.image("sda")
+    real = path.rename(tmp_path / "sda.real")
+    with cards.served(tmp_path / "served", cards.Faulty("sda", real, bad=place)):
+        path.symlink_to(tmp_path / "served/sda")
+        desk = Desk(box.boot(), image)
+        untouched = digest(real)
+        for words in (f"make-sd {CARD} --apply", f"check-sd {CARD}")[: 2 if place < MiB else 1]:
+            result = desk.sh(words)
+            assert (result.code, "the card cannot be read at byte " in result.out) == (3, True), result.out + result.err
+            assert result.out.endswith("nothing was changed\n")
+        assert digest(real) == untouched
+        box.off()
+
+
+AS_USER = "start-stop-daemon -S -c guest -x /bin/sh --"
+WRAPPED = "#!/bin/sh\n{}\nexec /usr/bin/{} \"$@\"\n"
+# name: what an sfdisk does that cannot do, or does not do well, what the card needs
+OTHER_SFDISK = {
+    "an old one": ("case \"$*\" in *--relocate*) echo 'sfdisk: unrecognized option' >&2; exit 1 ;; esac", "the sfdisk here cannot"),
+    "no --append": ("case \"$*\" in *--append*) exit 1 ;; esac", "the sfdisk here cannot"),
+    "one that makes the MBR anew": (
+        ("case \"$*\" in *--append*) for last; do :; done; /usr/bin/sfdisk \"$@\"; code=$?\n"
+         "printf XYZ | dd of=\"$last\" bs=1 seek=446 conv=notrunc 2>/dev/null; exit $code ;; esac"), "another MBR than the image has"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SFDISK)
+def test_an_sfdisk_that_cannot(router, image, name):
+    """Refused in the look, not after the image was written."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    how, told = OTHER_SFDISK[name]
+    box.run("mv /usr/sbin/sfdisk /usr/bin/").ok()
+    box.put("/usr/sbin/sfdisk", WRAPPED.format(how, "sfdisk"), 0o755)
+    untouched = box.digests()
+    result = desk.sh(f"make-sd {CARD} --apply")
+    assert (result.code, told in result.out) == (3, True), result.out + result.err
+    assert box.digests() == untouched
+
+
+# name: when the file changes, and how
+CHANGES = {
+    "before it is written": f"case \"$*\" in *of={CARD}*) [ ! -e /tmp/other ] || mv /tmp/other /tmp/{cards.FILE} ;; esac",
+    "after it was written": f"case \"$*\" in *if=/dev/null*fsync*) echo >>/tmp/{cards.FILE} ;; esac",
+}
+
+
+@pytest.mark.parametrize("when", CHANGES)
+def test_an_image_that_changes_meanwhile(router, image, tmp_path, when):
+    """What was proven is what must be on the card, and the file is proven once more in the end."""
+    other = cards.make(tmp_path, change=lambda data: data[:-5000] + bytes(100) + data[-4900:])
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    box.put("/tmp/other", other.path.read_bytes())
+    box.put("/usr/sbin/dd", WRAPPED.format(CHANGES[when], "dd"), 0o755)
+    result = desk.sh(f"make-sd {CARD} --apply")
+    assert (result.code, "was changed meanwhile" in result.out, "done." in result.out) == (1, True, False), result.out + result.err
+    box.run("rm /usr/sbin/dd").ok()
+    assert desk.sh(f"check-sd {CARD}").code == 1
+
+
+def test_a_desktop_that_mounts_the_kit(router, image, tmp_path):
+    """While it is made: told, and the card does not pass for finished; later: to be unmounted, then it is proven."""
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    box.run("mkdir /tmp/m; mv /usr/sbin/mkfs.ext4 /usr/bin/").ok()
+    mounts = 'case "$*" in *lazy*) /usr/bin/mkfs.ext4 "$@" || exit; for last; do :; done; exec mount "$last" /tmp/m ;; esac'
+    box.put("/usr/sbin/mkfs.ext4", WRAPPED.format(mounts, "mkfs.ext4"), 0o755)
+    result = desk.sh(f"make-sd {CARD} --apply")
+    assert (result.code, "something else mounted the card's rescue kit meanwhile: /tmp/m" in result.out) == (1, True), result.out
+    box.run("umount /tmp/m; mv /usr/bin/mkfs.ext4 /usr/sbin/").ok()
+    assert desk.sh(f"check-sd {CARD}").code == 1
+    desk.sh(f"make-sd {CARD} --apply").ok()
+    assert desk.faults(tmp_path / "outside") == []
+
+    box.run(f"mount {CARD}8 /tmp/m").ok()
+    result = desk.sh(f"check-sd {CARD}")
+    assert (result.code, f"is in use: /tmp/m; unmount it first: umount {CARD}8" in result.out) == (3, True), result.out
+    box.run("umount /tmp/m").ok()
+    assert desk.sh(f"check-sd {CARD}").code == 0
+
+
+def test_other_peoples_folders_stay(finished):
+    """What in /tmp is called like a folder of ours, but is none."""
+    box = finished.box
+    box.run("cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && echo mine >bootplan.backup/config.tar.gz && "
+            "echo mine >bootplan.abcdef/file && touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
+            "mkdir bootplan.mounts/look && mount -t tmpfs none bootplan.mounts/look && touch bootplan.mounts/look/file && "
+            "ln -s bootplan.killed bootplan.linked").ok()
+    finished.sh(f"check-sd {CARD}").ok()
+    left = box.run("cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; ls -d /tmp/bootplan.killed /tmp/bootplan.linked")
+    box.run("umount /tmp/bootplan.mounts/look; rm -rf /tmp/bootplan.??????").ok()
+    assert left.out == "mine\nmine\nfile\n/tmp/bootplan.linked\n", left.out + left.err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_not_as_root(router, image, kind):
+    """Refused before it leaves a lock or a log that root could not open afterwards."""
+    box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
+    desk = Desk(box, image)
+    box.run("echo guest:x:1000:1000::/:/bin/sh >>/etc/passwd; chmod 1777 /tmp; mkdir -p /var/lock; chmod 1777 /var/lock").ok()
+    result = box.run(f"cd /tmp && {AS_USER} /tmp/r4.sh check-sd {CARD}")
+    assert (result.code, result.err) == (3, "refused: this must be run as root\n"), result.out + result.err
+    assert box.run("ls /tmp/bootplan.log /var/lock/bootplan.lock").out == ""
+    assert desk.sh(f"check-sd {CARD}").code == 1
+
+
 @pytest.mark.parametrize("how", ["gone", "another one", "killed"])
 def test_an_end_in_the_middle(router, image, tmp_path, how):
     """The card is pulled out, or exchanged, or the script killed: nothing lands anywhere else, and the same command finishes."""
