@@ -481,6 +481,22 @@ def test_the_lines_in_a_recovery_system(router, medium):
     assert lines[at + 1:] == ["rm -f /sys/fs/pstore/*"]
 
 
+@pytest.mark.parametrize("medium", ["nand", "emmc"])
+def test_a_bad_environment_is_not_saved_over(router, medium):
+    """With two bad copies the tool has only its own environment; the line of the card saves nothing of it."""
+    box = router(medium=medium).boot()
+    for path, offset, *_ in (line.split() for line in box.read("/etc/fw_env.config").splitlines() if line.startswith("/")):
+        box.run(f"dd if=/dev/zero of={path} bs=4096 seek={int(offset, 16) // 4096} count=4 conv=notrunc,fsync").ok()
+    line, = (one.text for one in failure(medium, "internal", "Recovery loop").steps if "fw_setenv" in one.text)
+    assert "Bad CRC" in box.run("fw_printenv bootcmd").err
+
+    box.run(line)
+
+    assert box.fw_printenv() is None
+    box.run("fw_setenv flag_recover 1").ok()
+    assert "Bad CRC" not in box.run("fw_printenv bootcmd").err, "the line without its look does save"
+
+
 def test_every_method_has_its_card():
     """Nothing above leaves out a way to have the root."""
     assert {method for text in texts() for method in METHODS if f"method: {method}" in text} == set(METHODS)
