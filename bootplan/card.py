@@ -68,7 +68,8 @@ class Card:
     def letters(self) -> str:
         """How large the letters of the printed page can be: large, middle, small or tiny."""
         texts = [text for one in self.failures for text in (one.seen, *(line.text for line in one.steps))]
-        lines = 3 * (len(self.failures) + len(self.files)) + sum(-(-len(text) // _COLUMN) for text in texts)
+        parts = len(self.failures) + len(self.files) + 2 * self.has_fallback
+        lines = 3 * parts + sum(-(-len(text) // _COLUMN) for text in texts)
         return next((name for name, most in _MOST_LINES.items() if lines <= most), "tiny")
 
 

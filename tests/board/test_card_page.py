@@ -183,7 +183,8 @@ def test_it_asks_the_network_for_nothing(chromium, tmp_path):
 
 
 @pytest.mark.parametrize(("letters", "medium", "method", "slots", "files"), [
-    ("large", "nand", "cmdline", "", False), ("large", "emmc", "internal", "", False), ("large", "sd", "cmdline", "", True),
+    ("large", "nand", "cmdline", "", False), ("large", "emmc", "internal", "", False), ("large", "sd", "extroot-pivot", "", True),
+    ("small", "nand", "extroot-pivot", "", True),
     ("middle", "nand", "cmdline", "own", False), ("middle", "sd", "cmdline", "own", False),
     ("small", "nand", "cmdline", "", True), ("small", "emmc", "cmdline", "", True)])
 def test_the_longest_cards_in_larger_letters_are_one_page(chromium, tmp_path, letters, medium, method, slots, files):

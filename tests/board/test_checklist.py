@@ -4,11 +4,14 @@ import json
 import re
 import shlex
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
+from bootplan.failures import SCRIPT_FROM_CARD
+
 from . import images
-from .scripts import Bench, plan
+from .scripts import Bench, compiled, plan
 from .slotted import SlotBench, kind_of_router
 
 CARD = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz"
@@ -212,6 +215,21 @@ def test_the_kit_knows_what_the_normal_system_cannot_be_told(router, medium, pre
         assert kit_says(box) == knows
     assert {name: one for name, one in box.digests().items() if name not in ("overlay", "mmcblk0")} == {
         name: one for name, one in untouched.items() if name not in ("overlay", "mmcblk0")}
+
+
+def test_the_script_comes_from_the_kit(router):
+    """By the lines of README and of the recovery card, on the card's system."""
+    text = text_of()
+    here = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = re.search(r"^    (mount .*PARTNAME=bootplan.*)\n    (cp .*)$", here, re.MULTILINE).groups()
+    assert lines == SCRIPT_FROM_CARD
+    box = router(medium="sd").boot()
+    give_kit(box, compiled(text))
+
+    box.run("; ".join((*lines, "sh r4.sh prove-fallback --apply"))).ok()
+
+    assert record(box) == f"{TODAY} 25.12.5"
+    assert kit_says(box) == f"{TODAY} with OpenWrt 25.12.5\n"
 
 
 def test_what_was_installed_is_still_known(router):
