@@ -240,25 +240,31 @@ need_ram_of_bl2() { # - a BL2 for 4 GiB starts a board of 8 GiB wrongly, and the
 
 # ---- what was there before
 
-need_room_for_old() { # BYTES - in a folder that a restart leaves alone
+saved_before() { # WHAT - the copy of $work/old.WHAT that an earlier run saved; nothing when there is none
+    local copy have=''
+    for copy in "$old_folder/$1"-*.bin; do
+        [ ! -e "$copy.sha256" ] || ! cmp -s "$copy" "$work/old.$1" || have=$copy
+    done
+    printf '%s' "$have"
+}
+
+need_room_for_old() { # WHAT BYTES - in a folder that a restart leaves alone
     local free
     need_lasting_folder /etc
-    old_bytes=$((old_bytes + $1)) # several parts are saved before the last one is written
+    free=$(saved_before "$1")
+    [ -z "$free" ] || return 0
+    old_bytes=$((old_bytes + $2)) # several parts are saved before the last one is written
     free=$(room_in /etc)
     [ "$free" -ge $((old_bytes / 1024 + 512)) ] ||
         refuse "/etc has $free KiB left, $((old_bytes / 1024 + 512)) KiB are needed for a copy of what is replaced; remove something (in $old_folder, perhaps)"
 }
 
 save_old() { # WHAT - $work/old.WHAT in $old_folder, unless a copy is there already; and how it is brought back
-    local copy now
-    old_copy=''
-    for copy in "$old_folder/$1"-*.bin; do
-        if [ -e "$copy.sha256" ] && cmp -s "$copy" "$work/old.$1"; then
-            so "what is replaced is saved in $copy"
-            old_copy=$copy
-        fi
-    done
-    if [ -z "$old_copy" ]; then
+    local now
+    old_copy=$(saved_before "$1")
+    if [ -n "$old_copy" ]; then
+        so "what is replaced is saved in $old_copy"
+    else
         now=$(date +%Y%m%d-%H%M%S)
         old_copy=$old_folder/$1-$now.bin
         run mkdir -p "$old_folder"
@@ -321,7 +327,7 @@ look_at_volume() { # DEVICE SAFE NEED LEFT - what must be so before the volume i
         note "what the volume fip held cannot be read any more (a write was cut off): there is nothing to save"
         rm -f "$work/old.fip"
     else
-        need_room_for_old "$room"
+        need_room_for_old fip "$room"
     fi
     [ "$2" = no ] || return 0
     room=$(room_of "$1")
@@ -431,7 +437,7 @@ put_mtd() { # WHAT NAME COPIES - the file into that MTD partition, from its begi
     [ "$bad" = 0 ] || refuse "the MTD partition $2 has bad blocks: $bad; what is written there would not be where the loader looks for it"
     need_unlocked "$1" "$device" "$2"
     if dd if="/dev/$device" of="$work/old.$1" bs=1048576 2>/dev/null; then
-        need_room_for_old "$size"
+        need_room_for_old "$1" "$size"
     else
         note "what $2 holds cannot be read: there is nothing to save"
         rm -f "$work/old.$1"
@@ -577,7 +583,7 @@ read_old() { # WHAT DEVICE ROOM - what is replaced, in $work/old.WHAT: all of a 
         [ "$size" -ge "$source_bytes" ] || size=$source_bytes
     fi
     dd if="/dev/$2" bs=4096 count=$(((size + 4095) / 4096)) of="$work/old.$1" 2>/dev/null || true
-    need_room_for_old "$size"
+    need_room_for_old "$1" "$size"
 }
 
 partition_config() { # - byte 179 of the eMMC's EXT_CSD in hex; nothing when nobody tells
