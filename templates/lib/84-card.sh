@@ -628,9 +628,16 @@ make_card() { # - the steps, in the order that is told above
     run take_mark_away
 }
 
+put_on_card() { # WORD... - dd with these words, to the card and on it; the reason when it does not go there
+    dd "$@" of="$card_node" conv=notrunc,fsync 2>>"$log" || {
+        need_same_card
+        fail "$card_node cannot be written any more"
+    }
+}
+
 at_card() { # MIB FILE - that file (a MiB, or less) to that place of the card, and on it
     need_same_card
-    dd if="$2" of="$card_node" bs=4096 seek=$(($1 * 256)) conv=notrunc,fsync 2>>"$log"
+    put_on_card if="$2" bs=4096 seek=$(($1 * 256))
     need_same_card
 }
 
@@ -640,7 +647,7 @@ write_card_mark() { # - in the last MiB: the mark, and zeros up to the card's en
     [ "$rest" -eq 0 ] || dd if=/dev/zero of="$work/mib" bs=512 seek=2048 count="$rest" conv=notrunc 2>/dev/null
     printf 'bootplan-card-unfinished %s\n' "$card_sum" | dd of="$work/mib" bs=4096 conv=notrunc 2>/dev/null
     need_same_card
-    dd if="$work/mib" of="$card_node" bs=512 seek=$((card_sectors / 2048 * 2048 - 2048)) conv=notrunc,fsync 2>>"$log"
+    put_on_card if="$work/mib" bs=512 seek=$((card_sectors / 2048 * 2048 - 2048))
     mark_is_there
 }
 
@@ -673,7 +680,7 @@ put_pieces() { # - standard input to the card, from the second MiB on
         count=8
         [ "$count" -le $((card_mibs - mib)) ] || count=$((card_mibs - mib))
         need_same_card
-        dd of="$card_node" bs=1048576 seek="$mib" count="$count" iflag=fullblock conv=notrunc,fsync 2>>"$log"
+        put_on_card bs=1048576 seek="$mib" count="$count" iflag=fullblock
         need_same_card
         mib=$((mib + count))
         progress $((mib - count)) "$mib" "$card_mibs"
@@ -1022,7 +1029,7 @@ card_is_right() { # - the last look before the mark goes: all of the image again
 take_mark_away() { # - the card is finished
     dd if=/dev/zero of="$work/mib" bs=4096 count=1 2>/dev/null
     need_same_card
-    dd if="$work/mib" of="$card_node" bs=4096 seek=$(((card_sectors / 2048 - 1) * 256)) conv=notrunc,fsync 2>>"$log"
+    put_on_card if="$work/mib" bs=4096 seek=$(((card_sectors / 2048 - 1) * 256))
     need_same_card
     see_mark
     [ -z "$card_mark" ] || fail "the end of the card does not read back as it was written"

@@ -267,6 +267,9 @@ save_old() { # WHAT - $work/old.WHAT in $old_folder, unless a copy is there alre
     else
         now=$(date +%Y%m%d-%H%M%S)
         old_copy=$old_folder/$1-$now.bin
+        while [ -e "$old_copy" ]; do # of this very second
+            old_copy=${old_copy%.bin}+.bin
+        done
         run mkdir -p "$old_folder"
         run save_with_sum "$work/old.$1" "$old_copy"
     fi
