@@ -9,6 +9,15 @@ from bootplan.plan import Plan
 from bootplan.units import BINARY_UNITS
 
 LARGE_MEMORY_BYTES = 8 * BINARY_UNITS["GiB"]
+TITLES = {
+    ("fallback", "image"): "image of the fallback card",
+    ("bootloader", "bl2"): "BL2",
+    ("bootloader", "fip"): "FIP",
+    ("recovery", "image"): "recovery image",
+    ("upgrade", "image"): "image to upgrade to",
+}
+"""What each of `Plan.files` is, in words."""
+
 _VERSION = r"(?:openwrt-(?P<version>SNAPSHOT|[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
 
 
