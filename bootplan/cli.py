@@ -10,7 +10,7 @@ from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
-from bootplan.files import Unusable, opened, read, write_script, write_text
+from bootplan.files import Unusable, image, opened, read, rewrite, sum_of, write_script, write_text
 
 DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -91,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the card: a page for the browser and the printer if OUT ends with .html, else Markdown; "
         "- , the default, is standard output",
     )
+
+    one = _command(commands, "pin", _pin, "write names and sums of files into a plan, and change nothing else in it")
+    one.add_argument("file", metavar="FILE", help="a plan; it is written anew")
+    one.add_argument("images", nargs="+", metavar="IMAGE", help="a file of an OpenWrt release")
 
     one = _command(commands, "explain-log", _explain_log, "say of a serial log how far the router came, and what broke")
     one.add_argument("file", metavar="LOG", help="what the serial console said; - is standard input")
@@ -223,6 +227,51 @@ def _card(options: argparse.Namespace) -> int:
         return WRONG
     make = recovery_card_html if options.output.lower().endswith((".html", ".htm")) else recovery_card_markdown
     write_text(make(checked.plan, load_board()), options.output, options.file)
+    return DONE
+
+
+def _pin(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.diagnostics import Severity
+    from bootplan.document import parse
+    from bootplan.headers import HEAD_BYTES, read_header
+    from bootplan.pin import CannotPin, concerns, pin_of, pinned, wanted
+
+    if options.file == "-":
+        raise Unusable("a plan on standard input cannot be changed; name its file")
+    source, name = read(options.file), report.visible(options.file)
+    document = parse(source, name)
+    if not document.readable or document.diagnostics:
+        _tell(check(source, name))
+        return WRONG
+    board, pins = load_board(), []
+    try:
+        for file in options.images:
+            with image(file) as stream:
+                header = read_header(stream.read(HEAD_BYTES))
+            try:
+                pins.append(pin_of(os.path.basename(file), sum_of(file), header, board))
+            except CannotPin as error:
+                _complain(f"{report.visible(file)}: {error}")
+                return WRONG
+        result = pinned(source, document, wanted(pins, document.data))
+    except CannotPin as error:
+        _complain(f"{name}: {error}")
+        return WRONG
+    checked = check(result, name)
+    found = tuple(
+        one
+        for one in checked.diagnostics
+        if (checked.plan is None and one.severity is Severity.ERROR) or any(concerns(one, pin) for pin in pins)
+    )
+    _say(report.as_text(found, checked.document, _coloured(sys.stderr)))
+    if checked.plan is None or any(one.severity is Severity.ERROR for one in found):
+        _complain(f"{name}: not changed")
+        return WRONG
+    if result != source:
+        rewrite(options.file, source, result)
+    for pin in pins:
+        _print(f"{'.'.join(pin.place)}: {pin.name} {pin.sha256}\n")
     return DONE
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
-    ["layout", "packages", "bootargs", "images"],
+    ["layout", "packages", "bootargs", "headers", "images", "pin"],
     ["slots", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
     ["fallback"],
