@@ -10,7 +10,7 @@ from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
-from bootplan.files import Unusable, image, opened, read, rewrite, sum_of, write_script, write_text
+from bootplan.files import Unusable, image, opened, read, rewrite, write_script, write_text
 
 DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(commands, "pin", _pin, "write names and sums of files into a plan, and change nothing else in it")
     one.add_argument("file", metavar="FILE", help="a plan; it is written anew")
     one.add_argument("images", nargs="+", metavar="IMAGE", help="a file of an OpenWrt release")
+
+    one = _command(commands, "inspect", _inspect, "say what files of OpenWrt are, and if they are whole")
+    one.add_argument("images", nargs="+", metavar="IMAGE", help="a file of an OpenWrt release")
+    one.add_argument("--plan", metavar="FILE", help="a plan; say whether the files fit it, and why not")
+    one.add_argument("--json", action="store_true", help="for programs")
 
     one = _command(commands, "explain-log", _explain_log, "say of a serial log how far the router came, and what broke")
     one.add_argument("file", metavar="LOG", help="what the serial console said; - is standard input")
@@ -234,7 +239,8 @@ def _pin(options: argparse.Namespace) -> int:
     from bootplan.board import load_board
     from bootplan.diagnostics import Severity
     from bootplan.document import parse
-    from bootplan.headers import HEAD_BYTES, read_header
+    from bootplan.fits import judge
+    from bootplan.inspection import inspect
     from bootplan.pin import CannotPin, concerns, pin_of, pinned, wanted
 
     if options.file == "-":
@@ -244,15 +250,16 @@ def _pin(options: argparse.Namespace) -> int:
     if not document.readable or document.diagnostics:
         _tell(check(source, name))
         return WRONG
-    board, pins = load_board(), []
+    board, pins, contents = load_board(), [], []
     try:
         for file in options.images:
             with image(file) as stream:
-                header = read_header(stream.read(HEAD_BYTES))
+                content = inspect(stream, board)
             try:
-                pins.append(pin_of(os.path.basename(file), sum_of(file), header, board))
+                pins.append(pin_of(os.path.basename(file), content, board))
+                contents.append((file, content))
             except CannotPin as error:
-                _complain(f"{report.visible(file)}: {error}")
+                _complain(f"{report.visible(file)}: {report.visible(str(error))}")
                 return WRONG
         result = pinned(source, document, wanted(pins, document.data))
     except CannotPin as error:
@@ -265,7 +272,12 @@ def _pin(options: argparse.Namespace) -> int:
         if (checked.plan is None and one.severity is Severity.ERROR) or any(concerns(one, pin) for pin in pins)
     )
     _say(report.as_text(found, checked.document, _coloured(sys.stderr)))
-    if checked.plan is None or any(one.severity is Severity.ERROR for one in found):
+    wrong = checked.plan is None or any(one.severity is Severity.ERROR for one in found)
+    for file, content in contents if checked.plan is not None else ():
+        for reason in judge(content, os.path.basename(file), checked.plan, board).against:
+            _complain(f"{report.visible(file)}: {report.visible(reason)}")
+            wrong = True
+    if wrong:
         _complain(f"{name}: not changed")
         return WRONG
     if result != source:
@@ -273,6 +285,42 @@ def _pin(options: argparse.Namespace) -> int:
     for pin in pins:
         _print(f"{'.'.join(pin.place)}: {pin.name} {pin.sha256}\n")
     return DONE
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.fits import judge
+    from bootplan.inspection import inspect
+    from bootplan.inspectreport import as_json, as_text
+
+    board, plan, plan_name = load_board(), None, ""
+    if options.plan is not None:
+        plan_name = report.visible(options.plan)
+        checked = check(read(options.plan), plan_name)
+        plan = checked.plan
+        if plan is None:
+            _tell(checked)
+            return WRONG
+    code, told = DONE, []
+    for file in options.images:
+        name = report.visible(file)
+        try:
+            with image(file) as stream:
+                content = inspect(stream, board)
+        except Unusable as error:
+            _complain(str(error))
+            code = UNUSABLE
+            continue
+        verdict = judge(content, os.path.basename(file), plan, board)
+        if not verdict.good:
+            code = max(code, WRONG)
+        if options.json:
+            told.append(as_json(content, verdict, name, plan_name))
+        else:
+            _print(as_text(content, verdict, name, plan_name))
+    if options.json:
+        _print_json(told)
+    return code
 
 
 def _explain_log(options: argparse.Namespace) -> int:

@@ -37,17 +37,6 @@ def opened(name: str) -> Iterator[BinaryIO]:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None
 
 
-def sum_of(name: str) -> str:
-    """The SHA-256 of the file *name*, read piece by piece."""
-    import hashlib
-
-    total = hashlib.sha256()
-    with image(name) as stream:
-        while piece := stream.read(1 << 20):
-            total.update(piece)
-    return total.hexdigest()
-
-
 @contextmanager
 def image(name: str) -> Iterator[BinaryIO]:
     """The file *name* to be read here and there; pipes and devices are none."""

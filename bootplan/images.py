@@ -24,11 +24,11 @@ PLACES: dict[Kind, tuple[str, str]] = {
 }
 """Where a plan names them."""
 TITLES: dict[Kind, str] = {
-    "system": "system for sysupgrade",
-    "recovery": "recovery system",
-    "card": "image of an SD card",
-    "bl2": "BL2",
-    "fip": "FIP",
+    "system": "a system for sysupgrade",
+    "recovery": "a recovery system",
+    "card": "an image of an SD card",
+    "bl2": "a BL2",
+    "fip": "a FIP",
 }
 
 

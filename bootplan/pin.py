@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from bootplan.board import Board
 from bootplan.diagnostics import Diagnostic, Path, Span
 from bootplan.document import Document, parse
-from bootplan.headers import Header
-from bootplan.images import PLACES, TITLES, Kind, kind_of_part, read_name
+from bootplan.fits import judge
+from bootplan.images import PLACES, kind_of_part, read_name
+from bootplan.inspection import Content
 
 _MARK = "\ufeff"
 
@@ -49,24 +50,16 @@ def concerns(one: Diagnostic, pin: Pin) -> bool:
     return one.path[:2] == pin.place[: len(one.path)] and bool(one.path)
 
 
-def pin_of(name: str, sha256: str, header: Header | None, board: Board) -> Pin:
-    """The pin of the file *name* that begins with this *header*; raises CannotPin when one contradicts the other."""
+def pin_of(name: str, content: Content, board: Board) -> Pin:
+    """The pin of the file *name* with this *content*; raises CannotPin when no plan can name it."""
     found = read_name(name, board)
     kind = kind_of_part(found.part, board) if found is not None else None
-    if found is None or kind is None:
+    if kind is None:
         raise CannotPin("its name is not that of a file for a BPI-R4 that a plan can name")
-    expected: dict[Kind, Header] = {kind: Header("fit") for kind in ("system", "recovery")}
-    expected |= {"card": Header("gzip"), "fip": Header("fip")}
-    expected |= {"bl2": Header("bl2", _medium(found.part, board))}
-    if header != expected[kind]:
-        raise CannotPin(f"its name is that of a {TITLES[kind]}, its content is not")
-    return Pin(PLACES[kind], name, sha256)
-
-
-def _medium(part: str, board: Board) -> str | None:
-    """For which medium the BL2 *part* is."""
-    small = {large: one for one, large in board.files.large_memory.items()}.get(part, part)
-    return next((medium for medium, one in board.files.bl2.items() if one == small), None)
+    against = judge(content, name, None, board).against
+    if against:
+        raise CannotPin("; ".join(against))
+    return Pin(PLACES[kind], name, content.sha256)
 
 
 class _Edit(NamedTuple):
@@ -173,7 +166,11 @@ class _Editor:
         around = self._document.values[path[:-1]]
         key = self._document.keys.get(path)
         inside = self._range(around)[0] <= start < max(self._range(around)[1], start + 1)
-        if self._text[start : start + 1] in ("&", "*") or not inside or (key is not None and start < self._range(key)[0]):
+        if (
+            self._text[start : start + 1] in ("&", "*")
+            or not inside
+            or (key is not None and start < self._range(key)[0])
+        ):
             raise CannotPin(
                 f"{self._place(path)} is also used elsewhere (an anchor & or an alias *), "
                 "so what is changed here would change there, too; write it out"

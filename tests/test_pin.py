@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import released
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from bootplan.pin import CannotPin, Pin, pinned, wanted
 
 Capture = pytest.CaptureFixture[str]
 PLANS = sorted((Path(__file__).parent.parent / "plans").glob("*.yaml"))
-PREFIX = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-"
+PREFIX, NAMES = released.PREFIX, released.NAMES
 SUM = hashlib.sha256(b"new").hexdigest()
 NAMES = {
     "system": f"{PREFIX}squashfs-sysupgrade.itb",
@@ -73,12 +74,16 @@ def test_every_comment_and_blank_line_stays(path: Path) -> None:
         ("{a: 1, # \tone\n}\n", '{a: 1, recovery: {image: {file: N, sha256: "S"}}, # \tone\n}\n'),
         ("recovery: {}\n", 'recovery: {image: {file: N, sha256: "S"}}\n'),
         ("recovery: {\n  server: x  # y\n}\n", 'recovery: {\n  server: x, image: {file: N, sha256: "S"}  # y\n}\n'),
-        ("recovery:\n    server: x # y\n    # z\n\n# w\n", 'recovery:\n    server: x # y\n    # z\n    image:\n'
-         '        file: N\n        sha256: "S"\n\n# w\n'),
+        (
+            "recovery:\n    server: x # y\n    # z\n\n# w\n",
+            'recovery:\n    server: x # y\n    # z\n    image:\n        file: N\n        sha256: "S"\n\n# w\n',
+        ),
         ("recovery:\n  image: {sha256: '', file: \"x\"} #\t\n", "recovery:\n  image: {sha256: 'S', file: \"N\"} #\t\n"),
         ("recovery:\n  image:\n    file: x  # y\n", 'recovery:\n  image:\n    file: N  # y\n    sha256: "S"\n'),
-        ("recovery:\n  image:\n    sha256: 12\n    file:\n      x  # y\n",
-         'recovery:\n  image:\n    sha256: "S"\n    file:\n      N  # y\n'),
+        (
+            "recovery:\n  image:\n    sha256: 12\n    file:\n      x  # y\n",
+            'recovery:\n  image:\n    sha256: "S"\n    file:\n      N  # y\n',
+        ),
     ],
 )
 def test_the_layout_is_the_plans_own(old: str, new: str) -> None:
@@ -95,12 +100,21 @@ def test_the_layout_is_the_plans_own(old: str, new: str) -> None:
         ("a: &r {server: x}\nrecovery: *r\n", "'recovery' at line 1 is also used elsewhere"),
         ("recovery: &r {server: x}\n", "'recovery' at line 1 is also used elsewhere"),
         ("recovery: {image: {file: &f x, sha256: y}}\n", "'recovery.image.file' at line 1 is also used elsewhere"),
-        ("a: &f x\nrecovery: {image: {file: *f, sha256: y}}\n", "'recovery.image.file' at line 1 is also used elsewhere"),
-        ("a: &r {image: {file: x, sha256: y}}\nrecovery: {<<: *r}\n", "'recovery.image' at line 1 is also used elsewhere"),
+        (
+            "a: &f x\nrecovery: {image: {file: *f, sha256: y}}\n",
+            "'recovery.image.file' at line 1 is also used elsewhere",
+        ),
+        (
+            "a: &r {image: {file: x, sha256: y}}\nrecovery: {<<: *r}\n",
+            "'recovery.image' at line 1 is also used elsewhere",
+        ),
         ("recovery:\n", "'recovery' at line 1 must be a mapping"),
         ("recovery: [1]\n", "'recovery' at line 1 must be a mapping"),
         ("recovery: {image: {file: [x], sha256: y}}\n", "'recovery.image.file' at line 1 is no text on one line"),
-        ("recovery:\n  image:\n    file: |\n      x\n    sha256: y\n", "'recovery.image.file' at line 3 is no text on one line"),
+        (
+            "recovery:\n  image:\n    file: |\n      x\n    sha256: y\n",
+            "'recovery.image.file' at line 3 is no text on one line",
+        ),
         ("recovery:\n  image:\n    file:\n    sha256: y\n", "'recovery.image.file' at line 3 has no value"),
         ("- a\n", "a plan is a mapping"),
     ],
@@ -128,15 +142,36 @@ def layouts(draw: st.DrawFn) -> str:
         if key in ("a", "b"):
             value = draw(VALUE)
         elif draw(st.booleans()):
-            inner = draw(st.sampled_from(["", "x: 1", "x: 1,", "x: [y, z] ", "image: {file: u}", "fip: {sha256: 'v'}, bl2: {}"]))
-            value = "{" + draw(st.sampled_from(["", " ", "\n  ", " # c\n  "])) + inner + draw(st.sampled_from(["", "\n  "])) + "}"
+            inner = draw(
+                st.sampled_from(["", "x: 1", "x: 1,", "x: [y, z] ", "image: {file: u}", "fip: {sha256: 'v'}, bl2: {}"])
+            )
+            value = (
+                "{"
+                + draw(st.sampled_from(["", " ", "\n  ", " # c\n  "]))
+                + inner
+                + draw(st.sampled_from(["", "\n  "]))
+                + "}"
+            )
         else:
             step = " " * draw(st.integers(1, 4))
             comment = draw(st.sampled_from(["", "  # c", " #\tc"]))
-            inner = draw(st.sampled_from(["x: 1", "image:\n{0}{0}file: 'u'", "fip:\n{0}{0}sha256: \"0\"{1}\n{0}{0}file: u",
-                                          "x: >-\n{0}{0}folded\n{0}{0}text", "x:\n{0}- 1\n{0}- 2"]))
+            inner = draw(
+                st.sampled_from(
+                    [
+                        "x: 1",
+                        "image:\n{0}{0}file: 'u'",
+                        'fip:\n{0}{0}sha256: "0"{1}\n{0}{0}file: u',
+                        "x: >-\n{0}{0}folded\n{0}{0}text",
+                        "x:\n{0}- 1\n{0}- 2",
+                    ]
+                )
+            )
             value = f"{comment}\n{step}" + inner.format(step, comment)
-        text += f"{key}: {value}".rstrip("\n") + draw(st.sampled_from(["", " # end", "  #\tend"])) * (value[-1] in "}]1") + "\n"
+        text += (
+            f"{key}: {value}".rstrip("\n")
+            + draw(st.sampled_from(["", " # end", "  #\tend"])) * (value[-1] in "}]1")
+            + "\n"
+        )
         text += draw(BLANK)
     if draw(st.booleans()):
         text = text.rstrip("\n")
@@ -169,13 +204,17 @@ def test_any_layout_is_kept_or_refused(text: str, pins: list[Pin]) -> None:
     assert write(new, pins) == new
 
 
+@pytest.fixture(scope="session")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """One whole file of each kind."""
+    return released.contents(tmp_path_factory.mktemp("released"))
+
+
 @pytest.fixture
-def release(tmp_path: Path) -> Path:
-    """A folder with files that begin as those of a release do."""
-    fit = b"\xd0\x0d\xfe\xed"
-    heads = {"system": fit, "recovery": fit, "card": b"\x1f\x8b\x08", "bl2": b"SPINAND!", "fip": b"\x01\x00\x64\xaa"}
-    for kind, head in heads.items():
-        (tmp_path / NAMES[kind]).write_bytes(head + kind.encode())
+def release(contents: dict[str, bytes], tmp_path: Path) -> Path:
+    """A folder with the files of a release."""
+    for kind, data in contents.items():
+        (tmp_path / NAMES[kind]).write_bytes(data)
     return tmp_path
 
 
@@ -201,30 +240,42 @@ def test_pin_writes_through_a_link_and_keeps_the_mode(release: Path, plan_with: 
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "reason"),
+    ("name", "kind", "reason"),
     [
-        ("notes.txt", b"", "its name is not that of a file for a BPI-R4"),
-        (f"{PREFIX}emmc-gpt.bin", b"", "its name is not that of a file for a BPI-R4"),
-        (NAMES["system"], b"\x1f\x8b\x08", "its name is that of a system for sysupgrade, its content is not"),
-        (NAMES["bl2"], b"EMMC_BOOT", "its name is that of a BL2, its content is not"),
-        (NAMES["fip"], b"", "its name is that of a FIP, its content is not"),
-        (NAMES["bl2"].replace("snand", "emmc"), b"EMMC_BOOT", "this is the BL2 of eMMC, not the BL2 of SPI-NAND"),
-        (NAMES["card"].replace("bpi-r4", "bpi-r4-lite"), b"\x1f\x8b\x08", "this file is for bpi-r4-lite"),
-        (NAMES["fip"].replace("25.12.5", "24.10.7"), b"\x01\x00\x64\xaa", "this file is of OpenWrt 24.10.7"),
+        ("notes.txt", "fip", "its name is not that of a file for a BPI-R4"),
+        (f"{PREFIX}emmc-gpt.bin", "fip", "its name is not that of a file for a BPI-R4"),
+        (NAMES["system"], "card", "its name is that of a system for sysupgrade, its content is an image of an SD card"),
+        (NAMES["system"], "recovery", "its name is that of a system for sysupgrade, its content is a recovery system"),
+        (NAMES["fip"], "", "it is empty"),
+        (NAMES["bl2"].replace("snand", "emmc"), "bl2", "its name is not that of a BL2 for SPI-NAND, its header is"),
+        (NAMES["card"].replace("bpi-r4", "bpi-r4-lite"), "card", "this file is for bpi-r4-lite"),
+        (NAMES["fip"].replace("25.12.5", "24.10.7"), "fip", "this file is of OpenWrt 24.10.7"),
+        (NAMES["fip"].replace("snand", "emmc"), "fip", "this is the FIP of eMMC, not the FIP of SPI-NAND"),
     ],
 )
 def test_a_file_that_does_not_fit_changes_nothing(
-    tmp_path: Path, plan_with: object, capsys: Capture, name: str, content: bytes, reason: str
+    contents: dict[str, bytes], tmp_path: Path, plan_with: object, capsys: Capture, name: str, kind: str, reason: str
 ) -> None:
     plan, image = tmp_path / "plan.yaml", tmp_path / name
     plan.write_text(plan_with(SLOTS), encoding="utf-8")  # type: ignore[operator]
-    image.write_bytes(content)
+    image.write_bytes(contents.get(kind, b""))
     before = plan.read_bytes(), plan.stat()
 
     assert main(["pin", str(plan), str(image)]) == 1
 
     assert reason in capsys.readouterr().err
     assert (plan.read_bytes(), plan.stat()) == before
+
+
+def test_a_system_that_the_plan_cannot_use_is_not_pinned(tmp_path: Path, plan_with: object, capsys: Capture) -> None:
+    plan, image = tmp_path / "plan.yaml", tmp_path / NAMES["system"]
+    plan.write_text(plan_with(SLOTS), encoding="utf-8")  # type: ignore[operator]
+    image.write_bytes(released.system(tmp_path / "new", packages=("base-files",)))
+    before = plan.read_bytes()
+
+    assert main(["pin", str(plan), str(image)]) == 1
+
+    assert "it has no kmod-nvme" in capsys.readouterr().err and plan.read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["version: 1\n", "version: 1\nversion: 1\n", "{", "", "fallback: {medium: sd}\n"])
