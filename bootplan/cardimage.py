@@ -35,10 +35,11 @@ class CardImage:
     size: int
 
 
-def read_card(window: Window, spool: BinaryIO, last: str) -> tuple[CardImage, Window | None]:
-    """The card in the gzip stream *window*, and what is in its partition *last*, put into *spool*; raises Damaged.
+def read_card(window: Window, spool: BinaryIO, last: Part) -> tuple[CardImage, Window | None]:
+    """The card in the gzip stream *window*, and what is in its *last* partition, put into *spool*; raises Damaged.
 
-    It is read to its end, so a stream that was cut off is found. A partition of an absurd size is not put anywhere.
+    It is read to its end, so a stream that was cut off is found, but not beyond where *last* shall end, whatever its
+    own table says.
     """
     head, total, kept = b"", 0, 0
     parts: tuple[Part, ...] | None = None
@@ -49,8 +50,8 @@ def read_card(window: Window, spool: BinaryIO, last: str) -> tuple[CardImage, Wi
             if len(head) < _TABLE_BYTES:
                 continue
             parts = _table(head[:_TABLE_BYTES])
-            start = next((part.start for part in parts if part.name == last), -1)
-            end = max(part.start + part.size for part in parts)
+            start = next((part.start for part in parts if part.name == last.name), -1)
+            end = min(max(part.start + part.size for part in parts), last.start + last.size)
             data = head
         if total + len(data) > end:
             raise Damaged("it unpacks to more than its partitions have room for")

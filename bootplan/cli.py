@@ -263,7 +263,7 @@ def _pin(options: argparse.Namespace) -> int:
                 return WRONG
         result = pinned(source, document, wanted(pins, document.data))
     except CannotPin as error:
-        _complain(f"{name}: {error}")
+        _complain(f"{name}: {report.visible(str(error))}")
         return WRONG
     checked = check(result, name)
     found = tuple(
@@ -273,7 +273,7 @@ def _pin(options: argparse.Namespace) -> int:
     )
     _say(report.as_text(found, checked.document, _coloured(sys.stderr)))
     wrong = checked.plan is None or any(one.severity is Severity.ERROR for one in found)
-    for file, content in contents if checked.plan is not None else ():
+    for file, content in () if wrong else contents:
         for reason in judge(content, os.path.basename(file), checked.plan, board).against:
             _complain(f"{report.visible(file)}: {report.visible(reason)}")
             wrong = True

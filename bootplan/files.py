@@ -60,6 +60,8 @@ def rewrite(name: str, old: bytes, new: bytes) -> None:
         facts = target.stat()
         if not stat.S_ISREG(facts.st_mode):
             raise Unusable(f"{visible(name)}: this is no file")
+        if not os.access(target, os.W_OK):
+            raise Unusable(f"{visible(name)}: it may not be written to")
         with target.open("rb") as stream:
             if stream.read(len(old) + 1) != old:
                 raise Unusable(f"{visible(name)}: somebody else changed it meanwhile")

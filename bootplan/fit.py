@@ -154,6 +154,8 @@ def _name(data: bytes) -> str:
 
 
 def _number(data: bytes) -> int:
+    if len(data) > 8:
+        raise Damaged("a number in its tree is too long")
     return int.from_bytes(data, "big")
 
 

@@ -96,7 +96,9 @@ def _release(verdict: Verdict, content: Content, found: ImageName | None, plan: 
 
 def _room(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None:
     medium = board.media[plan.boot.medium]
-    if plan.slots is not None and plan.slots.kernel == "own":
+    if plan.slots is not None and plan.slots.kernel == "shared":
+        return  # only its root is used, on the disk
+    if plan.slots is not None:
         room, place = plan.slots.firmware_bytes, "a slot has in the plan (slots.room.firmware)"
     elif medium.gpt is not None:
         room, place = medium.gpt.production_bytes, "the partition production has"
@@ -186,6 +188,8 @@ def _pinned(verdict: Verdict, content: Content, name: str, plan: Plan) -> None:
     section, key = PLACES[content.kind]
     where = getattr(plan, section)
     image: Image | None = getattr(where, key) if where is not None else None
+    if image is None and (not verdict.good or (content.kind == "system" and plan.slots is None)):
+        return  # a rule or a reason above says why the plan cannot name it
     if image is None:
         verdict.notes.append(f"the plan names no file as {section}.{key}; `bootplan pin` writes this one there")
     elif image.sha256 != content.sha256:

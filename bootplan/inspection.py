@@ -91,7 +91,7 @@ def _look_at_card(content: Content, window: Window, board: Board) -> None:
     expected = next(medium.image for medium in board.media.values() if medium.image is not None)
     places = tuple(Part(name, start * 1024, size * 1024) for name, (start, size) in expected.partitions.items())
     with tempfile.TemporaryFile() as spool:
-        content.card, production = read_card(window, spool, places[-1].name)
+        content.card, production = read_card(window, spool, places[-1])
         content.kind = "card"
         if content.card.parts != places:
             content.faults.append("its partitions are not those of the board's card")

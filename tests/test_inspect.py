@@ -39,6 +39,11 @@ SLOTS = (
 )
 LONGEST_SECONDS, MOST_BYTES = 4, 64 << 20
 
+CHANGE = st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from([b"\xff" * 4, b"\0" * 4, b"\x7f" + b"\xff" * 7]))
+budget = settings(
+    derandomize=True, database=None, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck)
+)
+
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
@@ -181,6 +186,34 @@ def test_a_stream_that_unpacks_to_far_more_is_stopped(files: dict[str, bytes]) -
     assert look(bomb).faults == ["it unpacks to more than its partitions have room for"]
 
 
+def with_sums(table: bytes) -> bytes:
+    """A card's first sectors with the sums of its table made right."""
+    entries = zlib.crc32(table[1024 : 1024 + 128 * 128])
+    table = table[:600] + struct.pack("<I", entries) + table[604:]
+    header = zlib.crc32(table[512:528] + bytes(4) + table[532:604])
+    return table[:528] + struct.pack("<I", header) + table[532:]
+
+
+def test_a_table_that_promises_room_for_everything_is_not_believed(files: dict[str, bytes]) -> None:
+    table = bytearray(gzip.decompress(files["card"])[:20000])
+    table[1024 + 40 : 1024 + 48] = struct.pack("<Q", 1 << 60)  # where the first partition ends
+
+    faults = look(gzip.compress(with_sums(bytes(table)) + bytes(700 << 20), 1)).faults
+
+    assert faults == ["it unpacks to more than its partitions have room for"]
+
+
+@budget
+@given(data=st.data())
+def test_any_table_of_a_card_gets_an_answer(files: dict[str, bytes], data: st.DataObject) -> None:
+    table = bytearray(zlib.decompressobj(wbits=31).decompress(files["card"], 20000))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.one_of(st.integers(512, 603), st.integers(1024, 1024 + 8 * 128)))
+        more = data.draw(CHANGE)
+        table[at : at + len(more)] = more
+    assert look(gzip.compress(with_sums(bytes(table)), 1)).faults
+
+
 @pytest.mark.parametrize(("medium", "kind"), [("nand", "bl2"), ("emmc", "bl2"), ("sd", None)])
 def test_a_bl2_says_its_medium(medium: str, kind: str | None) -> None:
     content = look(loaders.bl2(medium))
@@ -215,6 +248,17 @@ def tree_of(tokens: bytes, names: bytes = b"description\0", total: int | None = 
     return struct.pack(">10I", *header) + tokens + names
 
 
+def fit_with(size: bytes) -> bytes:
+    """A FIT with one part, whose size is told by these bytes."""
+    names = b"data-position\0data-size\0"
+
+    def value(data: bytes, name: int) -> bytes:
+        return struct.pack(">3I", 3, len(data), name) + data.ljust(-(-len(data) // 4) * 4, b"\0")
+
+    begin = b"\0\0\0\1\0\0\0\0" + b"\0\0\0\1images\0\0" + b"\0\0\0\1k\0\0\0"
+    return tree_of(begin + value(b"\0", 0) + value(size, 14) + b"\0\0\0\2" * 3 + b"\0\0\0\x09", names)
+
+
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
@@ -225,6 +269,9 @@ def tree_of(tokens: bytes, names: bytes = b"description\0", total: int | None = 
         (tree_of(b"\0\0\0\1\0\0\0\0\0\0\0\3\xff\xff\xff\xff\0\0\0\0"), "it ends too early"),
         (tree_of(b"\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0\0\xff\xff\xff\xff"), "a name in its tree is damaged"),
         (tree_of(b"", total=0xFFFFFFFF), "its tree ends at 4294967295"),
+        (fit_with(b"\xff" * 900), "a number in its tree is too long"),
+        (fit_with(b"\xff" * 8), "ends at 18446744073709551615, the file at"),
+        (fit_with(b""), "its part 'k' has no sum"),
         (b"\xd0\x0d\xfe\xed", "it ends too early"),
         (b"\xd0\x0d\xfe\xed" + b"\xff" * 36, "it is cut off"),
         (b"", "it is empty"),
@@ -272,12 +319,6 @@ def test_a_hostile_squashfs_is_refused(files: dict[str, bytes], at: int, more: b
     faults = look(resummed(files["system"], at, more)).faults
 
     assert any(fault in one for one in faults)
-
-
-budget = settings(
-    derandomize=True, database=None, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck)
-)
-CHANGE = st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from([b"\xff" * 4, b"\0" * 4, b"\x7f" + b"\xff" * 7]))
 
 
 @budget

@@ -311,6 +311,17 @@ def test_a_plan_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     assert plan.read_bytes() == b"newer" and list(tmp_path.iterdir()) == [plan]
 
 
+def test_a_plan_that_may_not_be_written_to_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_bytes(b"old")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write to everything
+
+    with pytest.raises(Unusable, match="may not be written to"):
+        rewrite(str(plan), b"old", b"new")
+
+    assert plan.read_bytes() == b"old"
+
+
 def test_a_full_disk_leaves_the_plan_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_bytes(b"old")
