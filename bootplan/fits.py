@@ -144,7 +144,7 @@ def _system(verdict: Verdict, content: Content, plan: Plan, board: Board) -> Non
         return
     lacking = [package for package in needed(plan, board) if package.name not in system.packages]
     for package in lacking:
-        if package.name in _AT_BOOT:
+        if package.name in _AT_BOOT and plan.root.method != "internal":
             verdict.against.append(f"it has no {package.name}: {package.reason}")
         else:
             verdict.notes.append(f"it has no {package.name}: {package.reason}")

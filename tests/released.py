@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from board import cards, firmware, loaders
+from board.debian import install
 
 PREFIX = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-"
 NAMES = {
@@ -15,6 +16,7 @@ NAMES = {
     "fip": f"{PREFIX}snand-bl31-uboot.fip",
 }
 KERNEL = "6.12.95"
+APT_PACKAGES = (*firmware.APT_PACKAGES, "squashfs-tools")
 PACKAGES = ("base-files", "block-mount", "e2fsprogs", "kmod-nvme", "mkf2fs", "sfdisk", "uboot-envtools")
 
 
@@ -39,6 +41,7 @@ def tree(release: str, packages: tuple[str, ...]) -> dict[str, str]:
 
 def squashfs(folder: Path, files: dict[str, str], *options: str) -> Path:
     """A squashfs of these files; a text that begins with -> is a link."""
+    install(APT_PACKAGES)
     root = folder / "root"
     for path, text in files.items():
         place = root / path
@@ -90,6 +93,7 @@ def system(
 
 def recovery(folder: Path) -> bytes:
     """A recovery system: a FIT with all its pieces inside the tree, and no file system."""
+    install(APT_PACKAGES)
     folder.mkdir(parents=True)
     (folder / "kernel").write_bytes(gzip.compress(b"kernel" * 5000, mtime=0))
     (folder / "base.dts").write_text('/dts-v1/; / { model = "r4"; };', encoding="utf-8")

@@ -458,6 +458,17 @@ def test_packages_that_can_come_later_are_notes(tmp_path: Path, plan_with: PlanW
     assert "it has no tcpdump: you asked for it" in verdict.notes
 
 
+def test_a_root_on_the_boot_medium_needs_no_package_to_be_found(tmp_path: Path, plan_with: PlanWith) -> None:
+    disk = "{type: nvme, serial: A1, partitions: [{name: data, size: rest, filesystem: ext4, mount: /srv}]}"
+    text = plan_with(f"media: {{ssd: {disk}}}\nroot: {{method: internal}}\n")
+
+    verdict = fits(released.system(tmp_path / "new", packages=("base-files",)), "system", text)
+
+    assert verdict.against == []
+    assert "it has no kmod-nvme: the stock kernel has NVMe as a module" in verdict.notes
+    assert not any("bootplan pin" in note for note in verdict.notes), "a plan without slots names no image"
+
+
 def files_of(folder: Path) -> bytes:
     """A whole system."""
     return released.system(folder / "new")
