@@ -156,7 +156,7 @@ class Release(_Sourced):
 class Files(_Sourced):
     """What the files of a release are called: *profile*, a model's name, a dash, and one of the others.
 
-    *system* is what sysupgrade takes. *bl2* and *fip* are those of a boot medium. *large_memory* is a file -> the same file for boards with 8 GiB.
+    *system* is what sysupgrade takes, *bl2* and *fip* are those of a boot medium. *large_memory* is a file -> the same file for boards with 8 GiB.
     """
 
     profile: str

@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 from bootplan.board import Board
 from bootplan.failures import Line, failures
-from bootplan.images import LARGE_MEMORY_BYTES
+from bootplan.images import end_of_name, for_memory
 from bootplan.logcases import VALUES, Case, Cases, load_cases, plain_text
-from bootplan.plan import DEFAULT_TFTP_SERVER, Image, Plan
+from bootplan.plan import DEFAULT_TFTP_SERVER, Plan
 from bootplan.report import visible
 from bootplan.units import BINARY_UNITS
 
@@ -327,11 +327,11 @@ class _Judge:
         wanted = plan.boot.medium if plan else None
         flash = "emmc" if medium == "emmc" else "nand"
         values = {
-            "bl2": self._file("bl2", files.bl2[flash]),
-            "fip": self._file("fip", files.fip[flash]),
-            "card": self._file("card", files.card),
-            "recovery": self._file("recovery", files.recovery),
-            "system": self._file("system", "squashfs-sysupgrade.itb"),
+            "bl2": self._file("bootloader", "bl2", files.bl2[flash]),
+            "fip": self._file("bootloader", "fip", files.fip[flash]),
+            "card": self._file("fallback", "image", files.card),
+            "recovery": self._file("recovery", "image", files.recovery),
+            "system": self._file("upgrade", "image", files.system),
             "server": plan.recovery.server if plan and plan.recovery else DEFAULT_TFTP_SERVER,
             "switch": switches[wanted] if wanted else ", ".join(f"{media[one].title} {switches[one]}" for one in media),
             "plan": media[wanted].title if wanted else "",
@@ -341,22 +341,13 @@ class _Judge:
         assert set(values) == set(VALUES)
         return values
 
-    def _file(self, name: str, part: str) -> str:
+    def _file(self, section: str, key: str, part: str) -> str:
         """The plan's own file, or how the names of OpenWrt's end: the file *part* for this board."""
-        plan, files = self._plan, self._board.files
+        plan = self._plan
         if plan is None:
-            return f"…{files.profile}bpi-r4-{part}"
-        sections = {
-            "bl2": plan.bootloader and plan.bootloader.bl2,
-            "fip": plan.bootloader and plan.bootloader.fip,
-            "card": plan.fallback and plan.fallback.image,
-            "recovery": plan.recovery and plan.recovery.image,
-            "system": plan.upgrade and plan.upgrade.image,
-        }
-        image = sections[name]
-        large = plan.board.ram == LARGE_MEMORY_BYTES
-        ending = files.large_memory.get(part, part) if large else part
-        return image.file if isinstance(image, Image) else f"…{files.profile}{plan.board.model}-{ending}"
+            return f"…{self._board.files.profile}bpi-r4-{part}"
+        image = plan.files().get((section, key))
+        return image.file if image else f"…{end_of_name(plan, self._board, for_memory(plan, self._board, part))}"
 
 
 def _line(text: str, medium: str) -> Line:

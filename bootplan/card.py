@@ -15,8 +15,9 @@ from bootplan.assets import TEMPLATES
 from bootplan.board import Board, BootMedium
 from bootplan.chain import Chain, chain, digits
 from bootplan.failures import SCRIPT, SCRIPT_FROM_CARD, Failure, failures
+from bootplan.images import TITLES
 from bootplan.picture import across, down
-from bootplan.plan import Image, Plan
+from bootplan.plan import Plan
 
 LARGEST_BYTES = 12 * 1024  # of the Markdown
 _WIDTH = 100
@@ -86,7 +87,7 @@ def recovery_card(plan: Plan, board: Board) -> Card:
         chain=chain(plan, board),
         choices=tuple(_choice(medium, name == plan.boot.medium) for name, medium in board.media.items()),
         failures=failures(plan, board),
-        files=tuple(_files(plan)),
+        files=tuple(File(TITLES[place], image.file, image.sha256) for place, image in plan.files().items()),
         script=SCRIPT,
         script_from_card=SCRIPT_FROM_CARD,
         has_fallback=plan.fallback is not None,
@@ -108,18 +109,6 @@ def recovery_card_html(plan: Plan, board: Board) -> str:
 def _choice(medium: BootMedium, own: bool) -> Choice:
     stages = medium.stages
     return Choice(medium.title, own, digits(medium.switch), medium.menu_title, stages.sees, stages.recovery_sees)
-
-
-def _files(plan: Plan) -> list[File]:
-    fallback, bootloader, recovery, upgrade = plan.fallback, plan.bootloader, plan.recovery, plan.upgrade
-    named: list[tuple[str, Image | None]] = [
-        ("fallback card", fallback.image if fallback else None),
-        ("BL2", bootloader.bl2 if bootloader else None),
-        ("FIP", bootloader.fip if bootloader else None),
-        ("recovery system", recovery.image if recovery else None),
-        ("upgrade", upgrade.image if upgrade else None),
-    ]
-    return [File(role, image.file, image.sha256) for role, image in named if image is not None]
 
 
 @cache

@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.images import read_name
-from bootplan.plan import Image, Plan
+from bootplan.images import TITLES, read_name
+from bootplan.plan import Plan
 from bootplan.slots import Titled
 
 
 def checklist_steps(plan: Plan, board: Board) -> Iterator[Titled]:
     """What `prove-fallback`, `status` and `checklist` have to know of the plan."""
     yield from _fallback(plan, board)
-    for title, image, origin in _files(plan):
-        yield f"the {title}", ("want_file", image.file, image.sha256, title), (*origin, "file")
+    for place, image in plan.files().items():
+        title = TITLES[place]
+        yield f"the {title}", ("want_file", image.file, image.sha256, title), (*place, "file")
     yield from _asked(plan, board)
 
 
@@ -29,21 +30,6 @@ def _fallback(plan: Plan, board: Board) -> Iterator[Titled]:
     card = board.media[plan.fallback.medium]
     call = ("fallback_runs_on", board.soc, board.target, " ".join(names), card.switch, card.menu_title)
     yield "where the fallback runs", call, ("board", "model")
-
-
-def _files(plan: Plan) -> Iterator[tuple[str, Image, tuple[str, ...]]]:
-    """Each file that the plan names, what it is, and where it is named."""
-    if plan.fallback is not None:
-        yield "image of the fallback card", plan.fallback.image, ("fallback", "image")
-    loader, recovery, upgrade = plan.bootloader, plan.recovery, plan.upgrade
-    if loader is not None and loader.bl2 is not None:
-        yield "BL2", loader.bl2, ("bootloader", "bl2")
-    if loader is not None and loader.fip is not None:
-        yield "FIP", loader.fip, ("bootloader", "fip")
-    if recovery is not None and recovery.image is not None:
-        yield "recovery image", recovery.image, ("recovery", "image")
-    if upgrade is not None and upgrade.image is not None:
-        yield "image to upgrade to", upgrade.image, ("upgrade", "image")
 
 
 def _asked(plan: Plan, board: Board) -> Iterator[Titled]:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from bootplan.board import Board
-from bootplan.images import PLACES, TITLES, ImageName, for_memory, is_of_release, kind_of_part, read_name
+from bootplan.images import KIND_TITLES, PLACES, ImageName, for_memory, is_of_release, kind_of_part, read_name
 from bootplan.inspection import Content
 from bootplan.packages import image_variable, missing, needed
-from bootplan.plan import Image, Plan
+from bootplan.plan import Plan
 from bootplan.units import BINARY_UNITS, MIB
 
 _AT_BOOT = ("kmod-nvme", "block-mount", "uboot-envtools")
@@ -53,7 +53,7 @@ def judge(content: Content, name: str, plan: Plan | None, board: Board) -> Verdi
 def _name_and_content(verdict: Verdict, content: Content, found: ImageName | None, board: Board) -> None:
     kind = kind_of_part(found.part, board) if found is not None else None
     if kind is not None and content.kind is not None and kind != content.kind:
-        verdict.against.append(f"its name is that of {TITLES[kind]}, its content is {TITLES[content.kind]}")
+        verdict.against.append(f"its name is that of {KIND_TITLES[kind]}, its content is {KIND_TITLES[content.kind]}")
     elif found is not None and kind == "bl2" and content.medium is not None:
         small = {large: one for one, large in board.files.large_memory.items()}.get(found.part, found.part)
         if small != board.files.bl2.get(content.medium):
@@ -186,8 +186,7 @@ def _pinned(verdict: Verdict, content: Content, name: str, plan: Plan) -> None:
     if content.kind is None:
         return
     section, key = PLACES[content.kind]
-    where = getattr(plan, section)
-    image: Image | None = getattr(where, key) if where is not None else None
+    image = plan.files().get((section, key))
     if image is None and (not verdict.good or (content.kind == "system" and plan.slots is None)):
         return  # a rule or a reason above says why the plan cannot name it
     if image is None:

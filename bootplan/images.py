@@ -10,8 +10,16 @@ from bootplan.plan import Plan
 from bootplan.units import BINARY_UNITS
 
 LARGE_MEMORY_BYTES = 8 * BINARY_UNITS["GiB"]
-_VERSION = r"(?:openwrt-(?P<version>SNAPSHOT|[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
+TITLES = {
+    ("fallback", "image"): "image of the fallback card",
+    ("bootloader", "bl2"): "BL2",
+    ("bootloader", "fip"): "FIP",
+    ("recovery", "image"): "recovery image",
+    ("upgrade", "image"): "image to upgrade to",
+}
+"""What each of `Plan.files` is, in words."""
 
+_VERSION = r"(?:openwrt-(?P<version>SNAPSHOT|[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
 
 Kind = Literal["system", "recovery", "card", "bl2", "fip"]
 """The files of a release that a plan can name."""
@@ -23,13 +31,14 @@ PLACES: dict[Kind, tuple[str, str]] = {
     "fip": ("bootloader", "fip"),
 }
 """Where a plan names them."""
-TITLES: dict[Kind, str] = {
+KIND_TITLES: dict[Kind, str] = {
     "system": "a system for sysupgrade",
     "recovery": "a recovery system",
     "card": "an image of an SD card",
     "bl2": "a BL2",
     "fip": "a FIP",
 }
+"""What a file is, in words, whether a plan names it or not."""
 
 
 @dataclass(frozen=True)

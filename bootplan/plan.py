@@ -367,6 +367,19 @@ class Plan(_Strict):
             if isinstance(medium, Nvme):
                 yield name, medium
 
+    def files(self) -> dict[tuple[str, str], Image]:
+        """Each file that the plan names, by its section and key."""
+        loader = self.bootloader
+        fallback, recovery, upgrade = self.fallback, self.recovery, self.upgrade
+        named = {
+            ("fallback", "image"): fallback.image if fallback else None,
+            ("bootloader", "bl2"): loader.bl2 if loader else None,
+            ("bootloader", "fip"): loader.fip if loader else None,
+            ("recovery", "image"): recovery.image if recovery else None,
+            ("upgrade", "image"): upgrade.image if upgrade else None,
+        }
+        return {place: image for place, image in named.items() if image is not None}
+
     def partitions(self) -> Iterator[tuple[Path, Partition]]:
         """All partitions of all disks in the order they are written, each with its path."""
         for name, disk in self.disks():

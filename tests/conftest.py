@@ -1,5 +1,6 @@
 """What all tests share: expected outputs in files, and plans made from a sound one."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,11 @@ _KEY = re.compile(r"^(\w+):", re.MULTILINE)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
     parser.addoption("--prefix-step", type=int, default=199, metavar="N", help="cut the script at each N-th character")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: many tests of the bench wait for a router that waits."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_the_checklist_knows_the_fallback_and_each_file(plan_with: Callable[[str
 
 
 def test_the_note_of_the_fallback_is_no_variable_of_slots() -> None:
-    library = (TEMPLATES / "lib/88-checklist.sh").read_text(encoding="utf-8")
+    library = (TEMPLATES / "lib/90-fallback.sh").read_text(encoding="utf-8")
     (name,) = set(re.findall(r"change_env (bp_\w+)", library))
 
     assert name not in names()

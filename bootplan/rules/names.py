@@ -48,7 +48,8 @@ def other_release(plan: Plan, board: Board, name: str) -> str | None:
 def _what(board: Board, part: str) -> str | None:
     """What the file *part* is, in words; None for one that no plan names."""
     files = board.files
-    words = {files.card: "the image of an SD card", files.recovery: "the recovery system"}
+    words = {files.system: "an image for sysupgrade", files.card: "the image of an SD card"}
+    words |= {files.recovery: "the recovery system"}
     words |= {one: f"the BL2 of {board.media[medium].title}" for medium, one in files.bl2.items()}
     words |= {one: f"the FIP of {board.media[medium].title}" for medium, one in files.fip.items()}
     words |= {large: words[small] for small, large in files.large_memory.items()}

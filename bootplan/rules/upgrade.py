@@ -1,19 +1,14 @@
 """Rules about the upgrade of a slot: which image, what is kept, and what sysupgrade would do."""
 
-import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
 from bootplan.board import Board
 from bootplan.diagnostics import Severity
 from bootplan.packages import image_variable, missing, needed
 from bootplan.plan import Plan
+from bootplan.rules.names import other_release, wrong_file
 from bootplan.rules.rule import Finding, rule
 
-_IMAGE = re.compile(
-    r"(?:openwrt-(?P<version>[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
-    r"bananapi_(?P<model>bpi-r4[a-z0-9-]*?)-squashfs-sysupgrade[.]itb"
-)
 _NOT_KEPT = ("/dev", "/lib/modules", "/overlay", "/proc", "/rom", "/run", "/sys", "/tmp", "/var")
 _NOT_AS_A_WHOLE = ("/usr/bin", "/usr/lib", "/usr/libexec", "/usr/sbin", "/usr/share")
 
@@ -88,21 +83,9 @@ def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
     if plan.upgrade is None or plan.upgrade.image is None:
         return
     name, here = plan.upgrade.image.file, ("upgrade", "image", "file")
-    profile = f"bananapi_{plan.board.model}"
-    match = _IMAGE.fullmatch(name)
-    if match is None:
-        hint = f"its name ends with {profile}-squashfs-sysupgrade.itb"
-        yield Finding(here, f"'{name:.120}' is not a sysupgrade image of this board", hint)
-        return
-    if match["model"] != plan.board.model:
-        yield Finding(
-            here,
-            f"this image is for {match['model']}, the plan is for {plan.board.model}",
-            f"take the one whose name ends with {profile}-squashfs-sysupgrade.itb",
-            related=(("the board is chosen here", ("board", "model")),),
-        )
-    version, pattern = match["version"], board.releases[plan.firmware.release].version_pattern
-    if version is not None and not fnmatchcase(version, pattern):
+    yield from wrong_file(plan, board, name, here, board.files.system)
+    version = other_release(plan, board, name)
+    if version is not None:
         yield Finding(
             here,
             f"this image is of OpenWrt {version}, the plan is for {plan.firmware.release}",

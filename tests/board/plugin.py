@@ -1,4 +1,4 @@
-"""Fixtures for tests that need a router, and the rule that a skipped test is a failure in continuous integration.
+"""Fixtures for tests that need a router or its U-Boot, and the rule that a skipped test is a failure in continuous integration.
 
 A test takes the ``router`` fixture and calls it as it would call :class:`board.router.Router`; the router it gets is
 switched off, and is cleared away when the test ends.
@@ -11,6 +11,7 @@ import pytest
 
 from .parts import build
 from .router import Router
+from .sandbox.uboot import UBoot
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,19 @@ def router(board_parts, tmp_path):
         def make(**kind):
             made.append(None)
             return stack.enter_context(Router(tmp_path / f"router{len(made)}", **kind))
+
+        yield make
+
+
+@pytest.fixture
+def board(board_parts, tmp_path):
+    """Return a function that makes boards for the real U-Boot: ``board("nand")``, ``board("sd", kind=Both)``."""
+    with contextlib.ExitStack() as stack:
+        made = []
+
+        def make(medium, kind=UBoot, **words):
+            made.append(None)
+            return stack.enter_context(kind(tmp_path / f"uboot{len(made)}", medium=medium, **words))
 
         yield make
 

@@ -522,8 +522,11 @@ class Router(Files):
             return None
         return {REBOOT: "reboot", POWER_OFF: "poweroff"}.get(self.power.returncode, "killed")
 
-    def wait_stopped(self, timeout=30):
-        """Wait until the router has stopped by itself and return :meth:`stopped`; :class:`Timeout` otherwise."""
+    def wait_stopped(self, timeout=120):
+        """Wait until the router has stopped by itself and return :meth:`stopped`; :class:`Timeout` otherwise.
+
+        Before it stops it syncs, and that waits for everything the host still has to write.
+        """
         try:
             self.power.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -658,7 +661,7 @@ class Router(Files):
     def sync(self):
         """Write everything the router has written to its images; nothing to do when it is off."""
         if self.pid is not None and self.stopped() is None:
-            self.run("sync").ok()
+            self.run("sync", timeout=120).ok()
         for name, loop in self.loops.items():
             if name != "root":
                 loop.flush()

@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
 PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}

@@ -8,23 +8,10 @@ from bootplan.board import load_board
 from bootplan.bootlog import bare, explain
 from bootplan.logreport import as_text
 
-from .sandbox.uboot import UBoot
 
 MEDIA = ("nand", "emmc", "sd")
 
 pytestmark = pytest.mark.usefixtures("board_parts")
-
-
-@pytest.fixture
-def board(tmp_path):
-    """Return a function that makes boards: ``board("nand", booted=False)``."""
-    made = []
-
-    def make(medium, **kind):
-        made.append(UBoot(tmp_path / f"uboot{len(made)}", medium=medium, **kind))
-        return made[-1].__enter__()
-
-    return make
 
 
 def told(boot):

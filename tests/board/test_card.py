@@ -29,18 +29,6 @@ NO_BOOT_PARTITIONS = ("mmc bootbus", "mmc partconf")
 pytestmark = pytest.mark.usefixtures("board_parts")
 
 
-@pytest.fixture
-def board(tmp_path):
-    """Return a function that makes boards: ``board("nand")``, ``board("sd", kind=Both)``."""
-    made = []
-
-    def make(medium, kind=UBoot, **words):
-        made.append(kind(tmp_path / f"uboot{len(made)}", medium=medium, **words))
-        return made[-1].__enter__()
-
-    return make
-
-
 class Both(UBoot):
     """A board whose U-Boot sees a flash chip and a card: what an SD card's or the SPI-NAND's sees on the real one."""
 

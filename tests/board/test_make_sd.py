@@ -532,7 +532,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("shell", ["bash", "bash --posix", "sh"])
+@pytest.mark.parametrize("shell", ["bash --posix", "sh"])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_kit(finished, name, shell):
     """Runs no command, reads nothing else, and draws nothing on the terminal."""

@@ -9,7 +9,7 @@ import pytest
 from . import images
 from .sandbox.cuts import states
 from .sandbox.flash import copy_sparse
-from .sandbox.uboot import DOWN, ENTER, QUIT, UBoot, UBootError
+from .sandbox.uboot import DOWN, ENTER, QUIT, UBootError
 from .scripts import Bench, kind_of_router, plan
 
 MEDIA = ("nand", "emmc", "sd")
@@ -21,18 +21,6 @@ RECOVERY = {"nand": (), "emmc": ("emmc",), "sd": ("emmc",)}
 RUNNING = {"fdtcontroladdr", "stderr", "stdin", "stdout", "ver", "bootmenu_title"}
 
 pytestmark = pytest.mark.usefixtures("board_parts")
-
-
-@pytest.fixture
-def board(tmp_path):
-    """Return a function that makes boards: ``board("nand", booted=False)``."""
-    made = []
-
-    def make(medium, **kind):
-        made.append(UBoot(tmp_path / f"uboot{len(made)}", medium=medium, **kind))
-        return made[-1].__enter__()
-
-    return make
 
 
 def entry(number):

@@ -18,6 +18,7 @@ from .box import differences, tree_at
 from .journal import BLOCK
 
 SECONDS = 120
+WORK = "work"  # the folder that overlayfs keeps beside upper
 KILLED = 137
 ALREADY = "everything is already as the plan says"
 ONLY_A_RESTART = "does not run from it yet"
@@ -133,7 +134,7 @@ class Judge:
     def own_files(self):
         """Return the names in an overlay's own file system in which it may differ."""
         own = (*self.action.files, *self.action.mounts)
-        return (*(f"/upper{path}" for path in own), "/work/")
+        return (*(f"/upper{path}" for path in own), f"/{WORK}/")
 
     def first_start(self):
         """The old or the new system must have come up, whole; tell whether it makes sense to go on."""
