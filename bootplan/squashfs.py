@@ -1,7 +1,8 @@
 """What is in a squashfs, as far as a plan needs to know it.
 
-The library that reads it trusts the image; so it gets a window that ends, sums that are bounded, and a budget: whatever
-is in an image, looking into it takes a limited time and memory.
+The library that reads it trusts the image, and reads every file in it; so it gets a window that ends, a budget for all
+that it reads and unpacks, and is stopped from going further than it is asked to: whatever is in an image, looking into
+it takes a limited time and memory.
 """
 
 import io
@@ -9,11 +10,13 @@ import lzma
 import re
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from dissect.squashfs import SquashFS  # type: ignore[import-untyped]
+from PySquashfsImage import SquashFsImage  # type: ignore[import-untyped]
+from PySquashfsImage.file import filetype  # type: ignore[import-untyped]
 
 from bootplan.window import Damaged, Window
 
@@ -22,13 +25,15 @@ _SUPER = struct.Struct("<5I6H8Q")
 _MAGIC = 0x73717368
 _LARGEST_BLOCK = 1 << 20
 _METADATA_BYTES = 8192
-_MOST_INODES, _MOST_FRAGMENTS = 1 << 20, 1 << 18
+_MOST_INODES, _MOST_FRAGMENTS = 1 << 20, 1 << 16
 _GZIP, _LZMA, _XZ = 1, 2, 4
+_FOLDER = 1
 _BUDGET_BYTES = 96 << 20
-_BLOCK_COST = 256
-_MOST_ENTRIES = 20_000
+_READ_COST = 1024
+_MOST_KEPT = 256
 _LARGEST_FILE = 8 << 20
-_MOST_LINKS = 8
+_MOST_PACKAGES = 10_000
+_MOST_LINKS, _LONGEST_LINK = 8, 4096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
@@ -53,7 +58,7 @@ def read_system(window: Window) -> System:
     """The system in the squashfs *window*; raises Damaged."""
     size = _check_super(window)
     try:
-        return _Tree(_Bounded(window.part(0, size))).system()
+        return _Tree(_Image(window.part(0, size))).system()
     except Damaged:
         raise
     except Exception as error:  # whatever the library stumbles over, the image is what is wrong
@@ -94,12 +99,11 @@ class _Stream(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def tell(self) -> int:
-        return self._at
-
     def read(self, size: int = -1) -> bytes:
-        left = max(0, self._window.size - self._at)
-        size = left if size is None or size < 0 else min(size, left)
+        left = self._window.size - self._at
+        size = left if size is None or size < 0 else size
+        if size > left or left < 0:
+            raise Damaged("its squashfs ends too early")
         self._budget.pay(size)
         data = self._window.read(self._at, size)
         self._at += size
@@ -107,63 +111,86 @@ class _Stream(io.RawIOBase):
 
 
 class _Budget:
-    """How many more bytes may be read and unpacked."""
+    """How many more bytes may be read and unpacked; each reading costs, too."""
 
     def __init__(self) -> None:
         self._left = _BUDGET_BYTES
 
     def pay(self, size: int) -> None:
-        self._left -= size + _BLOCK_COST
+        self._left -= size + _READ_COST
         if self._left < 0:
             raise _Spent("its squashfs has more in it than an image of this board can have")
 
 
 class _Unpacking:
-    """The library's decompression, which gives no more than is expected."""
+    """The library's decompression, which gives no more than a block has."""
 
     def __init__(self, kind: int, budget: _Budget) -> None:
         self._kind, self._budget = kind, budget
 
-    def decompress(self, data: bytes, expected: int) -> bytes:
+    def uncompress(self, data: bytes, _: int, expected: int) -> bytes:
+        most = max(expected, _METADATA_BYTES)  # the library expects nothing of a last block that is full
         if self._kind == _GZIP:
-            result = zlib.decompressobj().decompress(data, expected + 1)
+            result = zlib.decompressobj().decompress(data, most + 1)
         else:
-            result = lzma.LZMADecompressor(memlimit=1 << 26).decompress(data, expected + 1)
-        if len(result) > expected:
+            result = lzma.LZMADecompressor(memlimit=1 << 26).decompress(data, most + 1)
+        if len(result) > most:
             raise Damaged("a block of its squashfs unpacks to more than a block")
         self._budget.pay(len(result))
         return result
 
 
-class _Bounded(SquashFS):  # type: ignore[misc]
-    """The library's reader, bounded."""
+class _Image(SquashFsImage):  # type: ignore[misc]
+    """The library's reader, bounded: a folder is read when somebody looks into it, a file when somebody wants it."""
 
     def __init__(self, window: Window) -> None:
-        budget = _Budget()
-        super().__init__(_Stream(window, budget))
-        self._compression = _Unpacking(self.sb.compression, budget)
+        self._budget = _Budget()
+        self._folders: dict[tuple[int, int], Any] = {}
+        super().__init__(_Stream(window, self._budget))
 
-    def _read_metadata(self, block: int, offset: int, length: int) -> tuple[int, int, bytes]:
+    def child(self, folder: Any, name: str) -> Any | None:
+        """What is called *name* in a folder, or None."""
+        entry = folder.entries.get(name)
+        if entry is None:
+            return None
+        place, kind = (entry["start_block"], entry["offset"]), filetype[entry["type"]]
+        if kind is filetype[_FOLDER]:
+            return self._dir_scan(*place)
+        return kind(self, self._read_inode(*place), entry["name"], folder)
+
+    def _dir_scan(self, start_block: int, offset: int) -> Any:
+        """One folder; the library's own goes through all folders below it, by recursion."""
+        place = start_block, offset
+        if place not in self._folders:
+            folder = self._opendir(*place)
+            folder.entries = {entry["name"].decode("utf-8", "replace"): entry for entry in folder.entries}
+            self._folders[place] = folder
+        return self._folders[place]
+
+    def _read_metadata(self, table: dict[int, Any], block: int, offset: int, length: int) -> Any:
+        self._budget.pay(length)
         if length > _LARGEST_BLOCK:
             raise Damaged("a piece of its squashfs's tables is too long")
-        found = b""
-        while length:
-            behind, data = self._read_block(block)
-            if len(data) > _METADATA_BYTES or offset >= len(data):
-                raise Damaged("the tables of its squashfs are damaged")
-            piece = data[offset : offset + length]
-            found, length, offset = found + piece, length - len(piece), offset + len(piece)
-            if offset == len(data):
-                block, offset = behind, 0
-        return block, offset, found
+        if len(table) > _MOST_KEPT:
+            table.clear()
+        return super()._read_metadata(table, block, offset, length)
+
+    def _read_data_block(self, start: int, size: int) -> Any:
+        """A block of a file; the library's own keeps the last ones in memory, of all images."""
+        return super()._read_data_block.__wrapped__(self, start, size)
+
+    def _get_compressor(self, compression_id: int) -> _Unpacking:
+        return _Unpacking(compression_id, self._budget)
+
+    def _read_xattrs_from_disk(self) -> None:
+        """Nobody asks for them."""
 
 
 class _Tree:
     """The files of a squashfs by their paths; links are followed a few times."""
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-        self._folders: dict[int, dict[str, Any]] = {}
+    def __init__(self, image: _Image) -> None:
+        self._image = image
 
     def system(self) -> System:
         """What a plan needs to know."""
@@ -185,61 +212,57 @@ class _Tree:
     def _packages(self) -> frozenset[str] | None:
         """The installed packages: apk's list, or opkg's; each says in one word what a line is about."""
         for path, pattern in (("/lib/apk/db/installed", r"^P:(.*)$"), ("/usr/lib/opkg/status", r"^Package: (.*)$")):
-            names = re.findall(pattern, self._text(path), re.MULTILINE)
+            names = _named(match[1] for match in re.finditer(pattern, self._text(path), re.MULTILINE))
             if names:
-                return frozenset(name for name in names if _NAME.fullmatch(name))
+                return names
         for folder, end in (("/lib/apk/packages", ".list"), ("/usr/lib/opkg/info", ".control")):
-            names = [name.removesuffix(end) for name in self._names(folder) if name.endswith(end)]
+            names = _named(name.removesuffix(end) for name in self._names(folder) if name.endswith(end))
             if names:
-                return frozenset(name for name in names if _NAME.fullmatch(name))
+                return names
         return None
 
     def _names(self, path: str) -> list[str]:
         node = self._find(path)
-        return list(self._folder(node)) if node is not None and node.is_dir() else []
+        return list(node.entries) if node is not None and node.is_dir else []
 
     def _text(self, path: str) -> str:
         return self._content(path).decode("utf-8", "replace")
 
     def _content(self, path: str) -> bytes:
         node = self._find(path)
-        if node is None or not node.is_file():
+        if node is None or not node.is_file:
             return b""
         if node.size > _LARGEST_FILE:
             raise Damaged(f"{path} in its squashfs has {node.size} bytes")
-        data: bytes = node.open().read(node.size)
+        data: bytes = node.read_bytes()
         return data
 
-    def _folder(self, node: Any) -> dict[str, Any]:
-        key = node.block << 16 | node.offset
-        if key not in self._folders:
-            entries = list(islice(node.iterdir(), _MOST_ENTRIES + 1))
-            if len(entries) > _MOST_ENTRIES:
-                raise Damaged("a folder in its squashfs has too many files")
-            self._folders[key] = {entry.name: entry for entry in entries}
-        return self._folders[key]
-
     def _find(self, path: str) -> Any | None:
-        """The node at *path*, or None."""
+        """What is at *path*, or None."""
         left, links = [part for part in path.split("/") if part][::-1], 0
-        trail = [self._reader.root]
+        trail = [self._image.root]
         while left:
             part = left.pop()
             if part == ".." and len(trail) > 1:
                 trail.pop()
             if part in ("", ".", ".."):
                 continue
-            node = self._folder(trail[-1]).get(part) if trail[-1].is_dir() else None
+            node = self._image.child(trail[-1], part) if trail[-1].is_dir else None
             if node is None:
                 return None
-            if not node.is_symlink():
+            if not node.is_symlink:
                 trail.append(node)
                 continue
             links += 1
-            target = node.link
-            if links > _MOST_LINKS or len(target) > 4096:
+            if links > _MOST_LINKS or node.size > _LONGEST_LINK:
                 return None
+            target = node.readlink()
             if target.startswith("/"):
                 trail = trail[:1]
             left += target.split("/")[::-1]
         return trail[-1]
+
+
+def _named(matches: Iterable[str]) -> frozenset[str]:
+    """Those that can be names of packages; no image has more than some."""
+    return frozenset(name for name in islice(matches, _MOST_PACKAGES) if _NAME.fullmatch(name))

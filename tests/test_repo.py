@@ -50,7 +50,7 @@ LAYERS = [
     ["files", "cli"],
     ["__main__"],
 ]
-FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}, "dissect": {"squashfs"}}
+FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}, "PySquashfsImage": {"squashfs"}}
 ORDER = [name for layer in LAYERS for name in layer]
 
 
