@@ -199,7 +199,7 @@ def _steps(options: argparse.Namespace) -> int:
 
 def _packages(options: argparse.Namespace) -> int:
     from bootplan.board import load_board
-    from bootplan.packages import image_variable, install_command, missing, needed
+    from bootplan.packages import missing, needed, ways
 
     board = load_board()
     if options.release is not None and options.release not in board.releases:
@@ -215,10 +215,8 @@ def _packages(options: argparse.Namespace) -> int:
         place = "in the stock image" if package.in_stock_image else "to install"
         _print(f"# {package.name}: {package.reason} ({place})\n")
     names = missing(packages)
-    if names:
-        _print(
-            f"{install_command(names, board.releases[plan.firmware.release].package_manager)}\n{image_variable(names)}\n"
-        )
+    for way, line in ways(names, plan, board) if names else ():
+        _print(f"\n# {way}\n{line}\n")
     return DONE
 
 

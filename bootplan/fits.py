@@ -139,6 +139,8 @@ def _system(verdict: Verdict, content: Content, plan: Plan, board: Board) -> Non
         verdict.against.append(
             "its mount_root does not know fstools_overlay_name: it would put an overlay on top of the root"
         )
+    if system.has_block and not system.mounts_at_boot and any(part.mount for _, part in plan.partitions()):
+        verdict.notes.append("its service fstab is switched off: the partitions for data are not mounted at boot")
     if system.packages is None:
         verdict.notes.append("no list of installed packages was found in it")
         return

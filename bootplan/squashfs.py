@@ -28,12 +28,14 @@ _METADATA_BYTES = 8192
 _MOST_INODES, _MOST_FRAGMENTS = 1 << 20, 1 << 16
 _GZIP, _LZMA, _XZ = 1, 2, 4
 _FOLDER = 1
+_SIZE_BITS = (1 << 24) - 1
 _BUDGET_BYTES = 96 << 20
 _READ_COST = 1024
 _MOST_KEPT = 256
-_LARGEST_FILE = 8 << 20
+_LARGEST_FILE = 4 << 20
 _MOST_PACKAGES = 10_000
 _MOST_LINKS, _LONGEST_LINK = 8, 4096
+_MOUNTS = re.compile(r"S[0-9]+fstab")  # package/system/fstools: block-mount's init script, switched on by the image build
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
@@ -41,7 +43,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 class System:
     """The system in an image: release and target, the kernel its modules are for, what is installed.
 
-    *packages* is None when no package manager's list was found.
+    *packages* is None when no package manager's list was found. *mounts_at_boot* tells whether block-mount's service is on.
     """
 
     release: str
@@ -51,6 +53,7 @@ class System:
     has_init: bool
     has_block: bool
     has_nvme_module: bool
+    mounts_at_boot: bool
     knows_overlay_name: bool
 
 
@@ -177,6 +180,8 @@ class _Image(SquashFsImage):  # type: ignore[misc]
 
     def _read_data_block(self, start: int, size: int) -> Any:
         """A block of a file; the library's own keeps the last ones in memory, of all images."""
+        if size & _SIZE_BITS > self.sblk.block_size:
+            raise Damaged("a block of a file in its squashfs is larger than a block")
         return super()._read_data_block.__wrapped__(self, start, size)
 
     def _get_compressor(self, compression_id: int) -> _Unpacking:
@@ -206,6 +211,7 @@ class _Tree:
             self._find("/sbin/init") is not None,
             self._find("/sbin/block") is not None,
             any("nvme.ko" in self._names(f"/lib/modules/{kernel}") for kernel in kernels),
+            any(_MOUNTS.fullmatch(name) for name in self._names("/etc/rc.d")),
             b"fstools_overlay_name" in self._content("/sbin/mount_root"),
         )
 

@@ -32,6 +32,8 @@ def tree(release: str, packages: tuple[str, ...]) -> dict[str, str]:
         files[f"lib/modules/{KERNEL}/nvme.ko"] = "nvme"
     if "block-mount" in packages:
         files["sbin/block"] = "#!/bin/sh\n"
+        files["etc/init.d/fstab"] = "#!/bin/sh /etc/rc.common\n"
+        files["etc/rc.d/S11fstab"] = "->../init.d/fstab"
     if release.startswith("24."):
         files["usr/lib/opkg/status"] = "".join(f"Package: {name}\nVersion: 1\n\n" for name in packages)
     else:
