@@ -28,6 +28,7 @@ from bootplan.inspectreport import as_json, as_text
 Capture = pytest.CaptureFixture[str]
 PlanWith = Callable[[str], str]
 BOARD = load_board()
+PLAN = check((Path(__file__).parent.parent / "plans/nand-slots.yaml").read_text(encoding="utf-8"), "plan.yaml").plan
 SLOTS = (
     "media: {ssd: {type: nvme, serial: A1, partitions: ["
     "{name: root-a, size: 8GiB, filesystem: ext4}, {name: root-b, size: 8GiB, filesystem: ext4}]}}\n"
@@ -49,9 +50,10 @@ def look(data: bytes) -> Content:
     """What is in these bytes, found within the limits, and told in both ways."""
     with bounded():
         content = inspect(io.BytesIO(data), BOARD)
-    verdict = judge(content, "x", None, BOARD)
-    assert verdict.good or as_text(content, verdict, "x", "")
-    json.dumps(as_json(content, verdict, "x", ""))
+    for plan in (None, PLAN):
+        verdict = judge(content, "x", plan, BOARD)
+        assert as_text(content, verdict, "x", "plan.yaml")
+        json.dumps(as_json(content, verdict, "x", "plan.yaml"))
     return content
 
 
@@ -176,6 +178,32 @@ def test_metadata_that_lie_are_found(files: dict[str, bytes]) -> None:
     assert "no sane size" in fault(firmware.append(bare, firmware.METADATA, b" " * 70000))
     odd = {"supported_devices": [1, None, {}], "version": [], "compat_version": 1.1}
     assert fault(firmware.append(bare, firmware.METADATA, json.dumps(odd).encode())) == ""
+
+
+VALUE = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
+    max_leaves=8,
+)
+KEYS = ("supported_devices", "new_supported_devices", "compat_version", "compat_message", "version", "release", "target")
+
+
+@budget
+@given(told=st.one_of(VALUE, st.dictionaries(st.sampled_from(KEYS), VALUE)))
+def test_any_metadata_get_an_answer(told: object) -> None:
+    data = firmware.append(fit_with(b""), firmware.METADATA, json.dumps(told).encode())
+
+    assert any("no JSON object" in fault for fault in look(data).faults) == (not isinstance(told, dict))
+
+
+def test_what_a_file_says_does_not_move_the_cursor(files: dict[str, bytes]) -> None:
+    said = {"supported_devices": ["\x1b[2J\nok"], "compat_version": "\u202e1", "version": {"version": "\x07"}}
+    content = look(firmware.append(files["recovery"], firmware.METADATA, json.dumps(said).encode()))
+
+    told = as_text(content, judge(content, "x", PLAN, BOARD), "x", "plan.yaml")
+
+    assert content.metadata is not None and content.metadata.devices == ("\x1b[2J\nok",)
+    assert all(character.isprintable() for character in told.replace("\n", "")) and "\nok" not in told
 
 
 def test_a_card_is_read_to_its_end(files: dict[str, bytes], tmp_path: Path) -> None:
@@ -340,9 +368,11 @@ def test_a_hostile_squashfs_is_refused(files: dict[str, bytes], at: int, more: b
 @budget
 @given(kind=st.sampled_from(["system", "recovery", "bl2", "fip"]), data=st.data())
 def test_any_file_gets_an_answer(files: dict[str, bytes], kind: str, data: st.DataObject) -> None:
-    image = bytearray(files[kind][:])
+    image = bytearray(files[kind])
+    last = len(image) - 1
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.one_of(st.integers(0, 200), st.integers(0, len(image) - 1)))
+        near = st.one_of(st.integers(0, 200), st.integers(0, 2500), st.integers(last - 1500, last))
+        at = data.draw(st.one_of(near.map(lambda place: min(max(0, place), last)), st.integers(0, last)))
         more = data.draw(CHANGE)
         image[at : at + len(more)] = more
     look(bytes(image[: data.draw(st.one_of(st.just(len(image)), st.integers(0, len(image))))]))

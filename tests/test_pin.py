@@ -20,13 +20,6 @@ Capture = pytest.CaptureFixture[str]
 PLANS = sorted((Path(__file__).parent.parent / "plans").glob("*.yaml"))
 PREFIX, NAMES = released.PREFIX, released.NAMES
 SUM = hashlib.sha256(b"new").hexdigest()
-NAMES = {
-    "system": f"{PREFIX}squashfs-sysupgrade.itb",
-    "recovery": f"{PREFIX}initramfs-recovery.itb",
-    "card": f"{PREFIX}sdcard.img.gz",
-    "bl2": f"{PREFIX}snand-preloader.bin",
-    "fip": f"{PREFIX}snand-bl31-uboot.fip",
-}
 ALL = [Pin(PLACES[kind], name, SUM) for kind, name in NAMES.items()]  # type: ignore[index]
 SLOTS = (
     "media: {ssd: {type: nvme, serial: A1, partitions: ["
@@ -216,6 +209,23 @@ def release(contents: dict[str, bytes], tmp_path: Path) -> Path:
     for kind, data in contents.items():
         (tmp_path / NAMES[kind]).write_bytes(data)
     return tmp_path
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_the_files_of_a_release_go_into_each_example(path: Path, release: Path, capsys: Capture) -> None:
+    plan, old = release / "plan.yaml", path.read_bytes().replace(b"bpi-r4-poe", b"bpi-r4")  # as the files are
+    plan.write_bytes(old)
+    kinds = ["recovery", "card"] + ["fip"] * (b"medium: nand" in old)
+    images = [str(release / NAMES[kind]) for kind in kinds]
+
+    assert main(["pin", str(plan), *images]) == 0
+    assert main(["inspect", "--plan", str(plan), *images]) == 0
+
+    assert capsys.readouterr().out.count("note: its SHA-256 is the plan's") == len(kinds)
+    assert all(line[0] == "+" or line.split()[1] in ("file:", "sha256:") for line in changed(old, plan.read_bytes()))
+    before, after = parse(old, "").data, parse(plan.read_bytes(), "").data
+    named = {section: after[section] for section in {PLACES[kind][0] for kind in kinds}}  # type: ignore[index]
+    assert after == before | named
 
 
 def test_pin_writes_through_a_link_and_keeps_the_mode(release: Path, plan_with: object, capsys: Capture) -> None:
