@@ -5,7 +5,6 @@ that it reads and unpacks, and is stopped from going further than it is asked to
 it takes a limited time and memory.
 """
 
-import io
 import lzma
 import re
 import struct
@@ -31,10 +30,10 @@ _FOLDER = 1
 _SIZE_BITS = (1 << 24) - 1
 _BUDGET_BYTES = 96 << 20
 _READ_COST = 1024
-_MOST_KEPT = 256
 _LARGEST_FILE = 4 << 20
 _MOST_PACKAGES = 10_000
-_MOST_LINKS, _LONGEST_LINK = 8, 4096
+_MOST_LINKS = 8
+_LONGEST_NAME = 256
 _MOUNTS = re.compile(r"S[0-9]+fstab")  # package/system/fstools: block-mount's init script, switched on by the image build
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
@@ -86,33 +85,6 @@ def _check_super(window: Window) -> int:
     return size
 
 
-class _Spent(Damaged):
-    """Looking into an image took more than any image needs."""
-
-
-class _Stream(io.RawIOBase):
-    """A window as the stream that the library wants, paid from the budget."""
-
-    def __init__(self, window: Window, budget: "_Budget") -> None:
-        super().__init__()
-        self._window, self._budget, self._at = window, budget, 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        base = {0: 0, 1: self._at, 2: self._window.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        left = self._window.size - self._at
-        size = left if size is None or size < 0 else size
-        if size > left or left < 0:
-            raise Damaged("its squashfs ends too early")
-        self._budget.pay(size)
-        data = self._window.read(self._at, size)
-        self._at += size
-        return data
-
-
 class _Budget:
     """How many more bytes may be read and unpacked; each reading costs, too."""
 
@@ -122,7 +94,24 @@ class _Budget:
     def pay(self, size: int) -> None:
         self._left -= size + _READ_COST
         if self._left < 0:
-            raise _Spent("its squashfs has more in it than an image of this board can have")
+            raise Damaged("its squashfs has more in it than an image of this board can have")
+
+
+class _Stream:
+    """A window as the stream that the library wants, paid from the budget."""
+
+    def __init__(self, window: Window, budget: _Budget) -> None:
+        self._window, self._budget, self._at = window, budget, 0
+
+    def seek(self, at: int) -> None:
+        self._at = at
+
+    def read(self, size: int) -> bytes:
+        if self._at + size > self._window.size:
+            raise Damaged("its squashfs ends too early")
+        self._budget.pay(size)
+        self._at += size
+        return self._window.read(self._at - size, size)
 
 
 class _Unpacking:
@@ -148,7 +137,6 @@ class _Image(SquashFsImage):  # type: ignore[misc]
 
     def __init__(self, window: Window) -> None:
         self._budget = _Budget()
-        self._folders: dict[tuple[int, int], Any] = {}
         super().__init__(_Stream(window, self._budget))
 
     def child(self, folder: Any, name: str) -> Any | None:
@@ -163,20 +151,21 @@ class _Image(SquashFsImage):  # type: ignore[misc]
 
     def _dir_scan(self, start_block: int, offset: int) -> Any:
         """One folder; the library's own goes through all folders below it, by recursion."""
-        place = start_block, offset
-        if place not in self._folders:
-            folder = self._opendir(*place)
-            folder.entries = {entry["name"].decode("utf-8", "replace"): entry for entry in folder.entries}
-            self._folders[place] = folder
-        return self._folders[place]
+        folder = self._opendir(start_block, offset)
+        folder.entries = {entry["name"].decode("utf-8", "replace"): entry for entry in folder.entries}
+        return folder
 
-    def _read_metadata(self, table: dict[int, Any], block: int, offset: int, length: int) -> Any:
-        self._budget.pay(length)
-        if length > _LARGEST_BLOCK:
+    def _read_inode_data(self, block: int, offset: int, length: int) -> Any:
+        return super()._read_inode_data(block, offset, self._paid(length, _METADATA_BYTES))
+
+    def _read_directory_data(self, block: int, offset: int, length: int) -> Any:
+        return super()._read_directory_data(block, offset, self._paid(length, _LONGEST_NAME))
+
+    def _paid(self, length: int, most: int) -> int:
+        if length > most:
             raise Damaged("a piece of its squashfs's tables is too long")
-        if len(table) > _MOST_KEPT:
-            table.clear()
-        return super()._read_metadata(table, block, offset, length)
+        self._budget.pay(length)
+        return length
 
     def _read_data_block(self, start: int, size: int) -> Any:
         """A block of a file; the library's own keeps the last ones in memory, of all images."""
@@ -260,7 +249,7 @@ class _Tree:
                 trail.append(node)
                 continue
             links += 1
-            if links > _MOST_LINKS or node.size > _LONGEST_LINK:
+            if links > _MOST_LINKS:
                 return None
             target = node.readlink()
             if target.startswith("/"):

@@ -1,8 +1,10 @@
 """The system in a squashfs: as mksquashfs makes it, and as nobody should."""
 
+import gc
 import io
 import lzma
 import struct
+import tracemalloc
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -122,7 +124,7 @@ def test_a_folder_in_itself_is_no_trap() -> None:
     assert system.kernels == names and not system.has_init
 
 
-def test_folders_that_are_many_times_in_each_other_are_read_once() -> None:
+def test_folders_that_are_many_times_in_each_other_take_no_time() -> None:
     """2 to the power of 60 folders for whoever goes through all of them."""
     listings = [entries(("etc", FOLDER, 40 * level), ("lib", FOLDER, 40 * level)) for level in range(1, 60)]
     size = len(listings[0])
@@ -143,6 +145,15 @@ def test_a_folder_without_end_is_given_up(number: int | None) -> None:
         read(data)
 
 
+@pytest.mark.parametrize("kind", [FOLDER, LINK])
+def test_a_name_without_end_is_given_up(kind: int) -> None:
+    listing = entries(("etc", LINK, 40)) if kind == LINK else struct.pack("<IIIHhHH", 99, 0, 1, 0, 0, FOLDER, 0xFFFF)
+    inodes = folder(len(listing) if kind == LINK else 0xFFFFFFF0) + inode(LINK, 1, 0xFFFFFFFF, form="II")
+
+    with pytest.raises(Damaged, match="a piece of its squashfs's tables is too long"):
+        read(squashfs(metadata(inodes + b"x" * (80 << 20)), metadata(listing + b"x" * (80 << 20))))
+
+
 def test_tables_that_unpack_to_far_more_are_given_up() -> None:
     bomb = zlib.compress(bytes(60000), 9)
     listing = struct.pack("<H", len(bomb)) + bomb
@@ -155,7 +166,7 @@ def test_tables_that_unpack_to_far_more_are_given_up() -> None:
     ("content", "block", "size", "kind", "fault"),
     [
         (bytes(200_000), 1 << 24 | 200_000, BLOCK, GZIP, "a block of a file in its squashfs is larger than a block"),
-        (zlib.compress(bytes(BLOCK + 1)), 0, BLOCK, GZIP, "unpacks to more than a block"),
+        (zlib.compress(bytes(100 << 20)), 0, BLOCK, GZIP, "unpacks to more than a block"),
         (b"", 1 << 24 | BLOCK, BLOCK, GZIP, "its squashfs ends too early"),
         (b"\x5d\xff\xff\xff\xff" + b"\xff" * 8 + bytes(100), 0, 100, LZMA, "cannot be read"),
         (b"", 0xFFFFFF, BLOCK, GZIP, "larger than a block"),
@@ -166,6 +177,20 @@ def test_tables_that_unpack_to_far_more_are_given_up() -> None:
 def test_a_file_that_lies_is_refused(content: bytes, block: int, size: int, kind: int, fault: str) -> None:
     with pytest.raises(Damaged, match=fault):
         read(with_file(content, block or len(content), size=size, kind=kind))
+
+
+def test_nothing_of_an_image_stays_in_memory(tmp_path: Path) -> None:
+    text = "".join(f"P:{number:x}\n" for number in range(300_000))
+    data = released.squashfs(tmp_path, {"lib/apk/db/installed": text}).read_bytes()
+    read(data)  # so that the library has made what it makes once
+
+    tracemalloc.start()
+    read_system(Window(io.BytesIO(data), 0, len(data)))
+    gc.collect()
+    left = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert len(text) > 2 << 20 and left < 100_000
 
 
 def test_a_list_with_too_many_packages_ends(tmp_path: Path) -> None:
