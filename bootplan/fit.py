@@ -1,8 +1,8 @@
 """FIT images as U-Boot reads them: a device tree that names pieces, their sums and how they belong together.
 
-The walk over the tree neither recurses nor reads large values, and stops at a depth and a number. No library does it: `fdt` makes
-objects of all values without a limit, also of the 12 MiB of an initramfs, and libfdt's binding needs a C compiler and
-swig where it is installed.
+The walk over the tree neither recurses nor reads large values, and stops at a depth and a number. No library does it:
+`fdt` makes objects of all values without a limit, also of the 12 MiB of an initramfs, and libfdt's binding needs a C
+compiler and swig where it is installed.
 """
 
 import struct

@@ -101,7 +101,8 @@ def test_large_folders_and_long_files(tmp_path: Path) -> None:
     tree = {"lib/apk/db/installed": text, "etc/openwrt_release": "DISTRIB_RELEASE='25.12.5'\n"}
     files = {f"usr/lib/opkg/info/{name}.control": "" for name in names}
 
-    for number, (made, options) in enumerate(((tree, "-comp xz -b 256k"), (files, "-comp xz"), (tree, "-comp gzip -b 4k"))):
+    ways = ((tree, "-comp xz -b 256k"), (files, "-comp xz"), (tree, "-comp gzip -b 4k"))
+    for number, (made, options) in enumerate(ways):
         place = tmp_path / str(number)
         place.mkdir()
         assert read(released.squashfs(place, made, *options.split()).read_bytes()).packages == set(names)
