@@ -34,7 +34,8 @@ _LARGEST_FILE = 4 << 20
 _MOST_PACKAGES = 10_000
 _MOST_LINKS = 8
 _LONGEST_NAME = 256
-_MOUNTS = re.compile(r"S[0-9]+fstab")  # package/system/fstools: block-mount's init script, switched on by the image build
+# package/system/fstools: the init script of block-mount, switched on by the image build.
+_MOUNTS = re.compile(r"S[0-9]+fstab")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
@@ -42,7 +43,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 class System:
     """The system in an image: release and target, the kernel its modules are for, what is installed.
 
-    *packages* is None when no package manager's list was found. *mounts_at_boot* tells whether block-mount's service is on.
+    *packages* is None when no package manager's list was found; *mounts_at_boot*: whether block-mount's service is on.
     """
 
     release: str

@@ -10,7 +10,7 @@ LONGEST_SECONDS, MOST_BYTES = 4, 64 << 20
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """What is done inside, also when it ends with an exception, takes a limited time of the processor, and limited memory."""
+    """What is done inside takes limited processor time and memory, also when it ends with an exception."""
     tracemalloc.start()
     begin = time.process_time()
     try:
