@@ -10,7 +10,15 @@ from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
-from bootplan.files import Unusable, image, opened, read, rewrite, write_script, write_text
+from bootplan.files import (
+    Unusable,
+    image,
+    opened,
+    read,
+    rewrite,
+    write_script,
+    write_text,
+)
 
 DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 

@@ -3,7 +3,15 @@
 from dataclasses import dataclass, field
 
 from bootplan.board import Board
-from bootplan.images import KIND_TITLES, PLACES, ImageName, for_memory, is_of_release, kind_of_part, read_name
+from bootplan.images import (
+    KIND_TITLES,
+    PLACES,
+    ImageName,
+    for_memory,
+    is_of_release,
+    kind_of_part,
+    read_name,
+)
 from bootplan.inspection import Content
 from bootplan.packages import image_variable, missing, needed
 from bootplan.plan import Plan
