@@ -141,10 +141,11 @@ class BootMedium(_Sourced):
 class Release(_Sourced):
     """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name, *_since* from when on.
 
-    *large_memory* tells whether it has boot loader files for boards with 8 GiB.
+    *large_memory* tells whether it has boot loader files for boards with 8 GiB, *compat* is the generation of its settings.
     """
 
     package_manager: Literal["opkg", "apk"]
+    compat: str
     version_pattern: str
     overlay_switch: bool
     large_memory: bool
@@ -168,9 +169,13 @@ class Files(_Sourced):
 
 
 class Uboot(_Sourced):
-    """What the environment says that U-Boot comes with: the router's own *address*."""
+    """What the environment says that U-Boot comes with: the router's own *address*.
+
+    *configuration* begins the name of the one in a FIT that it starts; the model's name follows.
+    """
 
     address: str
+    configuration: str
 
 
 class Words(_Sourced):

@@ -10,7 +10,15 @@ from typing import TextIO
 
 from bootplan import __version__, report
 from bootplan.compiler import Checked, check, compile_plan
-from bootplan.files import Unusable, opened, read, write_script, write_text
+from bootplan.files import (
+    Unusable,
+    image,
+    opened,
+    read,
+    rewrite,
+    write_script,
+    write_text,
+)
 
 DONE, WRONG, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -91,6 +99,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the card: a page for the browser and the printer if OUT ends with .html, else Markdown; "
         "- , the default, is standard output",
     )
+
+    one = _command(commands, "pin", _pin, "write names and sums of files into a plan, and change nothing else in it")
+    one.add_argument("file", metavar="FILE", help="a plan; it is written anew")
+    one.add_argument("images", nargs="+", metavar="IMAGE", help="a file of an OpenWrt release")
+
+    one = _command(commands, "inspect", _inspect, "say what files of OpenWrt are, and if they are whole")
+    one.add_argument("images", nargs="+", metavar="IMAGE", help="a file of an OpenWrt release")
+    one.add_argument("--plan", metavar="FILE", help="a plan; say whether the files fit it, and why not")
+    one.add_argument("--json", action="store_true", help="for programs")
 
     one = _command(commands, "explain-log", _explain_log, "say of a serial log how far the router came, and what broke")
     one.add_argument("file", metavar="LOG", help="what the serial console said; - is standard input")
@@ -190,7 +207,7 @@ def _steps(options: argparse.Namespace) -> int:
 
 def _packages(options: argparse.Namespace) -> int:
     from bootplan.board import load_board
-    from bootplan.packages import image_variable, install_command, missing, needed
+    from bootplan.packages import missing, needed, ways
 
     board = load_board()
     if options.release is not None and options.release not in board.releases:
@@ -206,10 +223,8 @@ def _packages(options: argparse.Namespace) -> int:
         place = "in the stock image" if package.in_stock_image else "to install"
         _print(f"# {package.name}: {package.reason} ({place})\n")
     names = missing(packages)
-    if names:
-        _print(
-            f"{install_command(names, board.releases[plan.firmware.release].package_manager)}\n{image_variable(names)}\n"
-        )
+    for way, line in ways(names, plan, board) if names else ():
+        _print(f"\n# {way}\n{line}\n")
     return DONE
 
 
@@ -224,6 +239,94 @@ def _card(options: argparse.Namespace) -> int:
     make = recovery_card_html if options.output.lower().endswith((".html", ".htm")) else recovery_card_markdown
     write_text(make(checked.plan, load_board()), options.output, options.file)
     return DONE
+
+
+def _pin(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.diagnostics import Severity
+    from bootplan.document import parse
+    from bootplan.fits import judge
+    from bootplan.inspection import inspect
+    from bootplan.pin import CannotPin, concerns, pin_of, pinned, wanted
+
+    if options.file == "-":
+        raise Unusable("a plan on standard input cannot be changed; name its file")
+    source, name = read(options.file), report.visible(options.file)
+    document = parse(source, name)
+    if not document.readable or document.diagnostics:
+        _tell(check(source, name))
+        return WRONG
+    board, pins, contents = load_board(), [], []
+    try:
+        for file in options.images:
+            with image(file) as stream:
+                content = inspect(stream, board)
+            try:
+                pins.append(pin_of(os.path.basename(file), content, board))
+                contents.append((file, content))
+            except CannotPin as error:
+                _complain(f"{report.visible(file)}: {report.visible(str(error))}")
+                return WRONG
+        result = pinned(source, document, wanted(pins, document.data))
+    except CannotPin as error:
+        _complain(f"{name}: {report.visible(str(error))}")
+        return WRONG
+    checked = check(result, name)
+    found = tuple(
+        one
+        for one in checked.diagnostics
+        if (checked.plan is None and one.severity is Severity.ERROR) or any(concerns(one, pin) for pin in pins)
+    )
+    _say(report.as_text(found, checked.document, _coloured(sys.stderr)))
+    wrong = checked.plan is None or any(one.severity is Severity.ERROR for one in found)
+    for file, content in () if wrong else contents:
+        for reason in judge(content, os.path.basename(file), checked.plan, board).against:
+            _complain(f"{report.visible(file)}: {report.visible(reason)}")
+            wrong = True
+    if wrong:
+        _complain(f"{name}: not changed")
+        return WRONG
+    if result != source:
+        rewrite(options.file, source, result)
+    for pin in pins:
+        _print(f"{'.'.join(pin.place)}: {pin.name} {pin.sha256}\n")
+    return DONE
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from bootplan.board import load_board
+    from bootplan.fits import judge
+    from bootplan.inspection import inspect
+    from bootplan.inspectreport import as_json, as_text
+
+    board, plan, plan_name = load_board(), None, ""
+    if options.plan is not None:
+        plan_name = report.visible(options.plan)
+        checked = check(read(options.plan), plan_name)
+        plan = checked.plan
+        if plan is None:
+            _tell(checked)
+            return WRONG
+    code, told = DONE, []
+    for file in options.images:
+        name = report.visible(file)
+        try:
+            with image(file) as stream:
+                content = inspect(stream, board)
+        except Unusable as error:
+            _complain(str(error))
+            code = UNUSABLE
+            continue
+        verdict = judge(content, os.path.basename(file), plan, board)
+        if not verdict.good:
+            code = max(code, WRONG)
+        if options.json:
+            told.append(as_json(content, verdict, name, plan_name))
+        else:
+            _print(as_text(content, verdict, name, plan_name))
+    if options.json:
+        _print_json(told)
+    return code
 
 
 def _explain_log(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Read plans and write scripts: whole files, or nothing at all."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,39 @@ def opened(name: str) -> Iterator[BinaryIO]:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None
 
 
+@contextmanager
+def image(name: str) -> Iterator[BinaryIO]:
+    """The file *name* to be read here and there; pipes and devices are none."""
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for its other end
+        with open(handle, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Unusable(f"{visible(name)}: this is no file")
+            yield stream
+    except OSError as error:
+        raise Unusable(f"{visible(name)}: {error.strerror}") from None
+
+
+def rewrite(name: str, old: bytes, new: bytes) -> None:
+    """Write *new* to the file *name* that held *old*: it holds one of both at any time, and keeps mode and owner.
+
+    A link stays, and what it points to is rewritten.
+    """
+    try:
+        target = Path(os.path.realpath(name))
+        facts = target.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise Unusable(f"{visible(name)}: this is no file")
+        if not os.access(target, os.W_OK):
+            raise Unusable(f"{visible(name)}: it may not be written to")
+        with target.open("rb") as stream:
+            if stream.read(len(old) + 1) != old:
+                raise Unusable(f"{visible(name)}: somebody else changed it meanwhile")
+        _replace(target, new, 0o600, facts)
+    except OSError as error:
+        raise Unusable(f"{visible(name)}: {error.strerror}") from None
+
+
 def write_script(script: str, name: str, source: str) -> None:
     """Write *script* to the file *name*, executable, as `write_text` does."""
     write_text(script, name, source, 0o777)
@@ -67,12 +101,19 @@ def write_text(text: str, name: str, source: str, mode: int = 0o666) -> None:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None
 
 
-def _replace(target: Path, data: bytes, mode: int) -> None:
+def _replace(target: Path, data: bytes, mode: int, like: os.stat_result | None = None) -> None:
     unfinished = target.with_name(f".bootplan.{os.getpid()}")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(handle, "wb") as stream:
             stream.write(data)
+            if like is not None:
+                if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                    with suppress(PermissionError):
+                        os.fchown(handle, like.st_uid, like.st_gid)
+                os.fchmod(handle, stat.S_IMODE(like.st_mode))
+                stream.flush()
+                os.fsync(handle)
         os.replace(unfinished, target)
     except BaseException:
         with suppress(OSError):

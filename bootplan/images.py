@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from bootplan.board import Board
 from bootplan.plan import Plan
@@ -20,6 +21,25 @@ TITLES = {
 
 _VERSION = r"(?:openwrt-(?P<version>SNAPSHOT|[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
 
+Kind = Literal["system", "recovery", "card", "bl2", "fip"]
+"""The files of a release that a plan can name."""
+PLACES: dict[Kind, tuple[str, str]] = {
+    "system": ("upgrade", "image"),
+    "recovery": ("recovery", "image"),
+    "card": ("fallback", "image"),
+    "bl2": ("bootloader", "bl2"),
+    "fip": ("bootloader", "fip"),
+}
+"""Where a plan names them."""
+KIND_TITLES: dict[Kind, str] = {
+    "system": "a system for sysupgrade",
+    "recovery": "a recovery system",
+    "card": "an image of an SD card",
+    "bl2": "a BL2",
+    "fip": "a FIP",
+}
+"""What a file is, in words, whether a plan names it or not."""
+
 
 @dataclass(frozen=True)
 class ImageName:
@@ -35,6 +55,16 @@ def read_name(name: str, board: Board) -> ImageName | None:
     models = "|".join(re.escape(model) for model in sorted(board.models, key=len, reverse=True))
     match = re.fullmatch(f"{_VERSION}{re.escape(board.files.profile)}(?P<model>{models})-(?P<part>.+)", name)
     return ImageName(match["version"], match["model"], match["part"]) if match else None
+
+
+def kind_of_part(part: str, board: Board) -> Kind | None:
+    """What the file whose name ends with *part* is; None for one that no plan names."""
+    files = board.files
+    small = {large: one for one, large in files.large_memory.items()}.get(part, part)
+    kinds: dict[str, Kind] = {files.system: "system", files.recovery: "recovery", files.card: "card"}
+    kinds |= dict.fromkeys(files.bl2.values(), "bl2")
+    kinds |= dict.fromkeys(files.fip.values(), "fip")
+    return kinds.get(small)
 
 
 def end_of_name(plan: Plan, board: Board, part: str) -> str:

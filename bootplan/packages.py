@@ -40,8 +40,30 @@ def install_command(names: tuple[str, ...], manager: str) -> str:
 
 
 def image_variable(names: tuple[str, ...]) -> str:
-    """What ImageBuilder and the firmware selector take to bake *names* into an image."""
+    """What ImageBuilder takes to bake *names* into an image."""
     return f'PACKAGES="{" ".join(names)}"'
+
+
+def ways(names: tuple[str, ...], plan: Plan, board: Board) -> tuple[tuple[str, str], ...]:
+    """Each way to get *names*, in words, and the line to type or paste for it.
+
+    Firmware selector and owut build with the stock kernel, so they are none for a plan that wants another. Sources: field
+    `asu-packages` of the firmware selector; the help text of target/imagebuilder/files/Makefile; `arg_defs` of owut,
+    which orders what the running root is (procd's `system_rootfs_type`) unless it is told otherwise.
+    """
+    release, profile = plan.firmware.release, f"{board.files.profile}{plan.board.model}"
+    here = ("on the router", install_command(names, board.releases[release].package_manager))
+    made = f'make image PROFILE="{profile}" {image_variable(names)}'
+    if plan.firmware.kernel != "stock":
+        return here, ("in an image of the ImageBuilder that comes from your own build", made)
+    ordered = f"owut download --version-to {release.upper()} --add {','.join(names)}"
+    whole_root_on_disk = plan.root.method == "extroot-pivot"
+    return (
+        here,
+        (f"in an image of the firmware selector for {profile}: behind those in its field", " ".join(names)),
+        ("in an image of the ImageBuilder", made),
+        ("in an image that the router orders by owut", ordered + " --fstype squashfs" * whole_root_on_disk),
+    )
 
 
 def _features(plan: Plan) -> list[tuple[str, str, Path]]:

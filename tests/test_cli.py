@@ -424,8 +424,14 @@ def test_packages_prints_lines_for_the_plans_release(good: Path, capsys: Capture
         "# sfdisk: it makes the partitions (to install)\n"
         "# mkf2fs: it makes f2fs (in the stock image)\n"
         "# block-mount: it mounts partitions at boot (to install)\n"
+        "\n# on the router\n"
         "apk update && apk add kmod-nvme sfdisk block-mount\n"
-        'PACKAGES="kmod-nvme sfdisk block-mount"\n'
+        "\n# in an image of the firmware selector for bananapi_bpi-r4: behind those in its field\n"
+        "kmod-nvme sfdisk block-mount\n"
+        "\n# in an image of the ImageBuilder\n"
+        'make image PROFILE="bananapi_bpi-r4" PACKAGES="kmod-nvme sfdisk block-mount"\n'
+        "\n# in an image that the router orders by owut\n"
+        "owut download --version-to 25.12 --add kmod-nvme,sfdisk,block-mount\n"
     )
 
 

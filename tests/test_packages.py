@@ -6,7 +6,7 @@ import pytest
 
 from bootplan.board import load_board
 from bootplan.compiler import check
-from bootplan.packages import image_variable, install_command, missing, needed
+from bootplan.packages import image_variable, install_command, missing, needed, ways
 from bootplan.plan import Plan
 
 PlanWith = Callable[[str], str]
@@ -74,3 +74,33 @@ def test_only_what_a_stock_image_lacks_is_installed(plan_with: PlanWith) -> None
     assert install_command(names, "opkg") == "opkg update && opkg install kmod-nvme sfdisk block-mount"
     assert install_command(names, "apk") == "apk update && apk add kmod-nvme sfdisk block-mount"
     assert image_variable(names) == 'PACKAGES="kmod-nvme sfdisk block-mount"'
+
+
+@pytest.mark.parametrize(
+    ("fragment", "words"),
+    [
+        ("", "owut download --version-to 25.12 --add kmod-nvme,sfdisk,block-mount"),
+        ('firmware: {release: "24.10"}\n', "owut download --version-to 24.10 --add kmod-nvme,sfdisk,block-mount"),
+        ("firmware: {release: snapshot}\n", "owut download --version-to SNAPSHOT --add kmod-nvme,sfdisk,block-mount"),
+        (
+            "root: {method: extroot-pivot, partition: root}\n",
+            "owut download --version-to 25.12 --add kmod-nvme,sfdisk,block-mount --fstype squashfs",
+        ),
+    ],
+)
+def test_owut_is_told_the_release_and_what_it_takes_from_a_root_on_the_disk(
+    plan_with: PlanWith, fragment: str, words: str
+) -> None:
+    assert ways(("kmod-nvme", "sfdisk", "block-mount"), plan_of(plan_with(fragment)), load_board())[-1][1] == words
+
+
+def test_the_image_is_for_the_plans_board(plan_with: PlanWith) -> None:
+    lines = [line for _, line in ways(("a", "b"), plan_of(plan_with("board: {model: bpi-r4-poe}\n")), load_board())]
+
+    assert lines[:3] == ["apk update && apk add a b", "a b", 'make image PROFILE="bananapi_bpi-r4-poe" PACKAGES="a b"']
+
+
+def test_no_service_makes_an_image_with_a_kernel_of_ones_own(plan_with: PlanWith) -> None:
+    lines = [line for _, line in ways(("a", "b"), plan_of(plan_with(OWN_KERNEL)), load_board())]
+
+    assert lines == ["apk update && apk add a b", 'make image PROFILE="bananapi_bpi-r4" PACKAGES="a b"']

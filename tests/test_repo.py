@@ -20,7 +20,8 @@ LAYERS = [
     ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
-    ["layout", "packages", "bootargs", "images"],
+    ["layout", "packages", "bootargs", "headers", "images"],
+    ["window", "fit", "fwtool", "squashfs", "loaders", "cardimage", "inspection", "fits", "inspectreport", "pin"],
     ["slots", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
     ["fallback"],
@@ -49,7 +50,7 @@ LAYERS = [
     ["files", "cli"],
     ["__main__"],
 ]
-FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}}
+FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}, "PySquashfsImage": {"squashfs"}}
 ORDER = [name for layer in LAYERS for name in layer]
 
 
