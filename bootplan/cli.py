@@ -245,9 +245,9 @@ def _pin(options: argparse.Namespace) -> int:
     from bootplan.board import load_board
     from bootplan.diagnostics import Severity
     from bootplan.document import parse
-    from bootplan.fits import judge
     from bootplan.inspection import inspect
     from bootplan.pin import CannotPin, concerns, pin_of, pinned, wanted
+    from bootplan.verdict import judge
 
     if options.file == "-":
         raise Unusable("a plan on standard input cannot be changed; name its file")
@@ -295,9 +295,9 @@ def _pin(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from bootplan.board import load_board
-    from bootplan.fits import judge
     from bootplan.inspection import inspect
     from bootplan.inspectreport import as_json, as_text
+    from bootplan.verdict import judge
 
     board, plan, plan_name = load_board(), None, ""
     if options.plan is not None:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from bootplan.board import Board
-from bootplan.cardimage import CardImage, Part, read_card
-from bootplan.fit import Fit, read_fit
-from bootplan.fwtool import Metadata, read_metadata
-from bootplan.headers import HEAD_BYTES, Format, read_header
+from bootplan.formats.card import CardImage, Part, read_card
+from bootplan.formats.fip import Fip, read_fip
+from bootplan.formats.fit import Fit, read_fit
+from bootplan.formats.fwtool import Metadata, read_metadata
+from bootplan.formats.headers import HEAD_BYTES, Format, read_header
+from bootplan.formats.squashfs import System, read_system
+from bootplan.formats.window import Damaged, Window
 from bootplan.images import Kind
-from bootplan.loaders import Fip, read_fip
-from bootplan.squashfs import System, read_system
-from bootplan.window import Damaged, Window
 
 
 @dataclass

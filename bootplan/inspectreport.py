@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from bootplan.fits import Verdict
 from bootplan.images import KIND_TITLES
 from bootplan.inspection import Content
 from bootplan.report import visible
+from bootplan.verdict import Verdict
 
 _MOST_SHOWN = 40
 _FORMATS = {"fit": "a FIT", "gzip": "a gzip stream", "bl2": "a BL2", "fip": "a FIP"}

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from bootplan.board import Board
 from bootplan.diagnostics import Diagnostic, Path, Span
 from bootplan.document import Document, parse
-from bootplan.fits import judge
 from bootplan.images import PLACES, kind_of_part, read_name
 from bootplan.inspection import Content
+from bootplan.verdict import judge
 
 _MARK = "\ufeff"
 

@@ -21,9 +21,9 @@ from limits import bounded
 from bootplan.board import load_board
 from bootplan.cli import main
 from bootplan.compiler import check
-from bootplan.fits import Verdict, judge
 from bootplan.inspection import Content, inspect
 from bootplan.inspectreport import as_json, as_text
+from bootplan.verdict import Verdict, judge
 
 Capture = pytest.CaptureFixture[str]
 PlanWith = Callable[[str], str]

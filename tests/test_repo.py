@@ -20,8 +20,9 @@ LAYERS = [
     ["units", "shell", "assets", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
-    ["layout", "packages", "bootargs", "headers", "images"],
-    ["window", "fit", "fwtool", "squashfs", "loaders", "cardimage", "inspection", "fits", "inspectreport", "pin"],
+    ["layout", "packages", "bootargs", "images"],
+    ["formats.window", "formats.headers", "formats.fit", "formats.fwtool", "formats.squashfs", "formats.fip", "formats.card", "formats"],
+    ["inspection", "verdict", "inspectreport", "pin"],
     ["slots", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
     ["fallback"],
@@ -50,7 +51,7 @@ LAYERS = [
     ["files", "cli"],
     ["__main__"],
 ]
-FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}, "PySquashfsImage": {"squashfs"}}
+FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}, "PySquashfsImage": {"formats.squashfs"}}
 ORDER = [name for layer in LAYERS for name in layer]
 
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import bounded
 
-from bootplan.squashfs import System, read_system
-from bootplan.window import Damaged, Window
+from bootplan.formats.squashfs import System, read_system
+from bootplan.formats.window import Damaged, Window
 
 FOLDER, FILE, LINK, LARGE_FOLDER = 1, 2, 3, 8
 GZIP, LZMA = 1, 2

@@ -8,7 +8,6 @@ from bootplan.board import load_board
 from bootplan.bootlog import bare, explain
 from bootplan.logreport import as_text
 
-
 MEDIA = ("nand", "emmc", "sd")
 
 pytestmark = pytest.mark.usefixtures("board_parts")

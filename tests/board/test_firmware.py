@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from . import fitread, firmware
+from . import firmware, fitread
 from .cache import cache_folder
 from .test_router import root_source
 

@@ -7,7 +7,7 @@ import pytest
 
 from . import ubi
 from .images import MiB
-from .router import GiB, Disk
+from .router import Disk, GiB
 from .ubi import LEB
 
 MORE = "start=1048576, size=32768, name=\"fit_a\"\nsize=32768, name=\"fit_b\"\n"

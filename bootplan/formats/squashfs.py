@@ -17,7 +17,7 @@ from typing import Any
 from PySquashfsImage import SquashFsImage  # type: ignore[import-untyped]
 from PySquashfsImage.file import filetype  # type: ignore[import-untyped]
 
-from bootplan.window import Damaged, Window
+from bootplan.formats.window import Damaged, Window
 
 # fs/squashfs/squashfs_fs.h in Linux: struct squashfs_super_block.
 _SUPER = struct.Struct("<5I6H8Q")

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from bootplan.window import Damaged, Window
+from bootplan.formats.window import Damaged, Window
 
 # TF-A, include/tools_share/firmware_image_package.h: the table's header, and its entries; the last one has no UUID.
 _MAGIC = 0xAA640001

@@ -8,7 +8,7 @@ compiler and swig where it is installed.
 import struct
 from dataclasses import dataclass, field
 
-from bootplan.window import Damaged, Window
+from bootplan.formats.window import Damaged, Window
 
 _MAGIC = 0xD00DFEED
 _BEGIN, _END, _PROPERTY, _NOTHING, _LAST = 1, 2, 3, 4, 9

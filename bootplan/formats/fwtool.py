@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from bootplan.window import Damaged, Window
+from bootplan.formats.window import Damaged, Window
 
 # package/system/fwtool, fwimage.h: a chunk ends with magic, sum of all before it, kind, and the size of both.
 _TRAILER = struct.Struct(">IIB3xI")

@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from bootplan.window import Damaged, Window
+from bootplan.formats.window import Damaged, Window
 
 SECTOR = 512
 # UEFI specification, GPT header and entries.
