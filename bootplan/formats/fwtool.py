@@ -8,12 +8,13 @@ from typing import Any
 
 from bootplan.formats.window import Damaged, Window
 
-# package/system/fwtool, fwimage.h: a chunk ends with magic, sum of all before it, kind, and the size of both.
+# package/system/fwtool, fwimage.h and fwtool.c: a chunk ends with magic, sum of all before it, kind, and the size of both;
+# what is in a chunk has to fit into fwtool's buffer, and metadata begin with a version, which is 0.
 _TRAILER = struct.Struct(">IIB3xI")
 _MAGIC, _METADATA = 0x46577830, 1
 _HEADER_BYTES = 8
 _MOST_CHUNKS = 8
-_LARGEST_BYTES = 1 << 16
+_LARGEST_BYTES = 32 << 10
 _MOST_SHOWN = 200
 
 
@@ -30,7 +31,7 @@ class Metadata:
 
 
 def read_metadata(window: Window) -> Metadata | None:
-    """The metadata at the end of *window*, None when there are none; raises Damaged."""
+    """The metadata at the end of *window* that sysupgrade goes by, None when there are none; raises Damaged."""
     chunks: list[tuple[int, int, int, int]] = []
     end = window.size
     while end >= _TRAILER.size and len(chunks) < _MOST_CHUNKS:
@@ -39,6 +40,8 @@ def read_metadata(window: Window) -> Metadata | None:
             break
         if not _TRAILER.size <= size <= end:
             raise Damaged("its metadata are damaged: a chunk is larger than the file")
+        if size - _TRAILER.size > _LARGEST_BYTES:
+            raise Damaged("its metadata are of no sane size")
         chunks.append((kind, total, end - size, end - _TRAILER.size))
         end -= size
     if not chunks:
@@ -46,9 +49,11 @@ def read_metadata(window: Window) -> Metadata | None:
     _check_sums(window, [(total, until) for _, total, _, until in chunks])
     for kind, _, begin, until in chunks:
         if kind == _METADATA:
-            if not _HEADER_BYTES <= until - begin <= _LARGEST_BYTES:
+            data = window.read(begin, until - begin)
+            if len(data) < _HEADER_BYTES:
                 raise Damaged("its metadata are of no sane size")
-            return _metadata(window.read(begin + _HEADER_BYTES, until - begin - _HEADER_BYTES))
+            if not any(data[:4]):
+                return _metadata(data[_HEADER_BYTES:])
     return None
 
 
@@ -72,10 +77,12 @@ def _metadata(data: bytes) -> Metadata:
         raise Damaged("its metadata are no JSON object")
     version = told.get("version")
     version = version if isinstance(version, dict) else {}
-    devices = told.get("new_supported_devices", told.get("supported_devices"))
+    compat = told.get("compat_version", "") or "1.0"
+    # fwtool_check_image in base-files' fwtool.sh: this choice, and no other list when the chosen one is not there
+    devices = told.get("supported_devices" if compat == "1.0" else "new_supported_devices")
     return Metadata(
         tuple(_word(one) for one in devices[:32]) if isinstance(devices, list) else (),
-        _word(told.get("compat_version", "1.0")),
+        _word(compat),
         _word(told.get("compat_message", "")),
         _word(version.get("version", "")),
         _word(version.get("revision", "")),
