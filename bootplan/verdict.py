@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bootplan.board import Board
+from bootplan.formats.squashfs import System
 from bootplan.images import (
     KIND_TITLES,
     PLACES,
@@ -40,6 +41,7 @@ def judge(content: Content, name: str, plan: Plan | None, board: Board) -> Verdi
     verdict = Verdict(list(content.faults), planned=plan is not None)
     found = read_name(name, board)
     _name_and_content(verdict, content, found, board)
+    _metadata_and_system(verdict, content)
     if content.kind == "system" and content.metadata is None and not content.faults:
         verdict.against.append("it has no metadata: sysupgrade refuses it")
     if plan is None or content.kind is None:
@@ -70,6 +72,19 @@ def _name_and_content(verdict: Verdict, content: Content, found: ImageName | Non
             )
 
 
+def _metadata_and_system(verdict: Verdict, content: Content) -> None:
+    """The build writes both from the same words; where they differ, somebody put together what does not belong so."""
+    if content.metadata is None or content.system is None:
+        return
+    pairs = {
+        "OpenWrt": (content.metadata.release, content.system.release),
+        "target": (content.metadata.target, content.system.target),
+    }
+    for what, (told, inside) in pairs.items():
+        if told and inside and told != inside:
+            verdict.against.append(f"its metadata say {what} {told}, the system in it is {what} {inside}")
+
+
 def _board(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None:
     """The metadata name the board, and U-Boot finds its configuration."""
     model = plan.board.model
@@ -79,9 +94,13 @@ def _board(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None
             verdict.against.append(
                 f"it is for {', '.join(content.metadata.devices) or 'no board'}, the plan is for {model}"
             )
+        if content.metadata.target and content.metadata.target != board.target:
+            verdict.against.append(f"its metadata are for {content.metadata.target}, not for {board.target}")
     wanted = f"{board.uboot.configuration}{model}"
     if content.fit is not None and wanted not in content.fit.configurations:
         verdict.against.append(f"it has no configuration '{wanted}', which U-Boot on {model} starts")
+    elif content.fit is not None and (lacking := content.fit.lacks(wanted)):
+        verdict.against.append(f"its configuration '{wanted}' has no {', '.join(lacking)}")
 
 
 def _release(verdict: Verdict, content: Content, found: ImageName | None, plan: Plan, board: Board) -> None:
@@ -150,9 +169,8 @@ def _system(verdict: Verdict, content: Content, plan: Plan, board: Board) -> Non
     if system.has_block and not system.mounts_at_boot and any(part.mount for _, part in plan.partitions()):
         verdict.notes.append("its service fstab is switched off: the partitions for data are not mounted at boot")
     if system.packages is None:
-        verdict.notes.append("no list of installed packages was found in it")
-        return
-    lacking = [package for package in needed(plan, board) if package.name not in system.packages]
+        verdict.notes.append("no list of installed packages was found in it: only what its files show is known")
+    lacking = [package for package in needed(plan, board) if not _has(system, package.name)]
     for package in lacking:
         if package.name in _AT_BOOT and plan.root.method != "internal":
             verdict.against.append(f"it has no {package.name}: {package.reason}")
@@ -160,6 +178,13 @@ def _system(verdict: Verdict, content: Content, plan: Plan, board: Board) -> Non
             verdict.notes.append(f"it has no {package.name}: {package.reason}")
     if lacking:
         verdict.notes.append(f"an image with all of them: {image_variable(missing(needed(plan, board)))}")
+
+
+def _has(system: System, package: str) -> bool:
+    """Whether a package is in a system: listed, and there; by its files alone where nothing lists packages."""
+    files = {"kmod-nvme": system.has_nvme_module, "block-mount": system.has_block}
+    listed = system.packages is None or package in system.packages
+    return listed and files.get(package, True)
 
 
 def _loader(verdict: Verdict, content: Content, found: ImageName | None, plan: Plan, board: Board) -> None:

@@ -362,6 +362,8 @@ def fit_with(size: bytes) -> bytes:
         (fit_with(b"\xff" * 900), "a number in its tree is too long"),
         (fit_with(b"\xff" * 8), "ends at 18446744073709551615, the file at"),
         (fit_with(b""), "its part 'k' has no sum"),
+        (tree_of(b"\0\0\0\1\0\0\0\0" + (b"\0\0\0\1a\0\0\0" + b"\0\0\0\2") * 2), "its tree has two 'a' in one place"),
+        (tree_of(b"\0\0\0\1\0\0\0\0" + (b"\0\0\0\3" + bytes(8)) * 2), "its tree has two 'description' in one place"),
         (b"\xd0\x0d\xfe\xed", "it ends too early"),
         (b"\xd0\x0d\xfe\xed" + b"\xff" * 36, "it is cut off"),
         (b"", "it is empty"),
@@ -370,6 +372,22 @@ def fit_with(size: bytes) -> bytes:
 )
 def test_a_hostile_tree_is_refused(data: bytes, fault: str) -> None:
     assert fault in look(data).faults[0]
+
+
+def test_each_of_two_sums_of_one_kind_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_text
+    both = 'hash-1 { algo = "crc32"; value = <1>; }; hash-2 { algo = "crc32"; };'
+
+    def changed(path: Path, text: str, **options: str) -> int:
+        return write(path, text.replace('hash-1 { algo = "crc32"; }; hash-2 { algo = "sha1"; };', both), **options)
+
+    monkeypatch.setattr(Path, "write_text", changed)
+    data = released.recovery(tmp_path / "made")
+    kernel = zlib.crc32(gzip.compress(b"kernel" * 5000, mtime=0)).to_bytes(4, "big")
+    assert data.count(kernel) == 4, "mkimage makes both right"
+    wrong = data.replace(kernel, b"wro\0", 1)
+
+    assert look(data).faults == [] and look(wrong).faults == ["its part 'kernel-1' is damaged: wrong crc32"]
 
 
 def superblock_at(data: bytes) -> int:
@@ -473,6 +491,15 @@ def test_a_whole_file_fits_its_plan(files: dict[str, bytes], plan_with: PlanWith
         assert fits(data, kind, text).against == [], kind
 
 
+NVME = (f"lib/modules/{released.KERNEL}/nvme.ko",)
+
+
+def without(*beginnings: str) -> dict[str, str]:
+    """The files of a small system, but for those whose paths begin so."""
+    files = released.tree("25.12.5", released.PACKAGES)
+    return {path: text for path, text in files.items() if not path.startswith(beginnings)}
+
+
 @pytest.mark.parametrize(
     ("made", "text", "reason"),
     [
@@ -483,6 +510,15 @@ def test_a_whole_file_fits_its_plan(files: dict[str, bytes], plan_with: PlanWith
         ({}, SLOTS + 'firmware: {release: "24.10"}\n', "eth1, eth2 became sfp-lan"),
         ({"packages": ("sfdisk",)}, SLOTS, "it has no kmod-nvme: the stock kernel has NVMe as a module"),
         ({"packages": ("kmod-nvme",)}, SLOTS, "it has no block-mount"),
+        ({"files": without(*NVME)}, SLOTS, "it has no kmod-nvme"),
+        ({"files": without("sbin/block")}, SLOTS, "it has no block-mount"),
+        ({"files": without("lib/apk", *NVME)}, SLOTS, "it has no kmod-nvme"),
+        ({"files": without("lib/apk", "sbin/block")}, SLOTS, "it has no block-mount"),
+        (
+            {"files": released.tree("24.10.7", released.PACKAGES)},
+            SLOTS,
+            "its metadata say OpenWrt 25.12.5, the system in it is OpenWrt 24.10.7",
+        ),
         (
             {},
             SLOTS.replace("b: {root: root-b}}", "b: {root: root-b}, room: {firmware: 1MiB}}"),
@@ -509,6 +545,48 @@ def test_a_system_that_does_not_fit(
     verdict = fits(released.system(tmp_path / "new", **made), "system", plan_with(text))  # type: ignore[arg-type]
 
     assert any(reason in one for one in verdict.against), verdict
+
+
+def test_a_system_without_a_list_of_packages_is_known_by_its_files(tmp_path: Path, plan_with: PlanWith) -> None:
+    verdict = fits(released.system(tmp_path / "new", files=without("lib/apk")), "system", plan_with(SLOTS))
+
+    assert verdict.against == []
+    assert "no list of installed packages was found in it: only what its files show is known" in verdict.notes
+
+
+def test_metadata_for_another_target_are_in_the_way(files: dict[str, bytes], plan_with: PlanWith) -> None:
+    told = {"supported_devices": ["bananapi,bpi-r4"], "version": {"target": "mediatek/mt7622"}}
+    data = firmware.append(files["system"], firmware.METADATA, json.dumps(told).encode())
+
+    against = fits(data, "system", plan_with(SLOTS)).against
+
+    assert "its metadata are for mediatek/mt7622, not for mediatek/filogic" in against
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "reason"),
+    [
+        ("recovery", 'kernel = "kernel-1"; fdt', 'fdt', "has no kernel"),
+        ("recovery", 'fdt = "fdt-1"; ', "", "has no flat_dt"),
+        ("system", ' loadables = "rootfs-1";', "", "has no filesystem"),
+    ],
+)
+def test_a_configuration_that_starts_no_system(
+    tmp_path: Path, plan_with: PlanWith, monkeypatch: pytest.MonkeyPatch, kind: str, old: str, new: str, reason: str
+) -> None:
+    """U-Boot starts what the board's configuration names, and not what lies beside it."""
+    write, texts = Path.write_text, []
+
+    def changed(path: Path, text: str, **options: str) -> int:
+        texts.append(text.replace(old, new) if path.name == "image.its" else text)
+        return write(path, texts[-1], **options)
+
+    monkeypatch.setattr(Path, "write_text", changed)
+    data = getattr(released, kind)(tmp_path / "made")
+
+    against = fits(data, kind, plan_with(SLOTS)).against
+
+    assert against == [f"its configuration 'config-mt7988a-bananapi-bpi-r4' {reason}"]
 
 
 def test_packages_that_can_come_later_are_notes(tmp_path: Path, plan_with: PlanWith) -> None:

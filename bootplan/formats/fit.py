@@ -61,6 +61,12 @@ class Fit:
         """Its images of one type: kernel, flat_dt, ramdisk, filesystem."""
         return tuple(image for image in self.images if image.type == kind)
 
+    def lacks(self, configuration: str) -> list[str]:
+        """The types of its pieces without which it is no system, and which *configuration* does not start with."""
+        types = {image.type for image in self.images if image.name in self.configurations[configuration]}
+        wanted = ["kernel", "flat_dt", *["filesystem"] * bool(self.of_type("filesystem"))]
+        return [kind for kind in wanted if kind not in types]
+
     def faults(self) -> list[str]:
         """What U-Boot would stumble over."""
         found = [f"its part '{one.name}' has no sum" for one in self.images if not one.sums]
@@ -132,13 +138,18 @@ def _tree(window: Window) -> tuple[_Node, int]:
             at += (len(name) + 4) // 4 * 4
             if len(path) > _DEEPEST:
                 raise Damaged(f"its tree is deeper than {_DEEPEST} levels")
+            if name in path[-1].children:
+                raise Damaged(f"its tree has two '{name}' in one place")
             path.append(path[-1].children.setdefault(name, _Node()))
         elif token == _END and len(path) > 1:
             path.pop()
         elif token == _PROPERTY and len(path) > 1:
             size, where = struct.unpack(">2I", inside.read(at, 8))
             inside.part(at + 8, size)
-            path[-1].values[_name(names[where : where + _LONGEST_NAME])] = (at + 8, size)
+            name = _name(names[where : where + _LONGEST_NAME])
+            if name in path[-1].values:
+                raise Damaged(f"its tree has two '{name}' in one place")
+            path[-1].values[name] = (at + 8, size)
             at += 8 + -(-size // 4) * 4
         elif token == _LAST and len(path) == 1:
             return top.children.get("", _Node()), total
@@ -191,10 +202,10 @@ def _place(window: Window, node: _Node, tree_end: int) -> tuple[int, int]:
 
 
 def _image(window: Window, name: str, node: _Node, offset: int, size: int) -> FitImage:
-    expected: dict[str, bytes] = {}
+    expected: dict[str, set[bytes]] = {}
     for child, inner in node.children.items():
         if child.startswith("hash"):
-            expected[_text(window, inner, "algo")] = _value(window, inner, "value")
+            expected.setdefault(_text(window, inner, "algo"), set()).add(_value(window, inner, "value"))
     computed = window.part(offset, size).sums(set(expected) & SUMS)
-    sums = {kind: computed.get(kind) == value for kind, value in expected.items()}
+    sums = {kind: values == {computed.get(kind)} for kind, values in expected.items()}
     return FitImage(name, _text(window, node, "type"), _text(window, node, "compression"), offset, size, sums)
