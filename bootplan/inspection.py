@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from bootplan.board import Board
+from bootplan.formats.bl2 import check_bl2
 from bootplan.formats.card import CardImage, Part, read_card
 from bootplan.formats.fip import Fip, read_fip
 from bootplan.formats.fit import Fit, read_fit
@@ -57,8 +58,9 @@ def inspect(stream: BinaryIO, board: Board) -> Content:
             content.kind = "fip"
             content.fip = read_fip(window)
             content.faults += content.fip.faults()
-        elif header.medium in board.files.bl2:
+        elif header.medium is not None and header.medium in board.files.bl2:
             content.kind = "bl2"
+            check_bl2(window, header.medium)
         else:
             content.faults.append("a BL2 for an SD card comes in the image of the card, and in no file of its own")
     except Damaged as damage:

@@ -21,7 +21,7 @@ LAYERS = [
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],
-    ["formats.window", "formats.headers", "formats.fit", "formats.fwtool", "formats.squashfs", "formats.fip", "formats.card", "formats"],
+    ["formats.window", "formats.headers", "formats.fit", "formats.fwtool", "formats.squashfs", "formats.fip", "formats.bl2", "formats.card", "formats"],
     ["inspection", "verdict", "inspectreport", "pin"],
     ["slots", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
