@@ -10,6 +10,9 @@ from typing import BinaryIO
 from bootplan.report import visible
 from bootplan.source import LARGEST_BYTES
 
+LARGEST_IMAGE_BYTES = 1 << 30
+"""More than any file of a release has: an image of a card is 512 MiB before it is compressed."""
+
 
 class Unusable(Exception):
     """A file that cannot be read or written; the text says which and why."""
@@ -45,6 +48,8 @@ def image(name: str) -> Iterator[BinaryIO]:
         with open(handle, "rb") as stream:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise Unusable(f"{visible(name)}: this is no file")
+            if os.fstat(handle).st_size > LARGEST_IMAGE_BYTES:
+                raise Unusable(f"{visible(name)}: it has more than 1 GiB, and so is no file of a release")
             yield stream
     except OSError as error:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None

@@ -49,6 +49,7 @@ def judge(content: Content, name: str, plan: Plan | None, board: Board) -> Verdi
     if content.kind in ("bl2", "fip"):
         _loader(verdict, content, found, plan, board)
     else:
+        _name(verdict, content, found, plan, board)
         _board(verdict, content, plan, board)
         _release(verdict, content, found, plan, board)
     if content.kind == "system":
@@ -85,6 +86,19 @@ def _metadata_and_system(verdict: Verdict, content: Content) -> None:
             verdict.against.append(f"its metadata say {what} {told}, the system in it is {what} {inside}")
 
 
+def _name(verdict: Verdict, content: Content, found: ImageName | None, plan: Plan, board: Board) -> None:
+    """The name is that of a file for the plan's board; for which memory a card's BL2 is, only its name tells."""
+    if found is None:
+        return
+    part = for_memory(plan, board, found.part)
+    if content.kind == "card":
+        part = for_memory(plan, board, board.files.card)
+    if (found.model, found.part) != (plan.board.model, part):
+        verdict.against.append(
+            f"its name ends with {found.model}-{found.part}, that for the plan with {plan.board.model}-{part}"
+        )
+
+
 def _board(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None:
     """The metadata name the board, and U-Boot finds its configuration."""
     model = plan.board.model
@@ -110,6 +124,9 @@ def _release(verdict: Verdict, content: Content, found: ImageName | None, plan: 
         say.append(f"it is OpenWrt {told}, the plan is for {release}")
     if found is not None and found.version is not None and told and found.version != told:
         verdict.notes.append(f"its name says {found.version}, its content {told}")
+    if found is not None and not is_of_release(found, release, board) and (not told or content.kind == "system"):
+        say = verdict.against if content.kind == "system" else verdict.notes  # as the rules about such a name
+        say.append(f"its name says OpenWrt {found.version}, the plan is for {release}")
     if content.metadata is not None and content.metadata.compat != board.releases[release].compat:
         have, want = content.metadata.compat, board.releases[release].compat
         say.append(

@@ -699,6 +699,69 @@ def test_the_command(files: dict[str, bytes], tmp_path: Path, plan_with: PlanWit
     assert main(["inspect", str(tmp_path)]) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "name", "reason"),
+    [
+        ("card", "ram: 8GiB", "sdcard.img.gz", "that for the plan with bpi-r4-sdcard_8g.img.gz"),
+        ("card", "ram: 4GiB", "sdcard_8g.img.gz", "that for the plan with bpi-r4-sdcard.img.gz"),
+        ("card", "ram: 8GiB", "sdcard_8g.img.gz", ""),
+        ("system", "", "squashfs-sysupgrade.itb", ""),
+    ],
+)
+def test_the_name_of_a_file_tells_for_which_memory_it_is(
+    files: dict[str, bytes], plan_with: PlanWith, kind: str, more: str, name: str, reason: str
+) -> None:
+    text = plan_with(f"{SLOTS}board: {{model: bpi-r4, {more}}}\n")
+
+    against = fits(files[kind], kind, text, released.PREFIX + name).against
+
+    assert reason in "; ".join(against) and bool(against) == bool(reason)
+
+
+@pytest.mark.parametrize("kind", ["system", "recovery", "card"])
+def test_a_name_of_another_board_is_in_the_way(files: dict[str, bytes], plan_with: PlanWith, kind: str) -> None:
+    name = released.NAMES[kind].replace("bpi-r4", "bpi-r4-poe")
+
+    (only,) = fits(files[kind], kind, plan_with(SLOTS), name).against
+
+    assert only.startswith("its name ends with bpi-r4-poe-") and "that for the plan with bpi-r4-" in only
+
+
+def test_a_name_of_another_release_is_told(files: dict[str, bytes], plan_with: PlanWith) -> None:
+    said = "its name says OpenWrt 24.10.7, the plan is for 25.12"
+
+    def verdict(kind: str) -> Verdict:
+        return fits(files[kind], kind, plan_with(SLOTS), released.NAMES[kind].replace("25.12.5", "24.10.7"))
+
+    assert verdict("system").against == [said]
+    assert verdict("recovery").good and said in verdict("recovery").notes
+    assert verdict("card").good and "its name says 24.10.7, its content 25.12.5" in verdict("card").notes
+
+
+def test_a_plan_that_is_wrong_is_told(
+    files: dict[str, bytes], tmp_path: Path, plan_with: PlanWith, capsys: Capture
+) -> None:
+    """A file may fit what the plan says, and the plan still is none that can be compiled."""
+    plan, image = tmp_path / "plan.yaml", tmp_path / released.NAMES["system"]
+    plan.write_text(plan_with(SLOTS + "boot: {medium: nand, switch: '11'}\n"), encoding="utf-8")
+    image.write_bytes(files["system"])
+
+    assert main(["inspect", "--plan", str(plan), "--json", str(image)]) == 1
+
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["good"] and "error:" in err
+
+
+def test_what_is_larger_than_any_file_of_a_release_is_not_read(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "huge.itb"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+
+    assert main(["inspect", str(path)]) == 2
+
+    assert "more than 1 GiB" in capsys.readouterr().err
+
+
 def test_the_program_stays_small_whatever_it_is_given(files: dict[str, bytes], tmp_path: Path) -> None:
     """The memory of a whole process, which also counts what the libraries in C take."""
     table = gzip.decompress(files["card"])[:20000]
