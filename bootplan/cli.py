@@ -206,7 +206,10 @@ def _steps(options: argparse.Namespace) -> int:
 
 
 def _packages(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from bootplan.board import load_board
+    from bootplan.images import PLACES
     from bootplan.packages import missing, needed, ways
 
     board = load_board()
@@ -214,6 +217,9 @@ def _packages(options: argparse.Namespace) -> int:
         _complain(f"there is no release '{report.visible(options.release)}'; write {', '.join(board.releases)}")
         return UNUSABLE
     checked = check(read(options.file), report.visible(options.file), options.release)
+    if options.release is not None:  # the files that the plan names are of its own release, and no packages
+        places = tuple(PLACES.values())
+        checked = replace(checked, diagnostics=tuple(one for one in checked.diagnostics if one.path[:2] not in places))
     _tell(checked)
     plan = checked.plan
     if plan is None or not checked.holds():
@@ -300,14 +306,16 @@ def _inspect(options: argparse.Namespace) -> int:
     from bootplan.verdict import judge
 
     board, plan, plan_name = load_board(), None, ""
+    code, told = DONE, []
     if options.plan is not None:
         plan_name = report.visible(options.plan)
         checked = check(read(options.plan), plan_name)
         plan = checked.plan
-        if plan is None:
+        if not checked.holds():
             _tell(checked)
+            code = WRONG
+        if plan is None:
             return WRONG
-    code, told = DONE, []
     for file in options.images:
         name = report.visible(file)
         try:

@@ -111,7 +111,7 @@ class _Editor:
         """The edits for what is *wanted* in the mapping at *path*."""
         data = self._at(path)
         if not isinstance(data, dict):
-            raise CannotPin(f"{self._place(path)} must be a mapping")
+            raise CannotPin(f"{self._place(path)} must be a mapping" + "; remove the key" * (data is None))
         self._need_own(path)
         missing = {}
         for key, value in wanted.items():
@@ -130,7 +130,7 @@ class _Editor:
             raise CannotPin(f"{self._place(path)} is no text on one line")
         start, end = self._range(span)
         if span == self._document.keys.get(path):  # nothing is written behind the colon
-            raise CannotPin(f"{self._place(path)} has no value")
+            raise CannotPin(f"{self._place(path)} has no value; write any, it is replaced")
         quote = self._text[start] if self._text[start] in "'\"" else ""
         if not quote and path[-1] != "file":
             quote = '"'

@@ -444,6 +444,15 @@ def test_packages_knows_other_releases(good: Path, capsys: Capture) -> None:
     assert last_line(capsys.readouterr().err) == complaint
 
 
+def test_packages_of_another_release_do_not_ask_for_its_files(capsys: Capture) -> None:
+    """The files that a plan names are of its own release; which packages another one needs does not depend on them."""
+    plan = str(Path(__file__).parent.parent / "plans/nand-nvme.yaml")
+
+    assert main(["packages", plan, "--release", "24.10"]) == 0
+
+    assert "opkg update && opkg install kmod-nvme" in capsys.readouterr().out
+
+
 def test_packages_are_not_told_for_a_release_that_cannot_do_it(tmp_path: Path, plan_with: PlanWith) -> None:
     path = tmp_path / "plan.yaml"
     own_kernel = 'firmware: {release: "25.12", kernel: nvme-builtin}\n'

@@ -101,14 +101,17 @@ def test_the_layout_is_the_plans_own(old: str, new: str) -> None:
             "a: &r {image: {file: x, sha256: y}}\nrecovery: {<<: *r}\n",
             "'recovery.image' at line 1 is also used elsewhere",
         ),
-        ("recovery:\n", "'recovery' at line 1 must be a mapping"),
+        ("recovery:\n", "'recovery' at line 1 must be a mapping; remove the key"),
         ("recovery: [1]\n", "'recovery' at line 1 must be a mapping"),
         ("recovery: {image: {file: [x], sha256: y}}\n", "'recovery.image.file' at line 1 is no text on one line"),
         (
             "recovery:\n  image:\n    file: |\n      x\n    sha256: y\n",
             "'recovery.image.file' at line 3 is no text on one line",
         ),
-        ("recovery:\n  image:\n    file:\n    sha256: y\n", "'recovery.image.file' at line 3 has no value"),
+        (
+            "recovery:\n  image:\n    file:\n    sha256: y\n",
+            "'recovery.image.file' at line 3 has no value; write any, it is replaced",
+        ),
         ("- a\n", "a plan is a mapping"),
     ],
 )
