@@ -194,6 +194,22 @@ def test_nothing_of_an_image_stays_in_memory(tmp_path: Path) -> None:
     assert len(text) > 2 << 20 and left < 100_000
 
 
+def test_what_opkg_removed_is_not_there(tmp_path: Path) -> None:
+    states = {"a": "install user installed", "b": "deinstall ok not-installed", "c": "install ok installed", "d": ""}
+    text = "".join(f"Package: {name}\nVersion: 1\nStatus: {state}\nArchitecture: all\n\n" for name, state in states.items())
+    text += "Package: last\nStatus: install hold not-installed\n"
+    data = released.squashfs(tmp_path, {"usr/lib/opkg/status": text}).read_bytes()
+
+    assert read(data).packages == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize("line", ["Package: x\n", "Status: x\n", "\n", "Status: " + "x " * 1000, "x\n"])
+def test_any_list_of_opkg_is_read_in_one_go(tmp_path: Path, line: str) -> None:
+    data = released.squashfs(tmp_path, {"usr/lib/opkg/status": line * ((4 << 20) // len(line))}).read_bytes()
+
+    assert read(data).packages in (None, {"x"})
+
+
 def test_a_list_with_too_many_packages_ends(tmp_path: Path) -> None:
     text = "".join(f"P:{number:x}\n" for number in range(500_000))
     data = released.squashfs(tmp_path, {"lib/apk/db/installed": text}).read_bytes()

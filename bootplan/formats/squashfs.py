@@ -9,7 +9,7 @@ import lzma
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -207,10 +207,10 @@ class _Tree:
 
     def _packages(self) -> frozenset[str] | None:
         """The installed packages: apk's list, or opkg's; each says in one word what a line is about."""
-        for path, pattern in (("/lib/apk/db/installed", r"^P:(.*)$"), ("/usr/lib/opkg/status", r"^Package: (.*)$")):
-            names = _named(match[1] for match in re.finditer(pattern, self._text(path), re.MULTILINE))
-            if names:
-                return names
+        apk = re.finditer(r"^P:(.*)$", self._text("/lib/apk/db/installed"), re.MULTILINE)
+        names = _named(match[1] for match in apk) or _named(_installed(self._text("/usr/lib/opkg/status")))
+        if names:
+            return names
         for folder, end in (("/lib/apk/packages", ".list"), ("/usr/lib/opkg/info", ".control")):
             names = _named(name.removesuffix(end) for name in self._names(folder) if name.endswith(end))
             if names:
@@ -257,6 +257,20 @@ class _Tree:
                 trail = trail[:1]
             left += target.split("/")[::-1]
         return trail[-1]
+
+
+def _installed(status: str) -> Iterator[str]:
+    """The packages that opkg's list says are there: it also has those that were removed, or are only wanted."""
+    name = ""
+    for match in re.finditer(r"^(?:Package: (.*)|Status: .* (\S+))$", status, re.MULTILINE):
+        if match[1] is not None:
+            if name:
+                yield name
+            name = match[1]
+        elif match[2] == "not-installed":
+            name = ""
+    if name:
+        yield name
 
 
 def _named(matches: Iterable[str]) -> frozenset[str]:
