@@ -236,11 +236,12 @@ Sha256 = Annotated[
         "write the 64 lower-case hex digits that sha256sum prints, in quotes",
     ),
 ]
+FILE_NAME = "[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}"
 FileName = Annotated[
     str,
     *_matches(
         "BP115",
-        "[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}",
+        FILE_NAME,
         "'{}' is not the name of an image file",
         "write the name alone, without a folder: letters, digits and '._+~-'",
     ),

@@ -1,11 +1,13 @@
 """Put names and sums into a plan: edits at the places where they belong, and not one other byte."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bootplan.board import Board
 from bootplan.diagnostics import Diagnostic, Path, Span
 from bootplan.document import Document, parse
+from bootplan.fields import FILE_NAME
 from bootplan.images import PLACES, kind_of_part, read_name
 from bootplan.inspection import Content
 from bootplan.verdict import judge
@@ -56,6 +58,8 @@ def pin_of(name: str, content: Content, board: Board) -> Pin:
     kind = kind_of_part(found.part, board) if found is not None else None
     if kind is None:
         raise CannotPin("its name is not that of a file for a BPI-R4 that a plan can name")
+    if not re.fullmatch(FILE_NAME, name):
+        raise CannotPin("its name is none that a plan can have; give it one of letters, digits and '._+~-'")
     against = judge(content, name, None, board).against
     if against:
         raise CannotPin("; ".join(against))

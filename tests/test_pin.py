@@ -256,6 +256,7 @@ def test_pin_writes_through_a_link_and_keeps_the_mode(release: Path, plan_with: 
     ("name", "kind", "reason"),
     [
         ("notes.txt", "fip", "its name is not that of a file for a BPI-R4"),
+        (f"it's {NAMES['fip']}", "fip", "its name is none that a plan can have"),
         (f"{PREFIX}emmc-gpt.bin", "fip", "its name is not that of a file for a BPI-R4"),
         (NAMES["system"], "card", "its name is that of a system for sysupgrade, its content is an image of an SD card"),
         (NAMES["system"], "recovery", "its name is that of a system for sysupgrade, its content is a recovery system"),
