@@ -100,11 +100,15 @@ def _name(verdict: Verdict, content: Content, found: ImageName | None, plan: Pla
 
 
 def _board(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None:
-    """The metadata name the board, and U-Boot finds its configuration."""
+    """The metadata name the board, and U-Boot finds its configuration.
+
+    sysupgrade wants the name that the board has under the release that runs, and that is the plan's; a card may be of another.
+    """
     model = plan.board.model
     if content.metadata is not None:
-        known = board.models[model].names.values()
-        if not any(name in content.metadata.devices for names in known for name in names):
+        known = board.models[model].names
+        wanted_names = known[plan.firmware.release] if content.kind == "system" else sum(known.values(), ())
+        if not any(name in content.metadata.devices for name in wanted_names):
             verdict.against.append(
                 f"it is for {', '.join(content.metadata.devices) or 'no board'}, the plan is for {model}"
             )

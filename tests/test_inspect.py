@@ -727,6 +727,26 @@ def test_a_name_of_another_board_is_in_the_way(files: dict[str, bytes], plan_wit
     assert only.startswith("its name ends with bpi-r4-poe-") and "that for the plan with bpi-r4-" in only
 
 
+@pytest.mark.parametrize(("release", "fit"), [("24.10", False), ("25.12", True)])
+def test_sysupgrade_wants_the_name_that_the_board_has_under_the_release(
+    tmp_path: Path, plan_with: PlanWith, release: str, fit: bool
+) -> None:
+    devices = ["bananapi,bpi-r4-2g5"]
+    data = released.system(tmp_path / "new", release=f"{release}.7", model="bpi-r4-poe", devices=devices)
+    text = plan_with(f'{SLOTS}board: {{model: bpi-r4-poe}}\nfirmware: {{release: "{release}"}}\n')
+    name = released.NAMES["system"].replace("bpi-r4", "bpi-r4-poe").replace("25.12.5", f"{release}.7")
+
+    against = fits(data, "system", text, name).against
+
+    assert against == ([] if fit else ["it is for bananapi,bpi-r4-2g5, the plan is for bpi-r4-poe"])
+
+
+def test_a_system_on_a_card_that_is_not_looked_into_is_told(files: dict[str, bytes]) -> None:
+    image = gzip.compress(gzip.decompress(files["card"])[: 64 << 20] + bytes(129 << 20), 1)
+
+    assert look(image).faults == ["what is in its partition production has more than 128 MiB: it is not looked into"]
+
+
 def test_a_name_of_another_release_is_told(files: dict[str, bytes], plan_with: PlanWith) -> None:
     said = "its name says OpenWrt 24.10.7, the plan is for 25.12"
 
