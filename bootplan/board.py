@@ -171,11 +171,13 @@ class Files(_Sourced):
 class Uboot(_Sourced):
     """What the environment says that U-Boot comes with: the router's own *address*.
 
-    *configuration* begins the name of the one in a FIT that it starts; the model's name follows.
+    *configuration* begins the name of the one in a FIT that it starts; the model's name follows. With it the production
+    system is started with one more, *overlay*, by medium.
     """
 
     address: str
     configuration: str
+    overlay: dict[str, str]
 
 
 class Words(_Sourced):

@@ -727,6 +727,22 @@ def test_a_name_of_another_board_is_in_the_way(files: dict[str, bytes], plan_wit
     assert only.startswith("its name ends with bpi-r4-poe-") and "that for the plan with bpi-r4-" in only
 
 
+@pytest.mark.parametrize("kind", ["system", "card"])
+def test_a_system_without_the_overlay_of_the_medium(
+    files: dict[str, bytes], plan_with: PlanWith, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """U-Boot starts configurations by name, two at once, and neither when one is not there."""
+    lost = {"system": "emmc", "card": "sd"}[kind]
+    monkeypatch.setattr(firmware, "OVERLAYS", tuple(one for one in ("emmc", "sd") if one != lost))
+    made = released.system(tmp_path / "made")
+    data = made if kind == "system" else released.card(made)
+
+    against = fits(data, kind, plan_with(SLOTS)).against
+
+    overlay = f"mt7988a-bananapi-bpi-r4-{lost}"
+    assert against == [f"it has no configuration '{overlay}', without which U-Boot starts no system from there"]
+
+
 @pytest.mark.parametrize(("release", "fit"), [("24.10", False), ("25.12", True)])
 def test_sysupgrade_wants_the_name_that_the_board_has_under_the_release(
     tmp_path: Path, plan_with: PlanWith, release: str, fit: bool
