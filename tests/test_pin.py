@@ -1,8 +1,10 @@
 """Names and sums go into a plan, and nothing else in it changes by a byte."""
 
 import difflib
+import fnmatch
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -348,3 +350,11 @@ def test_a_full_disk_leaves_the_plan_as_it_was(tmp_path: Path, monkeypatch: pyte
         rewrite(str(plan), b"old", b"new")
 
     assert plan.read_bytes() == b"old" and list(tmp_path.iterdir()) == [plan]
+
+
+def test_the_patterns_of_the_readme_match_the_names_of_a_release() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    patterns = re.findall(r"openwrt-\*\S*", text)
+
+    assert len(patterns) > 3
+    assert [one for one in patterns if not fnmatch.filter(NAMES.values(), one)] == []
