@@ -21,7 +21,7 @@ LAYERS = [
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],
-    ["slots", "checklist", "bootloader"],
+    ["slots", "sysupgrade", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
     ["fallback"],
     ["rules.rule", "rules.names"],

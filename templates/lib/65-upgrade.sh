@@ -37,7 +37,9 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
         refuse "the SHA-256 of '$image' is $image_sum, not $wanted_sum: it is another file, or damaged"
         return 0
     fi
-    sysupgrade -T "$image" >"$work/tested" 2>&1 || {
+    see_generation
+    # shellcheck disable=SC2086 # an option or nothing
+    sysupgrade $test_option -T "$image" >"$work/tested" 2>&1 || {
         cat "$work/tested" >>"$log"
         text=$(grep -v '^ *$' "$work/tested" | tail -n 3 | tr '\n' ' ') || true
         refuse "sysupgrade -T does not accept '$image': ${text:-it says nothing}"
@@ -83,7 +85,7 @@ need_system_in_image() { # PATTERN TARGET - what the image brings is a system th
         '' | *"$newline"*) refuse "the image has modules for no kernel, or for more than one" ;;
         *) need_modules_in_image "$modules" ;;
     esac
-    [ -e "$work/image/usr/sbin/fw_setenv" ] ||
+    [ -e "$work/image/usr/sbin/fw_setenv" ] || [ "$slots_kind" = none ] ||
         refuse "the image has no fw_setenv: a system in it could never be confirmed; build one with uboot-envtools"
 }
 
@@ -91,6 +93,10 @@ need_modules_in_image() { # KERNEL - the image's modules are right for how this 
     local running file folder="$work/image/lib/modules/$1" differing=''
     running=$(uname -r)
     case $slots_kind in
+        none)
+            need_root_in_image "$1"
+            return 0
+            ;;
         pair)
             if [ -e "/lib/modules/$running/nvme.ko" ] && { [ ! -e "$folder/nvme.ko" ] || ! grep -qs '^nvme$' "$work/image"/etc/modules-boot.d/*; }; then
                 refuse "the image has no kmod-nvme: the new system would never find its overlay; build one with the packages of the plan"
