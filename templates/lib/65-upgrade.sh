@@ -38,7 +38,7 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
         return 0
     fi
     see_generation
-    # shellcheck disable=SC2086 # an option or nothing
+    # shellcheck disable=SC2086,SC2248 # an option or nothing
     sysupgrade $test_option -T "$image" >"$work/tested" 2>&1 || {
         cat "$work/tested" >>"$log"
         text=$(grep -v '^ *$' "$work/tested" | tail -n 3 | tr '\n' ' ') || true

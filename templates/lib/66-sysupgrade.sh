@@ -246,13 +246,8 @@ flash_image() { # - sysupgrade, which restarts the router; what it needs is in R
     run close_image
     run sync
     [ "$apply" = no ] || boots='the old system, or the new one if sysupgrade was already done; when it was cut in between, the recovery system'
+    [ "$apply" = no ] || say "sysupgrade writes the new system, and the router restarts by itself. Then: sh $service_script status"
     run begin_sysupgrade
-    [ "$apply" = yes ] || return 0
-    say "sysupgrade writes the new system; the router restarts by itself. Then: sh $service_script status"
-    ended=yes # from here on procd ends us
-    sleep 120
-    ended=no
-    fail "sysupgrade did not take the router over"
 }
 
 close_image() { # - RAM for sysupgrade
@@ -260,16 +255,16 @@ close_image() { # - RAM for sysupgrade
     rm -rf "$work/rootfs" "$work/settings" "$work/kept.tar.gz"
 }
 
-begin_sysupgrade() { # - ends when procd has taken over; the connection to it is cut then, which sysupgrade takes for an error
+begin_sysupgrade() { # - does not come back: procd ends us; the connection to it is cut then, which sysupgrade takes for an error
     local code=0
+    ended=yes
     # -f outranks -n, which only says that the old settings need not fit (OpenWrt's sysupgrade: SAVE_CONFIG and CONF_IMAGE).
-    # shellcheck disable=SC2086 # an option or nothing
+    # shellcheck disable=SC2086,SC2248 # an option or nothing
     sysupgrade $test_option -f "$work/upgrade.tar.gz" "$image" >"$work/told" 2>&1 || code=$?
     cat "$work/told" >>"$log"
-    grep -q 'Commencing upgrade' "$work/told" || {
-        cat "$work/told"
-        fail "sysupgrade did not begin (status $code)"
-    }
+    ! grep -q 'Commencing upgrade' "$work/told" || sleep 120
+    ended=no
+    fail "sysupgrade did not begin (status $code)"
 }
 
 action_sysupgrade() { # IMAGE - the image in place of the running system
