@@ -108,6 +108,7 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
     mark_upgrade pointed
     log_line "the root on the disk fits the new system; restarting"
     sync
+    ended=yes # procd may end us before reboot comes back
     reboot
 }
 

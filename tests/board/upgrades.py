@@ -85,12 +85,16 @@ class UpgradeBench(Bench):
         while not self.router.stopped():
             try:
                 if self.router.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[f]irst-start'").code == 0:
-                    return True
+                    break
             except BootError:
                 continue  # it went off while it was asked
             if time.monotonic() > end:
                 raise Timeout(self.router.run("tail -n 20 /tmp/bootplan.log").out)
             time.sleep(0.1)
+        try:
+            self.router.wait_stopped(1)  # a restart that it asked for takes a moment
+        except Timeout:
+            return True
         return False
 
     def upgraded(self, more="", **changes):
