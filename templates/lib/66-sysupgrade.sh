@@ -63,7 +63,7 @@ need_next_start() { # - U-Boot starts what sysupgrade writes, and no other upgra
     esac
     have=$(env_value flag_recover)
     [ -z "$have" ] || refuse "flag_recover is set: the next start would be the recovery system's; to clear it: fw_setenv flag_recover"
-    [ "$system/$system_block" = internal/ ] || [ "$system" = internal ] || need_finished_root
+    case $system in internal | unknown) ;; *) need_finished_root ;; esac
 }
 
 need_finished_root() { # - the disk that the system runs from holds a finished copy
@@ -76,6 +76,7 @@ see_generation() { # - do the settings of this system fit the image? 1.0 to 1.1:
     local have wanted
     [ "$slots_kind" = none ] || return 0
     [ "$upgrade_settings" = keep ] || test_option=-n
+    need_room_for_copy
     fwtool -q -i "$work/metadata" "$image" 2>>"$log" || return 0 # sysupgrade -T tells it
     have=$(uci -q get 'system.@system[0].compat_version') || have=1.0
     wanted=$(sed -n 's/.*"compat_version": *"\([^"]*\)".*/\1/p' "$work/metadata")
@@ -87,6 +88,15 @@ see_generation() { # - do the settings of this system fit the image? 1.0 to 1.1:
     fi
     test_option=-n
     refuse "the settings of this system are of generation $have, the image's of $wanted. Between 1.0 (24.10) and 1.1 (25.12) the ports that are not the switch's got other names: eth1 became sfp-lan (lan4 on the board with the 2.5GE port), eth2 became sfp-wan. With the settings of the other generation the network does not come up. To upgrade without settings: --drop-settings, or in the plan 'upgrade: {settings: drop}'; the backup that is made first has them"
+}
+
+need_room_for_copy() { # - sysupgrade, also with -T, copies an image to /tmp that is not there
+    local free
+    free=$(readlink -f "$image")
+    case $free in /tmp/*) return 0 ;; *) ;; esac
+    free=$(room_in /tmp)
+    [ "$free" -ge $((image_bytes / 1024 + 8192)) ] ||
+        refuse "/tmp has $free KiB left; sysupgrade copies the image there, $((image_bytes / 1024 + 8192)) are needed"
 }
 
 need_root_in_image() { # KERNEL - the image's kernel finds the root on the disk, where there is one

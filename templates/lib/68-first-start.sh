@@ -54,11 +54,15 @@ prove_system() { # - release, environment and packages are what they are to be
     have=$(openwrt_says DISTRIB_RELEASE)
     [ "$have" = "$want" ] || proof_version="OpenWrt ${have:-of no version} runs, the upgrade was to $want"
     prove_env
+    look_for_packages
+    log_line "release: $proof_version; environment: $proof_env; packages: ${proof_missing:-ok}"
+}
+
+look_for_packages() { # - sets proof_missing
     missing_packages=''
     plan_packages
     proof_missing=$missing_packages
-    refusals=0 # of packages: told below, and no reason to stop
-    log_line "release: $proof_version; environment: $proof_env; packages: ${proof_missing:-ok}"
+    refusals=0 # told by `status`, and no reason to stop
 }
 
 prove_env() { # - the environment is good and says what it said before
@@ -98,15 +102,24 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
     if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing" ]; then
         lost=$(packages_lost)
         reinstall "$proof_missing$lost"
+        look_for_packages
     fi
     refit_root
     if [ "$root_told" != ok ]; then
         log_line "the root stays on the boot medium: $root_told"
         write_result
+        [ "$reinstalled/$proof_missing" = ok/ ] || return 0
+        # A driver may need a start of its own. The next one has nothing to install, and so does not come here again.
+        log_line "packages were installed; restarting"
+        go_down
         return 0
     fi
     mark_upgrade pointed
     log_line "the root on the disk fits the new system; restarting"
+    go_down
+}
+
+go_down() { # - restarts
     sync
     ended=yes # procd may end us before reboot comes back
     reboot
@@ -117,9 +130,7 @@ close_upgrade() { # - nothing is left but packages
     lost=$(packages_lost)
     if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing$lost" ]; then
         reinstall "$proof_missing$lost"
-        missing_packages=''
-        plan_packages
-        proof_missing=$missing_packages
+        look_for_packages
     fi
     mark_upgrade 'done'
     write_result

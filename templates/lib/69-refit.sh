@@ -5,14 +5,14 @@
 # .bootplan/before-ID, and those of the new system copied in their place, from the running one: firmware, migrated settings,
 # packages. Everything else on the disk stays. Nothing is removed but what this itself left half copied:
 #
-#   .bootplan/state            says so until everything was read back
+#   .bootplan/state            says so until everything was read back; its third line then is ID
 #   .bootplan/before-ID/names  what is moved, and what is new; written before the first rename
 
 half='the old root, half made to fit another firmware' # as first line of .bootplan/state
 users_places='root home srv mnt opt media var run tmp proc sys dev overlay rom lost+found .bootplan'
 
 refit_root() { # - makes it fit, and points fstab at it; root_told says what is in the way
-    local disk node id found
+    local disk node id found node_state
     need_refit
     [ "$root_told" = ok ] || return 0
     phase=change
@@ -24,6 +24,14 @@ refit_root() { # - makes it fit, and points fstab at it; root_told says what is 
     mount -o bind / "$work/root"
     mount -o remount,bind,ro "$work/root"
     mount -t "$root_kind" "$node" "$work/target"
+    node_state=$(sed -n 3p "$work/target/.bootplan/state")
+    if [ "$node_state" = "$id" ]; then
+        # It was finished, and lived in perhaps: a start that did not see the disk in time must not begin again.
+        umount "$work/target"
+        umount "$work/root"
+        point_fstab "$found"
+        return 0
+    fi
     mkdir -p "$work/target/.bootplan/before-$id"
     write_file "$work/target/.bootplan/state" "$half$newline$id"
     set_aside "$work/target/.bootplan/before-$id"
@@ -191,7 +199,7 @@ finish_root() { # - nothing of the old firmware is left in what fstools and over
         rm -f "$work/target/etc/.extroot-uuid"
     fi
     sync
-    write_file "$work/target/.bootplan/state" "complete $root_content$newline$firmware"
+    write_file "$work/target/.bootplan/state" "complete $root_content$newline$firmware$newline$id"
 }
 
 point_fstab() { # UUID - the root comes from that file system, from the next start on
