@@ -131,7 +131,7 @@ def test_a_router_that_is_not_ready(bench):
 
 def test_a_flash_that_is_too_small(bench):
     """The volumes of the old system together have no room for a new one with an overlay."""
-    made = bench(flash_blocks=160, data_bytes=None)
+    made = bench("internal", flash_blocks=130, data_bytes=None, text=plan("internal"))
     refused(made, f"{made.put_image()} --backup /tmp", "erase blocks for image and overlay")
 
 
