@@ -121,8 +121,8 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
 
 go_down() { # - restarts
     sync
-    ended=yes # procd may end us before reboot comes back
-    reboot
+    ended=yes # procd may end us before it comes back
+    reboot # the last word
 }
 
 close_upgrade() { # - nothing is left but packages
