@@ -6,8 +6,8 @@ is what a cut can meet, and the judge restarts the router itself. What a cut in 
 """
 
 from ..router import Timeout
-from ..upgrades import NEW, OLD, UpgradeBench, kind_of, plan
-from .action import SCRIPT, Action, compiled
+from ..upgrades import NEW, UpgradeBench, kind_of, plan
+from .action import Action, compiled
 from .judge import Judge
 from .slot_actions import IMAGE, SLOT_FILES, UPGRADE, image_of, with_an_image
 
@@ -115,4 +115,16 @@ def first_start(method, **more):
     })
 
 
-UPGRADE_ACTIONS = tuple(first_start(method) for method in ROOTS)
+def before_the_flash(method):
+    """Return an upgrade up to the moment at which sysupgrade begins: until then nothing but a backup is written."""
+    stops = without(compiled(plan(method)), "    run begin_sysupgrade\n")
+    made = first_start(method)
+    return Action(**{
+        **vars(made), "name": f"upgrade_in_place_{method.replace('-', '_')}",
+        "title": f"upgrade without slots up to the flash, {method}, nand", "words": UPGRADE, "prepare": lived_in(method),
+        "brings": with_an_image(NEW), "stops": stops, "old": (ROOTS[method],), "targets": {"nvme0": (ROOT_MIB * MIB, GIB - MIB)},
+        "untouched": (),
+    })
+
+
+UPGRADE_ACTIONS = (*(first_start(method) for method in ROOTS), before_the_flash("extroot-overlay"))
