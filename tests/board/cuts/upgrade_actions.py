@@ -14,7 +14,6 @@ from .slot_actions import IMAGE, SLOT_FILES, UPGRADE, image_of, with_an_image
 INTERNAL = ("overlay", ("overlay", 0), "stock")
 ROOTS = {"extroot-overlay": ("overlay", ("nvme0", 1), "stock"), "extroot-pivot": ("root", ("nvme0", 1), "stock")}
 MIB, GIB = 1 << 20, 1 << 30
-ROOT_MIB = 257  # where the data partition begins
 # Where a file of the old root may be: in its place, or set aside.
 PLACES = {"extroot-overlay": ("/upper", "/.bootplan/before-*"), "extroot-pivot": ("", "/.bootplan/before-*")}
 KEPT = {"/etc/config/mine": "mine", "/etc/own": "own"}
@@ -122,8 +121,7 @@ def before_the_flash(method):
     return Action(**{
         **vars(made), "name": f"upgrade_in_place_{method.replace('-', '_')}",
         "title": f"upgrade without slots up to the flash, {method}, nand", "words": UPGRADE, "prepare": lived_in(method),
-        "brings": with_an_image(NEW), "stops": stops, "old": (ROOTS[method],), "targets": {"nvme0": (ROOT_MIB * MIB, GIB - MIB)},
-        "untouched": (),
+        "brings": with_an_image(NEW), "stops": stops, "old": (ROOTS[method],), "untouched": (),
     })
 
 
