@@ -113,10 +113,7 @@ class FreeLoops:
                 break
             os.close(self.lock)
         for index in self.indexes:
-            with contextlib.suppress(FileExistsError):
-                control_loops(LOOP_CTL_ADD, index)
-            major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
-            self.numbers.append((int(major), int(minor)))
+            self.numbers.append(made_loop(index))
 
     def let_go(self):
         """Give the devices back; one that is still in use stays until the next router that takes it."""
@@ -126,6 +123,23 @@ class FreeLoops:
         if self.indexes:
             os.close(self.lock)
         self.indexes = []
+
+
+def made_loop(index, patience=10):
+    """Make the loop device of that number unless it is there, and return its number of the kernel.
+
+    One that is being removed has its number for a moment longer than its place in /sys.
+    """
+    end = time.monotonic() + patience
+    while True:
+        with contextlib.suppress(FileExistsError):
+            control_loops(LOOP_CTL_ADD, index)
+        with contextlib.suppress(FileNotFoundError):
+            major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
+            return int(major), int(minor)
+        if time.monotonic() > end:
+            raise TimeoutError(f"loop{index} neither goes nor comes")
+        time.sleep(0.05)
 
 
 def control_loops(request, index):
