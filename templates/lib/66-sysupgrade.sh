@@ -184,7 +184,13 @@ need_ram() { # - /tmp and the memory have room for what sysupgrade does there
     local free need=0
     [ "$image_bytes" -gt 0 ] || return 0
     free=$(readlink -f "$image")
-    case $free in /tmp/*) ;; *) need=$((image_bytes / 1024)) ;; esac
+    case $free in
+        /tmp/*) ;;
+        *)
+            rm -f /tmp/sysupgrade.img # the copy that sysupgrade -T made, and sysupgrade makes again
+            need=$((image_bytes / 1024))
+            ;;
+    esac
     need=$((need + settings_kib * 4 + 8192))
     free=$(room_in /tmp)
     [ "$free" -ge "$need" ] || refuse "/tmp has $free KiB left, $need are needed for the settings and the image"

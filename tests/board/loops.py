@@ -126,20 +126,23 @@ class FreeLoops:
 
 
 def made_loop(index, patience=10):
-    """Make the loop device of that number unless it is there, and return its number of the kernel.
+    """Make the loop device of that number anew and return its number of the kernel.
 
-    One that is being removed has its number for a moment longer than its place in /sys.
+    One that is being removed is there for a moment longer, and its number longer than its place in /sys.
     """
     end = time.monotonic() + patience
     while True:
-        with contextlib.suppress(FileExistsError):
+        try:
             control_loops(LOOP_CTL_ADD, index)
-        with contextlib.suppress(FileNotFoundError):
-            major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
-            return int(major), int(minor)
-        if time.monotonic() > end:
-            raise TimeoutError(f"loop{index} neither goes nor comes")
-        time.sleep(0.05)
+        except FileExistsError:
+            if time.monotonic() > end:
+                raise
+            with contextlib.suppress(OSError):
+                control_loops(LOOP_CTL_REMOVE, index)
+            time.sleep(0.05)
+            continue
+        major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
+        return int(major), int(minor)
 
 
 def control_loops(request, index):

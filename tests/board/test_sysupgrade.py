@@ -93,7 +93,7 @@ def test_images_that_are_refused(bench):
     refused(made, made.put_image(defect="truncated"), "sysupgrade -T does not accept")
     refused(made, made.put_image(defect="two"), "holds no FIT with one squashfs")
     refused(made, made.put_image(defect="hash"), "sysupgrade -T does not accept")
-    refused(made, made.put_image(release="24.10.7"), "not 25.12")
+    refused(made, made.put_image(release="24.10.7"), "this plan is for 25.12")
     refused(made, made.put_image(packages=("sfdisk",)), "the image lacks kmod-nvme block-mount", "reinstall: true")
 
 
@@ -333,4 +333,31 @@ def test_what_an_upgrade_left_is_removed_when_asked(bench):
     assert not box.exists(left)
     assert not box.exists("/tmp/openwrt-25.12.6-squashfs-sysupgrade.itb")
     assert "it is already so" in made.sh("upgrade --clean --apply").ok().out
+    assert made.status()["as_planned"] is True
+
+
+def test_packages_of_opkg(bench):
+    """24.10: what was installed by hand, without what only came along with it; the line is opkg's."""
+    made = bench(text=plan(release="24.10"), release="24.10.7").installed()
+    for name in ("htop", "libncurses"):
+        made.router.put(f"/usr/lib/opkg/info/{name}.control", f"Package: {name}\nVersion: 1\n")
+    made.router.put("/usr/lib/opkg/status", "Package: libncurses\nVersion: 1\nAuto-Installed: yes\n\nPackage: htop\nVersion: 1\n")
+
+    assert made.upgraded(release="24.10.8") == 2
+
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT["extroot-overlay"], True), str(status)
+    assert status["upgrade_packages"] == "not in the new system: htop; to have them: opkg update && opkg install htop"
+
+
+def test_an_image_that_is_not_in_ram(bench):
+    """sysupgrade copies it there; a rehearsal leaves no copy."""
+    made = bench().installed()
+    image = made.put_image("/srv/new.itb")
+    made.sh(f"upgrade {image}").ok()
+    assert not made.router.exists("/tmp/sysupgrade.img")
+
+    made.flash(image)
+
+    assert made.follow() == 2
     assert made.status()["as_planned"] is True
