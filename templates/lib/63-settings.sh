@@ -53,10 +53,12 @@ pack_settings() { # - the archive that sysupgrade gets, read back
     run record_upgrade "$work/settings"
     run without_disk_root "$work/settings/etc/config"
     run archive_settings
-    say "  $settings_told"
+    if [ "$upgrade_settings" = drop ]; then
+        say "  the settings stay behind: the new system is at 192.168.1.1, without a password; what travels is fstab, what the plan keeps, and this script"
+    else
+        say "  the settings come along"
+    fi
 }
-
-settings_told='the settings come along' # for the reader
 
 gather_settings() { # - what list_kept() tells, at $work/settings
     local path missing=''

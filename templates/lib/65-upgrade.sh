@@ -56,7 +56,7 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
 }
 
 open_image() { # - mounts the image's squashfs at $work/image, from a copy in RAM
-    local free need=$((rootfs_size / 1024 + 8192))
+    local free need=$((rootfs_size / 1024 + 8192)) told
     free=$(room_in /tmp)
     if [ "$free" -lt "$need" ]; then
         refuse "/tmp has $free KiB left, $need KiB are needed to look into the image"
@@ -64,9 +64,10 @@ open_image() { # - mounts the image's squashfs at $work/image, from a copy in RA
     fi
     dd if="$image" of="$work/rootfs" bs=4096 skip=$((rootfs_at / 4096)) count=$(((rootfs_size + 4095) / 4096)) 2>/dev/null
     mkdir "$work/image"
-    mount -t squashfs -o loop,ro "$work/rootfs" "$work/image" 2>>"$log" || {
+    mount -t squashfs -o loop,ro "$work/rootfs" "$work/image" 2>"$work/told" || {
         rmdir "$work/image"
-        refuse "the squashfs in '$image' cannot be mounted"
+        told=$(tail -n 1 "$work/told")
+        refuse "the squashfs in '$image' cannot be mounted: $told"
     }
 }
 
