@@ -63,7 +63,18 @@ need_next_start() { # - U-Boot starts what sysupgrade writes, and no other upgra
     esac
     have=$(env_value flag_recover)
     [ -z "$have" ] || refuse "flag_recover is set: the next start would be the recovery system's; to clear it: fw_setenv flag_recover"
-    case $system in internal | unknown) ;; *) need_finished_root ;; esac
+    case $system in
+        internal) need_no_other_root ;;
+        unknown) ;;
+        *) need_finished_root ;;
+    esac
+}
+
+need_no_other_root() { # - the boot medium's overlay is the one that is lived in: its settings are those that travel
+    local enabled
+    enabled=$(uci -q get fstab.bootplan_root.enabled) || enabled=0
+    [ "$enabled" = 0 ] ||
+        refuse "fstab takes the root from the disk, but the system runs from the boot medium, whose settings are older: restart the router, and if it comes back so: sh ${0##*/} status; to go on without the disk's root: uci set fstab.bootplan_root.enabled=0; uci commit fstab"
 }
 
 need_finished_root() { # - the disk that the system runs from holds a finished copy

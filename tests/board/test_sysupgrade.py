@@ -250,6 +250,26 @@ def test_the_disk_is_away_at_the_first_start(bench):
     assert made.status()["as_planned"] is True
 
 
+def test_a_system_whose_root_is_away_is_not_upgraded(bench):
+    """The settings of the boot medium are older than those on the disk; without the disk's root it is."""
+    made = bench().installed()
+    box = made.router
+    disks, box.disks = box.disks, ()
+    box.off()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+    assert made.follow() == 1
+    image = made.put_image()
+    box.run("mkdir -p /mnt/backup && mount -t tmpfs tmpfs /mnt/backup").ok()
+
+    told = made.sh(f"upgrade {image} --backup /mnt/backup")
+    assert (told.code, "whose settings are older" in told.out) == (3, True), told.out
+    box.run("uci set fstab.bootplan_root.enabled=0; uci commit fstab").ok()
+    assert "whose settings are older" not in made.sh(f"upgrade {image} --backup /mnt/backup").out
+    box.off()
+    hidden.rename(box.image("nvme0"))
+    box.disks = disks
+
+
 def test_a_finished_root_is_not_made_fit_again(bench):
     """A start on the boot medium months later, whose record says that the upgrade is not finished, takes nothing away."""
     made = bench().installed()
