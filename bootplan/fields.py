@@ -246,6 +246,15 @@ FileName = Annotated[
         "write the name alone, without a folder: letters, digits and '._+~-'",
     ),
 ]
+BackupPlace = Annotated[
+    str,
+    *_matches(
+        "BP119",
+        r"(?=.{2,200}$)([A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)?(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
+        "'{}' is no place for a backup",
+        "write a folder like /srv/backup, or one of another machine like me@192.168.1.2:/home/me/router",
+    ),
+]
 KeptPath = Annotated[
     str,
     *_matches(

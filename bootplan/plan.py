@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from bootplan.diagnostics import Path
 from bootplan.fields import (
     Address,
+    BackupPlace,
     Capacity,
     Days,
     DeadmanSeconds,
@@ -298,11 +299,22 @@ class Image(_Strict):
 
 
 class Upgrade(_Strict):
-    """What an upgrade writes into the slot that does not run."""
+    """What an upgrade writes and what it keeps: into the slot that does not run, or without slots by sysupgrade."""
 
     image: Image | None = Field(None, description="The image to upgrade to; without it any image that fits is taken.")
     keep: Annotated[tuple[KeptPath, ...], Field(strict=False)] = Field(
         (), description="Files and folders kept besides what sysupgrade keeps, as absolute paths."
+    )
+    settings: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Without slots. keep: the settings come along; drop: they do not, which 24.10 to 25.12 needs.",
+    )
+    backup: BackupPlace | None = Field(
+        None, description="Without slots: the folder for the backup that is made before each upgrade, or user@host:/folder."
+    )
+    reinstall: bool = Field(
+        False,
+        description="Without slots. true: packages that the new system lacks are installed at its first start.",
     )
 
 
@@ -356,7 +368,7 @@ class Plan(_Strict):
         (), description="Packages you want besides what the plan itself needs."
     )
     slots: Slots | None = Field(None, description="Two systems with a way back; leave it out for one.")
-    upgrade: Upgrade | None = Field(None, description="What an upgrade of a slot writes; with slots only.")
+    upgrade: Upgrade | None = Field(None, description="What an upgrade writes, and what it keeps.")
     fallback: Fallback | None = Field(None, description="The SD card that starts the router when nothing else does.")
     bootloader: Bootloader | None = Field(None, description="The boot loader files that `reflash` may write.")
     recovery: Recovery | None = Field(None, description="What the recovery card tells besides what every board has.")

@@ -20,10 +20,9 @@ from bootplan.layout import Part, disk_id, lay_out, parts, smallest_disk_mib
 from bootplan.packages import needed
 from bootplan.plan import Plan
 from bootplan.slots import Call, SlotSteps, Titled
+from bootplan.sysupgrade import CONTENT, TARGET, UpgradeSteps
 from bootplan.units import MIB
 
-_CONTENT = {"extroot-overlay": "overlay", "extroot-pivot": "root", "cmdline": "root"}
-_TARGET = {"extroot-overlay": "/overlay", "extroot-pivot": "/"}
 _PROOF = {  # package -> the look that shows it is there
     "kmod-nvme": ("need_module", "nvme"),
     "block-mount": ("need_command", "block"),
@@ -119,6 +118,7 @@ class _Steps:
         self._release = board.releases[plan.firmware.release]
         self._root = next((part for part in parts if part.partition.name == plan.root.partition), None)
         self._slots = None if plan.slots is None else SlotSteps(plan, plan.slots, board, parts)
+        self._upgrade = UpgradeSteps(plan, board, self._root)
         self._mounts = tuple((part, part.partition.mount) for part in parts if part.partition.mount)
 
     def action(self, name: str, summary: str, steps: Iterator[Titled], numbered: bool = False) -> Action:
@@ -131,16 +131,24 @@ class _Steps:
         if self._slots:
             yield self.action("slots", "The two slots, and how one on trial proves itself.", self._slots.facts())
         else:
-            nothing: Iterator[Titled] = iter([("no slots", ("no_slots",), ("root",))])
-            yield self.action("slots", "This plan has no slots.", nothing)
+            yield self.action("slots", "This plan has no slots; how its one system is upgraded.", self.no_slots())
+
+    def no_slots(self) -> Iterator[Titled]:
+        """What the library has to know of a plan without slots."""
+        yield "no slots", ("no_slots",), ("root",)
+        yield from self._upgrade.facts()
 
     def slot_actions(self) -> Iterator[Action]:
-        """What only a plan with slots can do."""
+        """What only a plan with slots can do, and the upgrade of one without."""
         if self._slots:
             yield self.action("decide", "What every decision about the slots looks at first.", self.decide())
             yield self.action("upgrade_look", "Is the image one for the slot that does not run?", self._slots.look_at_upgrade())
             yield self.action("upgrade", "A new system into the slot that does not run.", self._slots.upgrade(), True)
             yield self.action("chooser", "What U-Boot runs at power-on, before its stock commands.", self._slots.chooser())
+        else:
+            yield self.action("upgrade_look", "Can sysupgrade bring this image here?", self._upgrade.look())
+            if self._plan.root.method != "cmdline":
+                yield self.action("upgrade", "The image in place of the running system.", self._upgrade.upgrade(), True)
 
     def who(self) -> Iterator[Titled]:
         plan, board, medium = self._plan, self._board, self._medium
@@ -172,9 +180,9 @@ class _Steps:
             yield self._environment()
             yield from self._slots.look()
         else:
-            place = (*self._root.on_disk, _CONTENT[plan.root.method]) if self._root else ("none", 0, "internal")
+            place = (*self._root.on_disk, CONTENT[plan.root.method]) if self._root else ("none", 0, "internal")
             yield "the running system", ("need_system", *place), ("root",)
-        target = _TARGET.get(plan.root.method)
+        target = TARGET.get(plan.root.method)
         owners = [("/", "bootplan_root" if target else "none"), ("/overlay", "bootplan_root" if target else "none")]
         owners += [(target, _section(part)) for part, target in self._mounts]
         yield "the mounts at boot", ("need_fstab", *(word for owner in owners for word in owner)), ("root", "method")
@@ -240,7 +248,7 @@ class _Steps:
         if self._slots and part in self._slots.roots.values():
             yield from self._slots.make_filesystem(part)
             return
-        role = _CONTENT[self._plan.root.method] if part is self._root else "data"
+        role = CONTENT[self._plan.root.method] if part is self._root else "data"
         kind, label = part.partition.filesystem, part.partition.name
         call = ("make_filesystem", *part.on_disk, kind, label, role)
         yield f"file system of {label}", call, (*part.path, "filesystem")
@@ -257,13 +265,13 @@ class _Steps:
         before, behind = bootargs(self._plan, self._medium)
         if method == "cmdline":
             yield "a copy of the environment", ("save_env", before), path
-        copy = ("copy_system", *root.on_disk, kind, label, _CONTENT[method], root.place.size_mib or 0)
+        copy = ("copy_system", *root.on_disk, kind, label, CONTENT[method], root.place.size_mib or 0)
         yield f"the system on {label}", copy, ("root", "partition")
         if method == "cmdline":
             call = ("root_from_cmdline", *root.on_disk, self._medium.bootargs, before, behind)
             yield f"root on {label}, by the kernel's command line", call, path
         else:
-            yield f"root on {label}, from the next start on", ("root_from_disk", _TARGET[method], *root.on_disk, label), path
+            yield f"root on {label}, from the next start on", ("root_from_disk", TARGET[method], *root.on_disk, label), path
 
     def status(self) -> Iterator[Titled]:
         yield "the router", ("tell_router",), ("board",)
@@ -272,10 +280,12 @@ class _Steps:
             yield "the slots", ("tell_slots",), ("slots",)
         elif self._root:
             kind, label = self._root.partition.filesystem, self._root.partition.name
-            call = ("tell_root", method, _CONTENT[method], *self._root.on_disk, kind, label)
+            call = ("tell_root", method, CONTENT[method], *self._root.on_disk, kind, label)
             yield "root", call, ("root",)
         else:
             yield "root", ("tell_root_internal",), ("root",)
+        if not self._slots:
+            yield "the last upgrade", ("tell_upgrade",), ("root",)
         for part, target in self._mounts:
             yield part.partition.name, ("tell_mount", target, _section(part), *part.on_disk), (*part.path, "mount")
 

@@ -23,7 +23,7 @@ LAYERS = [
     ["layout", "packages", "bootargs", "images"],
     ["formats.window", "formats.headers", "formats.fit", "formats.fwtool", "formats.squashfs", "formats.fip", "formats.bl2", "formats.card", "formats"],
     ["inspection", "verdict", "inspectreport", "pin"],
-    ["slots", "checklist", "bootloader"],
+    ["slots", "sysupgrade", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
     ["fallback"],
     ["rules.rule", "rules.names"],

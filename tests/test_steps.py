@@ -189,5 +189,30 @@ def test_slots_with_root_on_the_disk(
 def test_a_plan_without_slots_says_so(plan_with: Callable[[str], str]) -> None:
     made = made_from(plan_with(""))
 
+    assert calls(made, "slots") == [
+        ("no_slots",),
+        ("root_is", "overlay", "/overlay", "serial:S4EWNF0M531930D", 1, "ext4", "root"),
+        ("upgrade_is", "keep", "", "no"),
+    ]
+    assert {"decide", "chooser"}.isdisjoint(action.name for action in made.actions)
+
+
+def test_an_upgrade_without_slots_takes_any_running_release(plan_with: Callable[[str], str]) -> None:
+    image = f"{{file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb, sha256: '{'0' * 64}'}}"
+    upgrade = f"upgrade: {{image: {image}, settings: drop, backup: /srv/b, reinstall: true, keep: [/etc/a]}}\n"
+    made = made_from(plan_with(upgrade + "board: {model: bpi-r4-poe}\n"))
+
+    facts, looks = calls(made, "slots"), calls(made, "upgrade_look")
+    assert facts[2:] == [("upgrade_is", "drop", "/srv/b", "yes"), ("pin_image", "0" * 64), ("keep", "/etc/a")]
+    assert ("need_known_release", "mediatek/filogic", "24.10.*", "25.12.*", "SNAPSHOT") in looks
+    assert looks[0] == ("need_board", "mediatek,mt7988a", "bananapi,bpi-r4-poe", "bananapi,bpi-r4-2g5")
+    assert ("need_image", "25.12.*", "mediatek/filogic") in looks
+    assert calls(made, "upgrade")[-1] == ("flash_image",)
+
+
+def test_a_root_on_the_command_line_has_no_upgrade_without_slots(plan_with: Callable[[str], str]) -> None:
+    made = made_from(plan_with("firmware: {release: '25.12', kernel: nvme-builtin}\nroot: {method: cmdline, partition: root}\n"))
+
     assert calls(made, "slots") == [("no_slots",)]
-    assert {"decide", "upgrade", "chooser"}.isdisjoint(action.name for action in made.actions)
+    assert calls(made, "upgrade_look") == [("need_slots_to_upgrade",)]
+    assert "upgrade" not in [action.name for action in made.actions]

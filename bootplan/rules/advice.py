@@ -11,7 +11,7 @@ from bootplan.units import BINARY_UNITS
 
 AGAIN = "install --apply --recopy --wipe SERIAL"
 _WITHOUT_PACKAGES = {
-    "extroot-overlay": "the overlay on NVMe is left alone until it is made anew",
+    "extroot-overlay": "the overlay on NVMe is left alone",
     "extroot-pivot": "the root on NVMe is used again only if the image has the packages for it",
     "internal": "the partitions are mounted again only if the image has the packages for it",
 }
@@ -29,8 +29,10 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     PACKAGES line that `bootplan packages` prints.
 
     extroot-overlay needs more than packages. An overlay belongs to one squashfs, whose UUID is
-    noted in it, and the new squashfs has another: fstools leaves the overlay alone. Make it
-    anew, from the system on the boot medium: install --apply --recopy --wipe SERIAL.
+    noted in it, and the new squashfs has another: fstools leaves the overlay alone. The script's
+    `upgrade IMAGE` brings it along: the first start of the new system makes it fit. Whoever ran
+    sysupgrade by hand makes it anew, from the system on the boot medium:
+    install --apply --recopy --wipe SERIAL.
 
     With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903. With
     slots the system is upgraded another way: see BP724 and BP725.
@@ -51,8 +53,8 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
         return
     hint = f"bake them in: {image_variable(names)}"
     if plan.root.method == "extroot-overlay":
-        hint = f"from the system on the boot medium: {AGAIN}; the image needs {image_variable(names)}"
-    yield Finding(("root", "method"), f"after a sysupgrade, {_WITHOUT_PACKAGES[plan.root.method]}", hint)
+        hint = f"upgrade by the script: upgrade IMAGE; the image needs {image_variable(names)}"
+    yield Finding(("root", "method"), f"after a sysupgrade by hand, {_WITHOUT_PACKAGES[plan.root.method]}", hint)
 
 
 @rule("BP902", Severity.NOTE, reads="board firmware")
@@ -85,9 +87,10 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the whole root on NVMe, a sysupgrade brings a new kernel and leaves the old modules there.
 
     The kernel comes from the boot medium, /lib/modules from NVMe, and nothing compares them.
-    Modules of another kernel do not load: no Wi-Fi, perhaps no network. Copy the system again
-    after each sysupgrade, from the system on the boot medium: install --apply --recopy --wipe
-    SERIAL. extroot-overlay notices a new system and starts without NVMe instead.
+    Modules of another kernel do not load: no Wi-Fi, perhaps no network. The script's `upgrade
+    IMAGE` puts the new ones there before NVMe is used again. After a sysupgrade by hand copy the
+    system again, from the one on the boot medium: install --apply --recopy --wipe SERIAL.
+    extroot-overlay notices a new system and starts without NVMe instead.
 
     With `cmdline` there is more: root=PARTUUID stays in U-Boot's environment, and OpenWrt's own
     image brings a kernel without NVMe, which never finds that root. Put the saved environment
@@ -109,8 +112,8 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     if plan.root.method == "extroot-pivot":
         yield Finding(
             ("root", "method"),
-            "after a sysupgrade, the new kernel finds the old modules on NVMe",
-            f"then, from the system on the boot medium: {AGAIN}; or choose extroot-overlay",
+            "after a sysupgrade by hand, the new kernel finds the old modules on NVMe",
+            "upgrade by the script: upgrade IMAGE; or choose extroot-overlay",
         )
     elif plan.root.method == "cmdline":
         yield Finding(

@@ -1,4 +1,4 @@
-"""Rules about the upgrade of a slot: which image, what is kept, and what sysupgrade would do."""
+"""Rules about upgrades: which image, what is kept, where the backup goes, and what sysupgrade would do."""
 
 from collections.abc import Iterator
 
@@ -13,33 +13,34 @@ _NOT_KEPT = ("/dev", "/lib/modules", "/overlay", "/proc", "/rom", "/run", "/sys"
 _NOT_AS_A_WHOLE = ("/usr/bin", "/usr/lib", "/usr/libexec", "/usr/sbin", "/usr/share")
 
 
-@rule("BP721", reads="slots upgrade")
-def upgrade_belongs_to_slots(plan: Plan, board: Board) -> Iterator[Finding]:
-    """The key `upgrade` goes with slots.
+@rule("BP721", reads="root slots upgrade")
+def cmdline_is_upgraded_by_slots(plan: Plan, board: Board) -> Iterator[Finding]:
+    """A root on the kernel's command line is upgraded with slots, or not by the script.
 
-    The script upgrades the slot that does not run. Without slots there is one system only, and
-    OpenWrt's own sysupgrade replaces it.
+    With root=PARTUUID=... kernel and root must change together: the new kernel comes to the boot
+    medium, its modules have to be in the root on NVMe, and nothing chooses between old and new.
+    sysupgrade changes the kernel only. With `slots:` each slot has both, and the old one stays
+    until the new one has proved itself. With the other methods the first start of the new system
+    is that of the boot medium alone, and brings the root on NVMe along.
 
     Wrong:
-        upgrade: {keep: [/etc/wireguard]}
+        firmware: {release: "25.12", kernel: nvme-builtin}
+        root: {method: cmdline, partition: root}
+        upgrade: {backup: /srv/backup}
 
     Right:
-        media:
-          ssd:
-            type: nvme
-            serial: S4EWNF0M531930D
-            partitions:
-              - {name: root-a, size: 8GiB, filesystem: ext4}
-              - {name: root-b, size: 8GiB, filesystem: ext4}
-        root: {method: extroot-overlay}
-        slots: {a: {root: root-a}, b: {root: root-b}}
-        upgrade: {keep: [/etc/wireguard]}
+        root: {method: extroot-pivot, partition: root}
+        upgrade: {backup: /srv/backup}
 
-    Source: the plan language itself.
+    Source: OpenWrt package/utils/fitblk/files/fit.sh writes the FIT image; the environment, where
+    root= is, stays.
     """
-    if plan.upgrade is not None and plan.slots is None:
+    if plan.upgrade is not None and plan.slots is None and plan.root.method == "cmdline":
         yield Finding(
-            ("upgrade",), "a plan without slots is upgraded by sysupgrade", "remove it, or add `slots:`", of_key=True
+            ("upgrade",),
+            "sysupgrade would change the kernel, and not the root that root= names",
+            "remove it, add `slots:`, or choose extroot-pivot",
+            of_key=True,
         )
 
 
@@ -130,6 +131,68 @@ def kept_is_your_own(plan: Plan, board: Board) -> Iterator[Finding]:
             yield Finding(here, f"{path} comes with the system, or is made at each start", "remove it")
         elif path in (*board.system_trees, *_NOT_AS_A_WHOLE):
             yield Finding(here, f"{path} as a whole belongs to the system", "name what is yours in it")
+
+
+@rule("BP726", reads="slots upgrade")
+def slots_need_no_backup(plan: Plan, board: Board) -> Iterator[Finding]:
+    """`settings`, `backup` and `reinstall` are for plans without slots.
+
+    With slots the running system stays as it is: that is the backup. Its settings are copied into
+    the other slot, which has what is in its image and is kept only when it proves healthy.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions:
+              - {name: root-a, size: 8GiB, filesystem: ext4}
+              - {name: root-b, size: 8GiB, filesystem: ext4}
+        root: {method: extroot-overlay}
+        slots: {a: {root: root-a}, b: {root: root-b}}
+        upgrade: {backup: /srv/backup}
+
+    Right:
+        upgrade: {backup: /srv/backup}
+
+    Source: the plan language itself.
+    """
+    if plan.slots is None or plan.upgrade is None:
+        return
+    for key in ("settings", "backup", "reinstall"):
+        if key in plan.upgrade.model_fields_set:
+            yield Finding(
+                ("upgrade", key), f"with slots an upgrade knows no `{key}`: the old system stays", "remove it", of_key=True
+            )
+
+
+@rule("BP727", reads="upgrade")
+def backup_outlives_the_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
+    """The backup is not where an upgrade, or a restart, takes it away.
+
+    /tmp and /var are RAM. Folders of the system are set aside or made anew by the very upgrade
+    that the backup is for. A partition of the plan with a `mount:` is a good place, another
+    machine is a better one. With root `internal` all that is on the boot medium is made anew: the
+    router looks at that.
+
+    Wrong:
+        upgrade: {backup: /tmp/backup}
+
+    Right:
+        upgrade: {backup: /srv/backup}
+
+    Source: OpenWrt package/base-files/files/lib/upgrade/nand.sh makes rootfs_data anew.
+    """
+    place = None if plan.upgrade is None else plan.upgrade.backup
+    if place is None or not place.startswith("/"):
+        return
+    top = f"/{place.split('/')[1]}"
+    if any(f"{place}/".startswith(f"{tree}/") for tree in _NOT_KEPT):
+        yield Finding(("upgrade", "backup"), f"{place} is RAM, or no place for files", "name a folder on a disk")
+    elif top in board.system_trees:
+        yield Finding(
+            ("upgrade", "backup"), f"{place} is in a folder of the system, which an upgrade replaces", "name one like /srv/backup"
+        )
 
 
 @rule("BP724", Severity.NOTE, reads="slots")

@@ -374,6 +374,23 @@ def kept_path() -> None:
     """
 
 
+@explains("BP119")
+def backup_place() -> None:
+    """`backup` is a folder, or one of another machine as `user@host:/folder`.
+
+    Absolute, and of letters, digits and '._+-' only: it stands on command lines, also on those of
+    the other machine.
+
+    Wrong:
+        upgrade: {backup: srv/backup}
+
+    Right:
+        upgrade: {backup: /srv/backup}
+
+    Source: the plan language itself.
+    """
+
+
 @explains("BP117")
 def days() -> None:
     """`max_age` is a whole number of days, 1d to 3650d.

@@ -85,7 +85,7 @@ fstab_reads_back() { # - the file says what was staged
 }
 
 root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/overlay) or the whole root (/) from that partition
-    local disk id delay
+    local disk id
     [ "$phase" = change ] || return 0
     disk=$(disk_named "$2")
     see_system
@@ -94,6 +94,14 @@ root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/over
         return 0
     fi
     id=$(uuid_on "$2" "$3" "$4")
+    stage_root "$1" "$id"
+    [ "$apply" = no ] || boots="with ${disk}p$3 as $1, or as before if fstab was not written any more"
+    commit_fstab
+    [ "$apply" = no ] || boots="with ${disk}p$3 as $1"
+}
+
+stage_root() { # TARGET UUID - stages that fstools takes the overlay or the root from the file system UUID
+    local delay
     make_fstab
     # NVMe disks appear a moment after their driver was loaded: fstools tries once more after that many seconds.
     delay=$(uci -q get 'fstab.@global[0].delay_root') || delay=0
@@ -104,8 +112,5 @@ root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/over
             stage bootplan_global global delay_root 15
         fi
     fi
-    stage bootplan_root mount target "$1" uuid "$id" enabled 1
-    [ "$apply" = no ] || boots="with ${disk}p$3 as $1, or as before if fstab was not written any more"
-    commit_fstab
-    [ "$apply" = no ] || boots="with ${disk}p$3 as $1"
+    stage bootplan_root mount target "$1" uuid "$2" enabled 1
 }

@@ -78,7 +78,10 @@ see_fit() { # FILE - sets fit_bytes, rootfs_at and rootfs_size; fit_bytes=0 when
         size=$(bytes 28 4)
         [ "$size" = 04000000 ] || continue # version 4.0 (fs/squashfs/squashfs_fs.h of Linux)
         size=$(number_at 40 8)
-        [ "$end" -eq 0 ] || [ "$at" -lt "$end" ] || break # what an overlay behind the FIT holds
+        case $1 in
+            /dev/*) [ "$end" -eq 0 ] || [ "$at" -lt "$end" ] || break ;; # what an overlay behind the FIT holds
+            *) ;;
+        esac
         [ "$end" -eq 0 ] || return 0 # a second one
         [ "$size" -gt 96 ] || continue
         end=$((at + size)) rootfs_at=$at rootfs_size=$size

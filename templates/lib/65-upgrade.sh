@@ -37,7 +37,9 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
         refuse "the SHA-256 of '$image' is $image_sum, not $wanted_sum: it is another file, or damaged"
         return 0
     fi
-    sysupgrade -T "$image" >"$work/tested" 2>&1 || {
+    see_generation
+    # shellcheck disable=SC2086,SC2248 # an option or nothing
+    sysupgrade $test_option -T "$image" >"$work/tested" 2>&1 || {
         cat "$work/tested" >>"$log"
         text=$(grep -v '^ *$' "$work/tested" | tail -n 3 | tr '\n' ' ') || true
         refuse "sysupgrade -T does not accept '$image': ${text:-it says nothing}"
@@ -54,7 +56,7 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
 }
 
 open_image() { # - mounts the image's squashfs at $work/image, from a copy in RAM
-    local free need=$((rootfs_size / 1024 + 8192))
+    local free need=$((rootfs_size / 1024 + 8192)) told
     free=$(room_in /tmp)
     if [ "$free" -lt "$need" ]; then
         refuse "/tmp has $free KiB left, $need KiB are needed to look into the image"
@@ -62,9 +64,10 @@ open_image() { # - mounts the image's squashfs at $work/image, from a copy in RA
     fi
     dd if="$image" of="$work/rootfs" bs=4096 skip=$((rootfs_at / 4096)) count=$(((rootfs_size + 4095) / 4096)) 2>/dev/null
     mkdir "$work/image"
-    mount -t squashfs -o loop,ro "$work/rootfs" "$work/image" 2>>"$log" || {
+    mount -t squashfs -o loop,ro "$work/rootfs" "$work/image" 2>"$work/told" || {
         rmdir "$work/image"
-        refuse "the squashfs in '$image' cannot be mounted"
+        told=$(tail -n 1 "$work/told")
+        refuse "the squashfs in '$image' cannot be mounted: $told"
     }
 }
 
@@ -83,7 +86,7 @@ need_system_in_image() { # PATTERN TARGET - what the image brings is a system th
         '' | *"$newline"*) refuse "the image has modules for no kernel, or for more than one" ;;
         *) need_modules_in_image "$modules" ;;
     esac
-    [ -e "$work/image/usr/sbin/fw_setenv" ] ||
+    [ -e "$work/image/usr/sbin/fw_setenv" ] || [ "$slots_kind" = none ] ||
         refuse "the image has no fw_setenv: a system in it could never be confirmed; build one with uboot-envtools"
 }
 
@@ -91,6 +94,10 @@ need_modules_in_image() { # KERNEL - the image's modules are right for how this 
     local running file folder="$work/image/lib/modules/$1" differing=''
     running=$(uname -r)
     case $slots_kind in
+        none)
+            need_root_in_image "$1"
+            return 0
+            ;;
         pair)
             if [ -e "/lib/modules/$running/nvme.ko" ] && { [ ! -e "$folder/nvme.ko" ] || ! grep -qs '^nvme$' "$work/image"/etc/modules-boot.d/*; }; then
                 refuse "the image has no kmod-nvme: the new system would never find its overlay; build one with the packages of the plan"

@@ -28,16 +28,21 @@ install_service() { # - the services, in the system that runs
     keep_over_sysupgrade
 }
 
-furnish() { # FOLDER - this script and the two services, enabled, in the system below FOLDER
+furnish() { # FOLDER - this script and its services, enabled, in the system below FOLDER; the second one is for slots
     mkdir -p "$1${service_script%/*}" "$1$checks_folder" "$1/etc/init.d" "$1/etc/rc.d"
     cat "$0" >"$1$service_script.new"
     fsync "$1$service_script.new"
     mv "$1$service_script.new" "$1$service_script"
-    service_text 99 health >"$work/service"
+    if [ "$slots_kind" = none ]; then
+        service_text 99 first-start >"$work/service"
+    else
+        service_text 99 health >"$work/service"
+    fi
     put_service "$1/etc/init.d/bootplan"
+    ln -sf ../init.d/bootplan "$1/etc/rc.d/S99bootplan"
+    [ "$slots_kind" != none ] || return 0
     service_text 00 deadman >"$work/service"
     put_service "$1/etc/init.d/bootplan-deadman"
-    ln -sf ../init.d/bootplan "$1/etc/rc.d/S99bootplan"
     ln -sf ../init.d/bootplan-deadman "$1/etc/rc.d/S00bootplan-deadman"
 }
 
@@ -51,7 +56,7 @@ put_service() { # FILE - $work/service as an executable file, wholly or not at a
 service_text() { # START ACTION - a boot script that runs this action of the script in the background
     cat <<END
 #!/bin/sh /etc/rc.common
-# Made by bootplan: does nothing unless this slot is on trial, or one before it failed.
+# Made by bootplan: does nothing unless a slot is on trial or failed, or an upgrade is to be finished.
 START=$1
 
 start()
@@ -63,6 +68,14 @@ END
 
 keep_over_sysupgrade() { # - a sysupgrade, and an upgrade, keep the services and what the plan wants kept
     local file=/etc/sysupgrade.conf path
+    conf_with_ours
+    path=$(cat "$work/conf")
+    cmp -s "$work/conf" "$file" || run write_file "$file" "$path"
+}
+
+conf_with_ours() { # - $work/conf: /etc/sysupgrade.conf with what is to be in it
+    local file=/etc/sysupgrade.conf path deadman=''
+    [ "$slots_kind" = none ] || deadman="/etc/init.d/bootplan-deadman$newline/etc/rc.d/S00bootplan-deadman"
     : >"$work/conf"
     [ ! -e "$file" ] || awk 1 "$file" >"$work/conf" # its last line may have no end
     while read -r path; do
@@ -70,13 +83,10 @@ keep_over_sysupgrade() { # - a sysupgrade, and an upgrade, keep the services and
     done <<END
 /etc/bootplan/
 /etc/init.d/bootplan
-/etc/init.d/bootplan-deadman
 /etc/rc.d/S99bootplan
-/etc/rc.d/S00bootplan-deadman
+$deadman
 $kept
 END
-    path=$(cat "$work/conf")
-    cmp -s "$work/conf" "$file" || run write_file "$file" "$path"
 }
 
 # ---- the health of a system that has just started

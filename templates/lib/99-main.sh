@@ -13,7 +13,9 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   sh ${0##*/} status [--json]            is root where the plan wants it? if not, why, and what to do
   sh ${0##*/} backup FOLDER              save environment, tables and settings in a folder that is not in RAM
   sh ${0##*/} restore-env FILE [--apply] put a saved U-Boot environment back
-  sh ${0##*/} upgrade IMAGE [--apply]    slots: a new system into the one that does not run, and on trial
+  sh ${0##*/} upgrade IMAGE [--apply]    by sysupgrade, and the root on the disk with it; slots: into the one that does not run
+  sh ${0##*/} upgrade --list             what an upgrade would keep, and what it would not
+  sh ${0##*/} upgrade --clean [--apply]  what earlier upgrades left
   sh ${0##*/} switch [SLOT] [--apply]    slots: the other one on trial, as it is
   sh ${0##*/} confirm [--apply]          slots: the one on trial is good (its health check does so by itself)
   sh ${0##*/} rollback [--apply]         slots: no trial any more; when there is none, the other one on trial
@@ -28,6 +30,8 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   --wipe SERIAL  what the disk with this serial number holds may be lost where it is in the way
   --recopy       with --wipe: copy the system again although a finished copy is there
   --sha256 HEX   the SHA-256 of IMAGE, from the release's sha256sums, when the plan does not say it
+  --backup FOLDER   upgrade: where the backup goes, when the plan does not say it
+  --drop-settings   upgrade: the settings stay behind, as between 24.10 and 25.12 they have to
   --in-place     reflash: write where a power cut leaves a router that has to be started from another medium
   --image FILE   make-sd: the card's image, when it is neither here nor beside this script
   --kit FOLDER   make-sd: a folder that backup made goes into the rescue kit, too
@@ -149,6 +153,10 @@ action_restore_env() { # FILE - one write, read back
 
 action_upgrade() { # IMAGE - a new system into the idle slot, and on trial
     local have
+    if [ "$slots_kind" = none ]; then
+        action_sysupgrade "$1"
+        return 0
+    fi
     image=$1
     look_at_slots
     stop_if_refused
@@ -249,6 +257,14 @@ main() { # ACTION [WORD]... - the command line
             --console) console=yes ;;
             --json) json=yes ;;
             --stock) stock=yes ;;
+            --list) upgrade_word=list ;;
+            --clean) upgrade_word=clean ;;
+            --drop-settings) drop_settings=yes upgrade_settings=drop ;;
+            --backup)
+                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--backup needs a folder"
+                backup_wanted=$2
+                shift
+                ;;
             --in-place) in_place=yes ;;
             --sha256)
                 [ "$#" -ge 2 ] || misused "--sha256 needs 64 hexadecimal digits in small letters"
@@ -308,7 +324,14 @@ main() { # ACTION [WORD]... - the command line
         status) action_status ;;
         backup) action_backup "$operand" ;;
         restore-env) action_restore_env "$operand" ;;
-        upgrade) action_upgrade "$operand" ;;
+        upgrade)
+            case $upgrade_word in
+                list) action_upgrade_list ;;
+                clean) action_upgrade_clean ;;
+                *) action_upgrade "$operand" ;;
+            esac
+            ;;
+        first-start) action_first_start ;;
         switch) action_switch "$operand" ;;
         confirm) action_confirm ;;
         rollback) action_rollback ;;
@@ -329,8 +352,9 @@ main() { # ACTION [WORD]... - the command line
 check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options and the operands it takes
     local wanted=0
     case $1 in
-        check | install | status | confirm | rollback | health | deadman | prove-fallback | checklist) ;;
-        backup | restore-env | upgrade | make-sd | check-sd) wanted=1 ;;
+        check | install | status | confirm | rollback | health | deadman | first-start | prove-fallback | checklist) ;;
+        upgrade) [ -n "$upgrade_word" ] || wanted=1 ;;
+        backup | restore-env | make-sd | check-sd) wanted=1 ;;
         switch) [ "$2" -gt 1 ] || wanted=$2 ;;
         reflash)
             case $3 in fip | bl2 | nand | emmc) ;; *) misused "reflash takes one of fip, bl2, nand and emmc" ;; esac
@@ -344,7 +368,10 @@ check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options
     case $1/$apply in install/* | restore-env/* | upgrade/* | switch/* | confirm/* | rollback/* | prove-fallback/* | reflash/* | make-sd/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
     case $1/$json in status/* | checklist/* | */no) ;; *) misused "$1 takes no --json" ;; esac
     case $1/$recopy$console in install/* | check/* | */nono) ;; *) misused "--recopy and --console belong to install and check" ;; esac
-    case $1/$wipe in install/* | check/* | make-sd/* | */) ;; *) misused "--wipe belongs to install, check and make-sd" ;; esac
+    case $1/$wipe in install/* | check/* | make-sd/* | upgrade/* | */) ;; *) misused "--wipe belongs to install, check, make-sd and upgrade --clean" ;; esac
+    case $1/$upgrade_word$backup_wanted$drop_settings in upgrade/* | */no) ;; *) misused "--list, --clean, --backup and --drop-settings belong to upgrade" ;; esac
+    case $upgrade_word/$backup_wanted$drop_settings in /* | */no) ;; *) misused "--$upgrade_word takes neither --backup nor --drop-settings" ;; esac
+    case $upgrade_word/$apply in list/yes) misused "--list takes no --apply" ;; *) ;; esac
     case $1/$kit_wanted in make-sd/* | */) ;; *) misused "--kit belongs to make-sd" ;; esac
     case $1/$image_wanted in make-sd/* | check-sd/* | */) ;; *) misused "--image belongs to make-sd and check-sd" ;; esac
     case $1/$seen_date in prove-fallback/* | */) ;; *) misused "--seen belongs to prove-fallback" ;; esac

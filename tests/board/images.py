@@ -123,23 +123,60 @@ def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_
 
 
 def flash_system(folder, fit, settings=None, data_bytes=0):
-    """Write a system as sysupgrade does on SPI-NAND: new volumes fit and rootfs_data, and in that the settings' archive.
+    """Write a system as sysupgrade does on SPI-NAND, from step to step; a cut is where nobody asks for the next one.
 
-    rootfs_data has ``data_bytes``, or all that is left.
+    New volumes fit and rootfs_data, the image, and in rootfs_data the settings' archive. rootfs_data has ``data_bytes``,
+    or all that is left. Yields what was done.
     """
     table = ubi.Table.read(folder)
     for name in ("fit", "rootfs_data"):
         if table.find(name):
             table.remove(name)
+    yield "removed"
     table.create("fit", len(fit))
     table.create("rootfs_data", min(data_bytes, table.available * LEB) or None)
+    yield "made"
+    table.mark("fit", True)
+    fill_front(table.image(table.find("fit")), fit[: len(fit) // 2])
+    yield "half"
     fill_front(table.image(table.find("fit")), fit)
+    table.mark("fit", False)
+    yield "written"
     if settings:
         volume = table.find("rootfs_data")
-        with tempfile.TemporaryDirectory() as content:
-            shutil.copy(settings, f"{content}/sysupgrade.tgz")
-            command(["mkfs.ext4", "-q", "-F", "-L", "rootfs_data", "-d", content, "-E",
-                     "lazy_itable_init=0,lazy_journal_init=0,nodiscard", table.image(volume), f"{volume.room >> 10}k"])
+        make_data(table.image(volume), settings, volume.room)
+    yield "settings"
+
+
+def flash_card(folder, medium, fit, settings=None):
+    """Write a system as sysupgrade does on eMMC and SD card, from step to step: the FIT, and behind it the settings.
+
+    What is behind the FIT is the image ``overlay`` on the bench.
+    """
+    place = {name: offset * KiB for name, offset, _ in GPT[medium]}["production"]
+    with open(folder / "mmcblk0.img", "r+b") as image:
+        image.seek(place)
+        image.write(fit[: len(fit) // 2])
+        image.flush()
+        yield "half"
+        image.write(fit[len(fit) // 2 :])
+    overlay = folder / "overlay.img"
+    size = overlay.stat().st_size
+    ubi.erase(overlay)
+    yield "written"
+    if settings:
+        make_data(overlay, settings, size)
+    else:
+        make_overlay(overlay)
+    yield "settings"
+
+
+def make_data(path, settings, room):
+    """Make a file system in which fstools finds the settings' archive."""
+    with tempfile.TemporaryDirectory() as content:
+        shutil.copy(settings, f"{content}/sysupgrade.tgz")
+        command(["mkfs.ext4", "-q", "-F", "-L", "rootfs_data", "-d", content, "-E",
+                 "lazy_itable_init=0,lazy_journal_init=0,nodiscard", path, f"{room >> 10}k"])
 
 
 def write_table(folder, volumes, blocks):

@@ -442,6 +442,9 @@ class Machine:
             os.makedirs(f"/tmp/{name}", exist_ok=True)
         Path("/tmp/sysinfo/board_name").write_text(self.spec["compatible"][0] + "\n")
         Path("/tmp/sysinfo/model").write_text(self.spec["model"] + "\n")
+        if self.spec["slots"] and Path("/sysupgrade.tgz").exists():
+            self.say("- config restore -")
+            subprocess.run(["/bin/tar", "-C", "/", "-xzf", "/sysupgrade.tgz"], check=True)
         if not Path("/etc/config/ubootenv").exists() and self.spec["fw_env"]:
             Path("/etc/fw_env.config").write_text(self.spec["fw_env"])
             Path("/etc/config/ubootenv").write_text("config ubootenv\n\toption dev '/etc/fw_env.config'\n")
@@ -527,11 +530,8 @@ class Machine:
             self.finish_start()
 
     def finish_start(self):
-        """Restore what a sysupgrade kept, mark the overlay as ready, and say what of the network works."""
-        if Path("/sysupgrade.tgz").exists():
-            self.say("- config restore -")
-            subprocess.run(["/bin/tar", "-C", "/", "-xzf", "/sysupgrade.tgz"], check=True)
-            os.unlink("/sysupgrade.tgz")
+        """Mark the overlay as ready, and say what of the network works."""
+        Path("/sysupgrade.tgz").unlink(missing_ok=True)
         if os.path.ismount("/overlay"):
             state = Path("/overlay/.fs_state")
             state.unlink(missing_ok=True)

@@ -252,6 +252,7 @@ class Router(Files):
         self.memory_kib, self.spare_blocks = memory_kib, spare_blocks
         self.ram = self.folder / "ram"
         self.chose, self.free_loops = None, None
+        self.flash_cut = ""
         self.console = []
         self.loops = {}
         self.running = []
@@ -360,12 +361,22 @@ class Router(Files):
         return self
 
     def finish_sysupgrade(self):
-        """Do what a sysupgrade does from RAM, when one was begun: new volumes, the image, and the settings in RAM's archive."""
+        """Do what a sysupgrade does from RAM, when one was begun: the image, and the settings in RAM's archive.
+
+        The power goes behind the step ``flash_cut``, when that is set: see :func:`images.flash_system`.
+        """
         stage2 = self.ram / "stage2"
         if not (stage2 / "max").exists():
             return
         image, kept = (stage2 / "image").read_bytes(), stage2 / "sysupgrade.tgz"
-        images.flash_system(self.images, image, kept if kept.exists() else None, int((stage2 / "max").read_text()))
+        kept = kept if kept.exists() else None
+        if self.medium == "nand":
+            steps = images.flash_system(self.images, image, kept, int((stage2 / "max").read_text()))
+        else:
+            steps = images.flash_card(self.images, self.medium, image, kept)
+        for done in steps:
+            if done == self.flash_cut:
+                break
         for path in stage2.iterdir():
             path.unlink()
 

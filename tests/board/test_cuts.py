@@ -13,6 +13,7 @@ from .cuts.journal import BLOCK, Cut, Disks, History, replay
 from .cuts.moments import Moments
 from .cuts.recorder import Recorder, RecorderError
 from .cuts.slot_actions import SLOT_ACTIONS, upgrade_slot
+from .cuts.upgrade_actions import UPGRADE_ACTIONS, first_start
 from .cuts.workers import in_child
 from .images import MiB, sparse
 from .loops import Loop
@@ -371,8 +372,40 @@ class TestSlotJudge:
         assert {fault.partition(":")[0] for fault in faults} == {"half taken for whole"}, faults
 
 
+SPOILED_UPGRADES = {
+    "an old file that was not set aside": (mount_and("rm .bootplan/before-*/etc/own", 1), "lost"),
+    "a file of the owner": (mount_and("rm upper/root/notes", 1), "lost"),
+    "a setting": (mount_and("echo >upper/etc/config/mine", 1), "not whole"),
+    "an unfinished root that is used": (mount_and("echo unfinished >.bootplan/state", 1), "does not finish"),
+}
+
+
+@pytest.fixture(scope="module")
+def upgrade_bench(tmp_path_factory, board_parts):
+    """A recorded first start after an upgrade without slots."""
+    return Bench(first_start("extroot-overlay"), tmp_path_factory.mktemp("upgrades"))
+
+
+class TestUpgradeJudge:
+    """States of a router at its first start that are known."""
+
+    @pytest.mark.parametrize("share", [0, 0.3, 0.6, 1])
+    def test_good_states(self, upgrade_bench, share):
+        """The beginning, the end, and something between them."""
+        step = upgrade_bench.first + int((upgrade_bench.last - upgrade_bench.first) * share)
+        assert upgrade_bench.faults == []
+        assert TestJudge.judge(upgrade_bench, Cut(step)) == []
+
+    @pytest.mark.parametrize("name", SPOILED_UPGRADES)
+    def test_bad_states(self, upgrade_bench, name):
+        """Each is found, and called by its name."""
+        spoil, kind = SPOILED_UPGRADES[name]
+        faults = TestJudge.judge(upgrade_bench, Cut(upgrade_bench.last), spoil)
+        assert kind in {fault.partition(":")[0] for fault in faults}, faults
+
+
 def test_every_action_has_a_name_of_its_own():
     """The table knows them by their names."""
-    names = [action.name for action in (*ACTIONS, *SLOT_ACTIONS, GUIDES)]
+    names = [action.name for action in (*ACTIONS, *SLOT_ACTIONS, *UPGRADE_ACTIONS, GUIDES)]
     assert len(set(names)) == len(names)
     assert parts.PARTS

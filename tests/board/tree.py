@@ -111,6 +111,8 @@ def add_programs(root, parts, packages, release):
         "/sbin/mount.ubifs": "mount.ubifs", "/sbin/mtd": "mtd", "/sbin/insmod": "insmod", "/sbin/rmmod": "insmod",
     }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
+    for name in ("install", "block"):
+        write(root, f"/usr/share/rig/{name}", (HERE / "standin" / name).read_bytes(), 0o755)
     if "block-mount" in packages:
         commands["/sbin/block"] = "block"
     if "mmc-utils" in packages:

@@ -139,6 +139,12 @@ class Table:
         self.volumes.append(volume)
         self.write()
 
+    def mark(self, name, marker):
+        """Set or clear the marker of an update that was begun."""
+        volume = self.find(name)
+        self.volumes[self.volumes.index(volume)] = replace(volume, marker=marker)
+        self.write()
+
     def remove(self, name):
         """Remove a volume; :class:`UbiError` where it is not there."""
         volume = self.find(name)

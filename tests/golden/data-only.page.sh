@@ -18,13 +18,14 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='storage router'
-plan_digest='41d9c6f0dd2f4cc3'
+plan_digest='a106887649fda275'
 plan_medium='sd'
 plan_version='0.1.0'
 
-# This plan has no slots.
+# This plan has no slots; how its one system is upgraded.
 plan_slots() {
     no_slots
+    upgrade_is 'keep' '' 'no'
 }
 
 # Is this the router the plan was written for?
@@ -73,10 +74,38 @@ plan_install() {
     mount_at_boot 'bootplan_store_2' '/srv/video' 'serial:S4EWNF0M531930D' 2 'video'
 }
 
+# Can sysupgrade bring this image here?
+plan_upgrade_look() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4-poe' 'bananapi,bpi-r4-2g5'
+    need_known_release 'mediatek/filogic' '24.10.*' '25.12.*' 'SNAPSHOT'
+    need_layout
+    need_medium 'sd' 'sd' '11' '[SD card]'
+    need_env '[SD card]' 'no' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+    need_system 'none' 0 'internal'
+    need_next_start
+    need_image '25.12.*' 'mediatek/filogic'
+    need_place
+    need_ram
+    need_backup_place
+}
+
+# The image in place of the running system.
+plan_upgrade() {
+    step 1 4 'crash records'    # data-only.yaml:24
+    put_crash_away
+    step 2 4 'the settings that travel'    # data-only.yaml:24
+    pack_settings
+    step 3 4 'a backup'    # data-only.yaml:24
+    backup_first
+    step 4 4 'sysupgrade'    # data-only.yaml:24
+    flash_image
+}
+
 # Is everything where the plan wants it?
 plan_status() {
     tell_router
     tell_root_internal
+    tell_upgrade
     tell_mount '/srv/shares' 'bootplan_store_1' 'serial:S4EWNF0M531930D' 1
     tell_mount '/srv/video' 'bootplan_store_2' 'serial:S4EWNF0M531930D' 2
 }

@@ -6,7 +6,7 @@
 # lab router, root on NVMe: OpenWrt 24.10 on a Banana Pi BPI-R4 (two SFP+ ports), booted from emmc
 #
 # Made by bootplan 0.1.0 from emmc-pivot.yaml; the same plan gives the same bytes.
-#   plan     sha256 6b2fb07252f20e152db3cbde38278ccc01804bc1b28601ad6a1d45472d13312b
+#   plan     sha256 3590feead3691963474e6f032c1fe9da00b0ed81840b3afbf24d8b1f463fba09
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
@@ -18,13 +18,15 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='lab router, root on NVMe'
-plan_digest='90fd46b628476517'
+plan_digest='ed03b6ed7aa397aa'
 plan_medium='emmc'
 plan_version='0.1.0'
 
-# This plan has no slots.
+# This plan has no slots; how its one system is upgraded.
 plan_slots() {
     no_slots
+    root_is 'root' '/' 'pci:0002:01:00.0' 1 'ext4' 'root'
+    upgrade_is 'keep' '/srv/backup' 'no'
 }
 
 # Is this the router the plan was written for?
@@ -62,28 +64,56 @@ plan_packages() {
 
 # From the system on the boot medium to the one of the plan.
 plan_install() {
-    step 1 8 'partition table of ssd'    # emmc-pivot.yaml:24
+    step 1 8 'partition table of ssd'    # emmc-pivot.yaml:23
     partition_disk 'pci:0002:01:00.0' 'root' 1 16384 'data' 16385 65536 'docker' 81921 'rest'
-    step 2 8 'file system of root'    # emmc-pivot.yaml:24
+    step 2 8 'file system of root'    # emmc-pivot.yaml:23
     make_filesystem 'pci:0002:01:00.0' 1 'ext4' 'root' 'root'
-    step 3 8 'file system of data'    # emmc-pivot.yaml:25
+    step 3 8 'file system of data'    # emmc-pivot.yaml:24
     make_filesystem 'pci:0002:01:00.0' 2 'ext4' 'data' 'data'
-    step 4 8 'file system of docker'    # emmc-pivot.yaml:26
+    step 4 8 'file system of docker'    # emmc-pivot.yaml:25
     make_filesystem 'pci:0002:01:00.0' 3 'ext4' 'docker' 'data'
-    step 5 8 'data at /srv'    # emmc-pivot.yaml:25
+    step 5 8 'data at /srv'    # emmc-pivot.yaml:24
     mount_at_boot 'bootplan_ssd_2' '/srv' 'pci:0002:01:00.0' 2 'data'
-    step 6 8 'docker at /srv/docker'    # emmc-pivot.yaml:26
+    step 6 8 'docker at /srv/docker'    # emmc-pivot.yaml:25
     mount_at_boot 'bootplan_ssd_3' '/srv/docker' 'pci:0002:01:00.0' 3 'docker'
-    step 7 8 'the system on root'    # emmc-pivot.yaml:29
+    step 7 8 'the system on root'    # emmc-pivot.yaml:28
     copy_system 'pci:0002:01:00.0' 1 'ext4' 'root' 'root' 16384
-    step 8 8 'root on root, from the next start on'    # emmc-pivot.yaml:28
+    step 8 8 'root on root, from the next start on'    # emmc-pivot.yaml:27
     root_from_disk '/' 'pci:0002:01:00.0' 1 'root'
+}
+
+# Can sysupgrade bring this image here?
+plan_upgrade_look() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    need_known_release 'mediatek/filogic' '24.10.*' '25.12.*' 'SNAPSHOT'
+    need_layout
+    need_medium 'emmc' 'emmc' '10' '[eMMC]'
+    need_env '[eMMC]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+    need_system 'pci:0002:01:00.0' 1 'root'
+    need_next_start
+    need_image '24.10.*' 'mediatek/filogic'
+    need_place
+    need_ram
+    need_backup_place
+}
+
+# The image in place of the running system.
+plan_upgrade() {
+    step 1 4 'crash records'    # emmc-pivot.yaml:29
+    put_crash_away
+    step 2 4 'the settings that travel'    # emmc-pivot.yaml:29
+    pack_settings
+    step 3 4 'a backup'    # emmc-pivot.yaml:29
+    backup_first
+    step 4 4 'sysupgrade'    # emmc-pivot.yaml:29
+    flash_image
 }
 
 # Is everything where the plan wants it?
 plan_status() {
     tell_router
     tell_root 'extroot-pivot' 'root' 'pci:0002:01:00.0' 1 'ext4' 'root'
+    tell_upgrade
     tell_mount '/srv' 'bootplan_ssd_2' 'pci:0002:01:00.0' 2
     tell_mount '/srv/docker' 'bootplan_ssd_3' 'pci:0002:01:00.0' 3
 }

@@ -18,11 +18,11 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, own kernel'
-plan_digest='9a730145d0e8db14'
+plan_digest='05e592c40bf9d6cb'
 plan_medium='nand'
 plan_version='0.1.0'
 
-# This plan has no slots.
+# This plan has no slots; how its one system is upgraded.
 plan_slots() {
     no_slots
 }
@@ -82,10 +82,16 @@ plan_install() {
     root_from_cmdline 'serial:S4EWNF0M531930D' 1 'console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit' 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit' 'rootfstype=ext4 rootwait=20 panic=5 fstools_overlay_name=none quiet'
 }
 
+# Can sysupgrade bring this image here?
+plan_upgrade_look() {
+    need_slots_to_upgrade
+}
+
 # Is everything where the plan wants it?
 plan_status() {
     tell_router
     tell_root 'cmdline' 'root' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
+    tell_upgrade
     tell_mount '/srv' 'bootplan_ssd_2' 'serial:S4EWNF0M531930D' 2
 }
 

@@ -6,7 +6,7 @@
 # home router, overlay on NVMe: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
 #
 # Made by bootplan 0.1.0 from nand-nvme.yaml; the same plan gives the same bytes.
-#   plan     sha256 8a8e5c762a8f17c73cb6d7e56a7bb326cda92e0d1dee8456c674d37596089380
+#   plan     sha256 5d450952e243ff201d6fad663b0596e63dfd349d810a45baeac0c7810c2f25e2
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
@@ -18,13 +18,16 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='home router, overlay on NVMe'
-plan_digest='7df16e0cac69107e'
+plan_digest='9332a5e98ae38fe0'
 plan_medium='nand'
 plan_version='0.1.0'
 
-# This plan has no slots.
+# This plan has no slots; how its one system is upgraded.
 plan_slots() {
     no_slots
+    root_is 'overlay' '/overlay' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
+    upgrade_is 'keep' '/srv/backup' 'yes'
+    keep '/etc/wireguard'
 }
 
 # Is this the router the plan was written for?
@@ -77,10 +80,38 @@ plan_install() {
     root_from_disk '/overlay' 'serial:S4EWNF0M531930D' 1 'root'
 }
 
+# Can sysupgrade bring this image here?
+plan_upgrade_look() {
+    need_board 'mediatek,mt7988a' 'bananapi,bpi-r4'
+    need_known_release 'mediatek/filogic' '24.10.*' '25.12.*' 'SNAPSHOT'
+    need_layout
+    need_medium 'nand' 'spim-nand' '01' '[SPI-NAND]'
+    need_env '[SPI-NAND]' 'yes' 'bootcmd' 'bootargs' 'bootmenu_title' 'bootconf' 'boot_production' 'boot_recovery' 'loadaddr'
+    need_system 'serial:S4EWNF0M531930D' 1 'overlay'
+    need_next_start
+    need_image '25.12.*' 'mediatek/filogic'
+    need_place
+    need_ram
+    need_backup_place
+}
+
+# The image in place of the running system.
+plan_upgrade() {
+    step 1 4 'crash records'    # nand-nvme.yaml:32
+    put_crash_away
+    step 2 4 'the settings that travel'    # nand-nvme.yaml:32
+    pack_settings
+    step 3 4 'a backup'    # nand-nvme.yaml:32
+    backup_first
+    step 4 4 'sysupgrade'    # nand-nvme.yaml:32
+    flash_image
+}
+
 # Is everything where the plan wants it?
 plan_status() {
     tell_router
     tell_root 'extroot-overlay' 'overlay' 'serial:S4EWNF0M531930D' 1 'ext4' 'root'
+    tell_upgrade
     tell_mount '/srv' 'bootplan_ssd_2' 'serial:S4EWNF0M531930D' 2
 }
 

@@ -57,6 +57,9 @@ class Action:
     from: it finds faults in them. ``once`` says that the command given again would undo itself, so nobody gives it
     where `status` is content; ``twice`` that it is to be given again after a restart. ``asks`` says that a `switch` is
     asked for, too, in every state in which the script is ready for it.
+
+    ``stops`` is the plan's script without the call that restarts the router: the judge does that. ``judge`` is another
+    judge than the usual one.
     """
 
     name: str
@@ -85,11 +88,13 @@ class Action:
     once: bool = False
     twice: bool = False
     asks: bool = False
+    stops: str = ""
+    judge: type | None = None
 
     @property
     def text(self):
         """Return the script that is run."""
-        return self.script or compiled(self.plan)
+        return self.stops or self.script or compiled(self.plan)
 
     @property
     def slots(self):

@@ -163,7 +163,8 @@ class Bench:
 
     def judge(self, box, observers=()):
         """Return the judge for this action."""
-        return (SlotJudge if self.action.slots else Judge)(self.action, box, self.before, observers)
+        judge = self.action.judge or (SlotJudge if self.action.slots else Judge)
+        return judge(self.action, box, self.before, observers)
 
     def judge_kill(self, box, point):
         """Judge one kill in a worker; return its faults."""

@@ -7,6 +7,7 @@ from .card_actions import CARD_ACTIONS
 from .harness import examine
 from .loader_actions import LOADER_ACTIONS, TITLES
 from .slot_actions import SLOT_ACTIONS
+from .upgrade_actions import UPGRADE_ACTIONS
 
 SHOWN = 3
 # What another action shows already, but for the place of the environment or of a kernel.
@@ -38,7 +39,7 @@ def register(name, title, make):
     scenario(tier=2, title=f"cut everywhere: {title}", extra=name in REPEATS, limited=True)(cut)
 
 
-for one in (*ACTIONS, *SLOT_ACTIONS, *CARD_ACTIONS):
+for one in (*ACTIONS, *SLOT_ACTIONS, *CARD_ACTIONS, *UPGRADE_ACTIONS):
     register(one.name, one.title, lambda one=one: one)
 for name in LOADER_ACTIONS:
     register(name, TITLES[name], LOADER_ACTIONS[name])

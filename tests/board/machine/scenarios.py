@@ -6,7 +6,7 @@ from ..cuts.journal import Cut, History, replay
 from ..router import BootError, Disk, Panic, Timeout
 from ..scenario import Outcome, scenario
 from ..scripts import PARTITIONS, SERIAL, Bench, compiled, kind_of_router, plan
-from . import board, card, console, loaders, slots  # noqa: F401  # their rows come with them
+from . import board, card, console, loaders, slots, upgrades  # noqa: F401  # their rows come with them
 from .board import Machine
 
 UP = 100

@@ -1,0 +1,184 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: the settings that travel over a sysupgrade -----------------------------------------------------
+#
+# sysupgrade gets them as an archive of ours (its option -f): what it would keep itself and what the plan keeps, this script
+# with its service, its records, and the fstab without a root on the disk, so that the first start is always that of the
+# boot medium alone. It is made in RAM: the running system keeps what it has, also its fstab.
+
+upgrade_settings=keep   # keep or drop: do the settings travel?
+upgrade_backup=''       # where the backup goes
+upgrade_reinstall=no    # yes: missing packages are installed at the first start
+settings_kib=0          # what travels, as far as it is known before it is packed
+
+upgrade_is() { # SETTINGS BACKUP REINSTALL - what the plan says of an upgrade; --drop-settings and --backup outrank it
+    [ "$drop_settings" = yes ] || upgrade_settings=$1
+    upgrade_backup=${backup_wanted:-$2}
+    upgrade_reinstall=$3
+}
+
+upgrade_says() { # KEY - what the record of the last upgrade says; a line for each
+    [ ! -e "$env_copies/upgrade" ] || sed -n "s/^$1 //p" "$env_copies/upgrade"
+}
+
+list_kept() { # - every file that travels, a line for each, with a slash before it, in $work/kept
+    local path
+    : >"$work/kept"
+    [ "$upgrade_settings" = drop ] || sysupgrade -l >"$work/kept" 2>>"$log"
+    # /var and /tmp of a system are RAM: what is unpacked there would hide the link.
+    sed -i -e '/^\/tmp\//d' -e '/^\/var\//d' "$work/kept"
+    while read -r path; do
+        [ -z "$path" ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } || find "$path" ! -type d >>"$work/kept"
+    done <<END
+/etc/config/fstab
+$env_copies
+$kept
+END
+    sort -u "$work/kept" >"$work/kept.all"
+    grep -vxF "$env_copies/upgrade" "$work/kept.all" >"$work/kept" || true
+}
+
+weigh_settings() { # - sets settings_kib
+    local bytes
+    list_kept
+    sed 's|^/||' "$work/kept" >"$work/kept.names"
+    # shellcheck disable=SC2312 # a name that is not there any more weighs nothing
+    bytes=$(tar -C / -cf - -T "$work/kept.names" 2>>"$log" | wc -c)
+    settings_kib=$((bytes / 1024 + 256)) # and this script
+}
+
+pack_settings() { # - the archive that sysupgrade gets, read back
+    [ "$phase" = change ] || return 0
+    run gather_settings
+    run furnish "$work/settings"
+    run record_upgrade "$work/settings"
+    run without_disk_root "$work/settings/etc/config"
+    run archive_settings
+    if [ "$upgrade_settings" = drop ]; then
+        say "  the settings stay behind: the new system is at 192.168.1.1, without a password; what travels is fstab, what the plan keeps, and this script"
+    else
+        say "  the settings come along"
+    fi
+}
+
+gather_settings() { # - what list_kept() tells, at $work/settings
+    local path missing=''
+    mkdir "$work/settings"
+    list_kept
+    if [ "$upgrade_settings" = keep ]; then
+        sysupgrade -b "$work/kept.tar.gz" >>"$log" 2>&1
+        tar -C "$work/settings" -xzf "$work/kept.tar.gz"
+        rm -rf "$work/settings/var" "$work/settings/tmp"
+    fi
+    sed 's|^/||' "$work/kept" >"$work/kept.names"
+    : >"$work/kept.left"
+    while read -r path; do
+        [ -e "$work/settings/$path" ] || [ -L "$work/settings/$path" ] || printf '%s\n' "$path" >>"$work/kept.left"
+    done <"$work/kept.names"
+    if [ -s "$work/kept.left" ]; then
+        tar -C / -cf "$work/kept.tar" -T "$work/kept.left"
+        tar -C "$work/settings" -xf "$work/kept.tar"
+        rm "$work/kept.tar"
+    fi
+    while read -r path; do
+        [ -e "$work/settings/$path" ] || [ -L "$work/settings/$path" ] || missing="$missing /$path"
+    done <"$work/kept.names"
+    [ -z "$missing" ] || fail "not in the archive of the settings:$missing"
+    mkdir -p "$work/settings/etc"
+    conf_with_ours
+    cat "$work/conf" >"$work/settings/etc/sysupgrade.conf"
+}
+
+without_disk_root() { # FOLDER - in the fstab of this configuration folder nothing is mounted as / or /overlay
+    local all section
+    [ -e "$1/fstab" ] || return 0
+    all=$(uci -q -c "$1" show fstab) || all=''
+    printf '%s\n' "$all" | sed -n -e "s|^fstab\\.\\(.*\\)\\.target='/'\$|\\1|p" -e "s|^fstab\\.\\(.*\\)\\.target='/overlay'\$|\\1|p" >"$work/roots"
+    while read -r section; do
+        uci -c "$1" -t "$work/uci" set "fstab.$section.enabled=0"
+    done <"$work/roots"
+    uci -c "$1" -t "$work/uci" commit fstab
+    while read -r section; do
+        all=$(uci -q -c "$1" get "fstab.$section.enabled") || all=1
+        [ "$all" = 0 ] || fail "the fstab that travels would still take the root from the disk"
+    done <"$work/roots"
+}
+
+archive_settings() { # - $work/upgrade.tar.gz from $work/settings; files only, so that no folder's mode changes by it
+    (cd "$work/settings" && find . ! -type d) >"$work/kept.found"
+    sed 's|^\./||' "$work/kept.found" >"$work/kept.names"
+    tar -C "$work/settings" -czf "$work/upgrade.tar.gz" -T "$work/kept.names"
+    mkdir "$work/again"
+    tar -C "$work/again" -xzf "$work/upgrade.tar.gz"
+    differences=''
+    compare_bytes "$work/settings" "$work/again"
+    (cd "$work/again" && find . ! -type d) >"$work/have"
+    [ -z "$differences" ] || fail "the archive of the settings does not read back: $differences"
+    sort "$work/kept.found" >"$work/want"
+    sort "$work/have" >"$work/have.sorted"
+    cmp "$work/want" "$work/have.sorted" || fail "the archive of the settings lacks names"
+    rm -rf "$work/again"
+}
+
+record_upgrade() { # FOLDER - what the first start of the new system has to know
+    local id boot command now
+    read -r id </proc/sys/kernel/random/uuid # the clock may say the same twice
+    now=$(date +%Y%m%d-%H%M%S)
+    boot=$(env_value bootargs)
+    command=$(env_value bootcmd)
+    packages_by_hand >"$work/by-hand"
+    {
+        printf 'state flashed\nid %s-%s\nfrom %s\nto %s\nsha256 %s\n' "$now" "${id%%-*}" "$running_version" "$image_version" "$image_sum"
+        printf 'method %s\nsettings %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$boot" "$command"
+        sed 's/^/package /' "$work/by-hand"
+    } >"$work/record"
+    boot=$(cat "$work/record")
+    mkdir -p "$1$env_copies"
+    write_file "$1$env_copies/upgrade" "$boot"
+}
+
+mark_upgrade() { # STATE - the record of the running system says so
+    local text
+    text=$(sed "s/^state .*/state $1/" "$env_copies/upgrade")
+    write_file "$env_copies/upgrade" "$text"
+}
+
+# ---- packages
+
+packages_by_hand() { # - what was installed since the firmware was flashed, a line for each; packages that others need are left out
+    local file name
+    for file in /usr/lib/opkg/info/*.control /lib/apk/packages/*.list; do
+        [ -e "$file" ] && [ ! -e "/rom$file" ] || continue
+        name=${file##*/}
+        name=${name%.*}
+        if [ -e /etc/apk/world ]; then
+            grep -q "^$name\\([<>=~@].*\\)\\?\$" /etc/apk/world || continue
+        elif [ -e /usr/lib/opkg/status ]; then
+            awk -v name="$name" '
+                /^Package: / { here = ($2 == name) }
+                here && /^Auto-Installed: yes/ { found = 1 }
+                END { exit !found }
+            ' /usr/lib/opkg/status && continue
+        fi
+        printf '%s\n' "$name"
+    done
+}
+
+packages_lost() { # - the recorded packages that this system lacks, on one line
+    upgrade_says package >"$work/recorded"
+    not_installed
+}
+
+not_installed() { # - those of the names in $work/recorded that the package manager does not know, on one line
+    local name
+    while read -r name; do
+        [ -e "/usr/lib/opkg/info/$name.control" ] || [ -e "/lib/apk/packages/$name.list" ] || printf ' %s' "$name"
+    done <"$work/recorded"
+}
+
+install_line() { # NAMES - one line that installs these, with the package manager of this system
+    if command -v apk >/dev/null; then
+        printf 'apk update && apk add%s' "$1"
+    else
+        printf 'opkg update && opkg install%s' "$1"
+    fi
+}

@@ -1,0 +1,218 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: the first start after a sysupgrade ---------------------------------------------------------------
+#
+# /etc/init.d/bootplan runs `first-start` behind all other services. Without a record of an upgrade it does nothing. The first
+# start is that of the boot medium alone: it proves what it can see, makes the root on the disk fit the new firmware, points
+# fstab at it and restarts, once. The second one runs from the disk and writes down how it went. A cut anywhere is
+# repeated by the next start; a start that does not find the disk's root where it was pointed to stays where it is.
+
+patience=300 # seconds to wait for a network and its package server
+disk_seconds=15 # seconds to wait for a disk
+root_told=ok # what keeps the root from the disk, and what to type
+root_way=''
+
+action_first_start() { # - goes on with an upgrade where it is
+    local state target
+    state=$(upgrade_says state)
+    case $state in flashed | pointed) ;; *) return 0 ;; esac
+    apply=yes
+    at='the first start after an upgrade'
+    log_line "the first start of an upgrade, $state"
+    prove_system
+    if [ "$proof_version" != ok ]; then
+        write_result
+        return 0
+    fi
+    see_system
+    target=$(upgrade_says method)
+    if [ "$target" = internal ]; then
+        close_upgrade
+    elif [ "$system" = "$target" ]; then
+        see_disk_root
+        [ "$root_told" = ok ] || fail "$root_told"
+        close_upgrade
+    elif [ "$state" = pointed ]; then
+        root_told="fstools did not take the root from the disk although fstab says so"
+        root_way="dmesg | grep -e extroot -e nvme; then: sh $service_script status"
+        write_result
+    else
+        move_to_disk
+    fi
+}
+
+log_line() { # TEXT - to the system's log
+    logger -t bootplan "$*" || true
+    say "$*"
+}
+
+proof_version=ok proof_env=ok # what prove_system() found
+proof_missing='' # packages of the plan that are not there
+
+prove_system() { # - release, environment and packages are what they are to be
+    local have want
+    want=$(upgrade_says to)
+    have=$(openwrt_says DISTRIB_RELEASE)
+    [ "$have" = "$want" ] || proof_version="OpenWrt ${have:-of no version} runs, the upgrade was to $want"
+    prove_env
+    look_for_packages
+    log_line "release: $proof_version; environment: $proof_env; packages: ${proof_missing:-ok}"
+}
+
+look_for_packages() { # - sets proof_missing
+    missing_packages=''
+    plan_packages
+    proof_missing=$missing_packages
+    refusals=0 # told by `status`, and no reason to stop
+}
+
+prove_env() { # - the environment is good and says what it said before
+    local name have want
+    : >"$work/env"
+    plan_env
+    env_state='not found'
+    [ ! -s "$work/fw_env.config" ] || read_env
+    if [ "$env_state" != good ]; then
+        proof_env="the U-Boot environment is $env_state"
+        return 0
+    fi
+    for name in bootargs bootcmd; do
+        have=$(env_value "$name")
+        want=$(upgrade_says "$name")
+        [ "$have" = "$want" ] || proof_env="$name is not what it was before"
+    done
+}
+
+see_disk_root() { # - the system runs from the disk: from the plan's partition, finished, with modules of this kernel
+    local disk kernel
+    disk=$(disk_named "$root_disk")
+    kernel=$(uname -r)
+    see_running_state "$root_content"
+    if [ "$system_block" != "${disk:-none}p$root_number" ]; then
+        root_told="the root is on /dev/$system_block, not on partition $root_number of $root_disk"
+    elif [ "$inside" != "complete $root_content" ]; then
+        root_told="the root on the disk is not finished ($inside)"
+    elif [ ! -d "/lib/modules/$kernel" ]; then
+        root_told="the root on the disk has no modules for the kernel $kernel"
+    fi
+}
+
+move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one restart
+    local lost
+    # A root whose driver is not in the image is seen only when that is installed.
+    if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing" ]; then
+        lost=$(packages_lost)
+        reinstall "$proof_missing$lost"
+        look_for_packages
+    fi
+    refit_root
+    if [ "$root_told" != ok ]; then
+        log_line "the root stays on the boot medium: $root_told"
+        write_result
+        [ "$reinstalled/$proof_missing" = ok/ ] || return 0
+        # A driver may need a start of its own. The next one has nothing to install, and so does not come here again.
+        log_line "packages were installed; restarting"
+        go_down
+        return 0
+    fi
+    mark_upgrade pointed
+    log_line "the root on the disk fits the new system; restarting"
+    go_down
+}
+
+go_down() { # - restarts
+    sync
+    ended=yes # procd may end us before it comes back
+    reboot # the last word
+}
+
+close_upgrade() { # - nothing is left but packages
+    local lost
+    lost=$(packages_lost)
+    if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing$lost" ]; then
+        reinstall "$proof_missing$lost"
+        look_for_packages
+    fi
+    mark_upgrade 'done'
+    write_result
+    log_line "the upgrade is done"
+}
+
+reinstalled='' # what became of packages that were to be installed
+
+reinstall() { # NAMES - installs them as soon as there is a network; NAMES begin with a blank
+    local now end
+    now=$(uptime_now)
+    end=$((now + patience))
+    log_line "installing:$1"
+    while [ "$now" -lt "$end" ]; do
+        # shellcheck disable=SC2086 # names of packages, split on purpose
+        if command -v apk >/dev/null; then
+            ! { apk update && apk add $1; } >>"$log" 2>&1 || reinstalled=ok
+        else
+            ! { opkg update && opkg install $1; } >>"$log" 2>&1 || reinstalled=ok
+        fi
+        [ "$reinstalled" != ok ] || return 0
+        sleep 10
+        now=$(uptime_now)
+    done
+    reinstalled="could not be installed within $patience s; see $log"
+}
+
+write_result() { # - what `status` tells: /etc/bootplan/last-upgrade, on the root that runs
+    local text='' date key
+    date=$(date +%Y-%m-%dT%H:%M:%S)
+    for key in id from to settings; do
+        text="$text$key $(upgrade_says "$key")$newline"
+    done
+    text="${text}date $date${newline}version $proof_version${newline}env $proof_env${newline}root $root_told"
+    [ -z "$root_way" ] || text="$text${newline}way $root_way"
+    [ -z "$reinstalled" ] || text="$text${newline}reinstalled $reinstalled"
+    for key in $proof_missing; do
+        text="$text${newline}package $key"
+    done
+    write_file "$env_copies/last-upgrade" "$text"
+}
+
+last_says() { # KEY - what the first start wrote down; a line for each
+    [ ! -e "$env_copies/last-upgrade" ] || sed -n "s/^$1 //p" "$env_copies/last-upgrade"
+}
+
+# ---- status
+
+tell_upgrade() { # - the last upgrade, and what is left to do of it
+    local state from to date key text way lost
+    [ "$slots_kind" = none ] || return 0
+    state=$(upgrade_says state)
+    from=$(last_says from)
+    to=$(last_says to)
+    date=$(last_says date)
+    way="sh $service_script first-start"
+    case $state in
+        flashed)
+            text=$(upgrade_says to)
+            not_as_planned "the upgrade to $text has not come to its end" "wait for the first start to end; after that: $way"
+            ;;
+        *) ;;
+    esac
+    [ -n "$to" ] || return 0
+    tell upgraded "from $from to $to on $date"
+    for key in version env root; do
+        text=$(last_says "$key")
+        tell "upgrade-$key" "$text"
+        [ "$key" != root ] || way=$(last_says way)
+        [ "$text" = ok ] || not_as_planned "after the upgrade: $text" "${way:-look at logread | grep bootplan}"
+    done
+    last_says package >"$work/recorded"
+    lost=$(not_installed)
+    if [ -n "$lost" ]; then
+        text=$(install_line "$lost")
+        not_as_planned "packages of the plan are missing:$lost" "$text"
+    fi
+    text=$(packages_lost)
+    if [ -n "$text" ]; then
+        lost=$(install_line "$text")
+        tell upgrade-packages "not in the new system:$text; to have them: $lost"
+    elif [ -z "$lost" ]; then
+        tell upgrade-packages ok
+    fi
+}

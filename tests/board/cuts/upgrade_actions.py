@@ -1,0 +1,128 @@
+"""The first start after an upgrade without slots, cut everywhere, and the way there up to the flash.
+
+The script of these rows stops before it restarts the router, or before sysupgrade begins: what it had written until then
+is what a cut can meet, and the judge restarts the router itself. What a cut in the flash leaves is in
+:file:`test_sysupgrade.py`: no writes of the script are in there.
+"""
+
+from ..router import Timeout
+from ..upgrades import NEW, UpgradeBench, kind_of, plan
+from .action import Action, compiled
+from .judge import Judge
+from .slot_actions import IMAGE, SLOT_FILES, UPGRADE, image_of, with_an_image
+
+INTERNAL = ("overlay", ("overlay", 0), "stock")
+ROOTS = {"extroot-overlay": ("overlay", ("nvme0", 1), "stock"), "extroot-pivot": ("root", ("nvme0", 1), "stock")}
+MIB, GIB = 1 << 20, 1 << 30
+# Where a file of the old root may be: in its place, or set aside.
+PLACES = {"extroot-overlay": ("/upper", "/.bootplan/before-*"), "extroot-pivot": ("", "/.bootplan/before-*")}
+KEPT = {"/etc/config/mine": "mine", "/etc/own": "own"}
+NOTES = "/root/notes"
+
+
+class UpgradeJudge(Judge):
+    """A judge of routers that were upgraded: the boot scripts do not run before the last start, which closes the upgrade."""
+
+    def judge(self):
+        """Judge the images as they are."""
+        self.box.lose_ram()
+        self.box.services = False
+        return super().judge()
+
+    def judge_kill(self, point, tracer):
+        """Judge the router after a kill."""
+        self.box.lose_ram()
+        self.box.services = False
+        return super().judge_kill(point, tracer)
+
+    def restart(self):
+        """Restart with the boot scripts, and wait until the first start has come to its end."""
+        self.box.services = True
+        self.box.reboot()
+        if not UpgradeBench.first_start_ended(self):
+            raise Timeout("the router restarted once more")
+
+    @property
+    def router(self):
+        """Return the box, under the name that the bench has for it."""
+        return self.box
+
+
+def lost_files(method):
+    """Return a look that finds what is not on the disk any more, neither in its place nor set aside."""
+    def look(box):
+        """Look on the disk's root, mounted or not."""
+        top = {"extroot-overlay": "/overlay", "extroot-pivot": ""}[method]
+        away = box.root() == INTERNAL
+        if away:
+            top = "/tmp/in"
+            done = box.run("mkdir -p /tmp/in && mount -t ext4 /dev/nvme0n1p1 /tmp/in")
+            if done.code != 0:
+                return [f"lost: the disk's root cannot be mounted: {done.err}"]
+        faults = []
+        own, aside = PLACES[method]
+        for path, word in KEPT.items():
+            if box.run(f"cat {top}{own}{path} {top}{aside}{path} 2>/dev/null | grep -qx {word}").code != 0:
+                faults.append(f"lost: {path}")
+        if box.run(f"grep -qx notes {top}{own}{NOTES}").code != 0:
+            faults.append(f"lost: {NOTES}")
+        if away:
+            box.run("umount /tmp/in").ok()
+        return faults
+    return look
+
+
+def lived_in(method):
+    """Return how a router gets there whose root is on the disk, with files of its owner."""
+    def prepare(box):
+        """Install, restart, and put files there."""
+        made = UpgradeBench(box, plan(method)).installed()
+        for path, word in KEPT.items():
+            box.put(path, f"{word}\n")
+        box.put(NOTES, "notes\n")
+        return made
+    return prepare
+
+
+def flashed(method):
+    """Return how a router gets to its first start: upgraded, and started once without its boot scripts."""
+    def prepare(box):
+        """Upgrade, with the image flashed."""
+        made = lived_in(method)(box)
+        box.put(IMAGE, image_of(box, NEW))
+        made.flash(f"{IMAGE} --sha256 $(sha256sum {IMAGE} | cut -d ' ' -f 1)")
+        box.boot()
+    return prepare
+
+
+def without(text, call):
+    """Return a script without the call that ends the router's life."""
+    before, found, behind = text.partition(call)
+    assert found, f"no {call!r} in the script"
+    return f"{before}return 0\n{behind}"
+
+
+def first_start(method, **more):
+    """Return the first start, up to the restart."""
+    text = plan(method)
+    return Action(**{
+        "name": f"first_start_{method.replace('-', '_')}", "title": f"first start after an upgrade, {method}, nand",
+        "plan": text, "kind": kind_of(method), "words": "first-start", "prepare": flashed(method),
+        "stops": without(compiled(text), "    reboot # the last word\n"), "judge": UpgradeJudge,
+        "old": (INTERNAL,), "new": ROOTS[method], "mounts": {"/srv": ("nvme0", 2)}, "files": SLOT_FILES,
+        "targets": {"overlay": None, "nvme0": (MIB, GIB - MIB)}, "look": lost_files(method), "untouched": (("nvme0", 2),), **more,
+    })
+
+
+def before_the_flash(method):
+    """Return an upgrade up to the moment at which sysupgrade begins: until then nothing but a backup is written."""
+    stops = without(compiled(plan(method)), "    run begin_sysupgrade\n")
+    made = first_start(method)
+    return Action(**{
+        **vars(made), "name": f"upgrade_in_place_{method.replace('-', '_')}",
+        "title": f"upgrade without slots up to the flash, {method}, nand", "words": UPGRADE, "prepare": lived_in(method),
+        "brings": with_an_image(NEW), "stops": stops, "old": (ROOTS[method],), "untouched": (),
+    })
+
+
+UPGRADE_ACTIONS = (*(first_start(method) for method in ROOTS), before_the_flash("extroot-overlay"))

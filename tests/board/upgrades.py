@@ -1,0 +1,113 @@
+"""A running router with a plan without slots, and its upgrades."""
+
+import json
+import re
+import time
+
+from . import scripts
+from .images import MiB
+from .router import BootError, Disk, GiB, Timeout
+from .scripts import Bench, kind_of_router
+
+OLD, NEW = "25.12.5", "25.12.6"
+KERNEL = "6.12.95"
+"""The release of the new image's kernel, which is never this machine's."""
+UPGRADE = "upgrade: {backup: /srv/backup}\n"
+
+
+def kind_of(method="extroot-overlay", medium="nand"):
+    """Return what a router is made with whose media hold real images."""
+    data = {"data_bytes": 24 * MiB} if medium == "nand" else {}
+    return {"slots": True, "medium": medium, "disks": (Disk(size=GiB),), **data, **kind_of_router(method)}
+
+
+def plan(method="extroot-overlay", medium="nand", *, more=UPGRADE, release="25.12"):
+    """Return the text of a plan with a data partition for the backups."""
+    return scripts.plan(method, medium, more=more, release=release)
+
+
+class UpgradeBench(Bench):
+    """A running router and its script; the first start waits for seconds in place of minutes."""
+
+    def __init__(self, router, text):
+        """``router`` is on and made with :func:`kind_of`; ``text`` is a plan."""
+        super().__init__(router, text)
+        self.script = re.sub("(?m)^patience=300 ", "patience=3 ", self.script)
+        self.script = re.sub("(?m)^disk_seconds=15 ", "disk_seconds=1 ", self.script)
+        router.put(self.name, self.script)
+
+    def installed(self):
+        """Install, restart, and make the folder for the backups."""
+        self.sh("install --apply").ok()
+        self.restart()
+        self.router.run("mkdir -p /srv/backup").ok()
+        return self
+
+    def seen(self):
+        """Return a sum for each image, and of the disk the names with their sizes and times.
+
+        ext4 fills the tables of a new file system for a while after it was mounted, so the disk's image has no lasting sum.
+        """
+        digests = self.router.digests()
+        find = "find /srv /root /etc /usr /overlay/.bootplan /.bootplan -print0 2>/dev/null"
+        digests["nvme0"] = self.router.run(f"{find} | xargs -0 ls -dln --full-time").ok().out
+        return digests
+
+    def put_image(self, name="/tmp/new.itb", **changes):
+        """Put a sysupgrade image on the router and return its name and the option that says its sum."""
+        image = self.router.firmware(**{"release": NEW, "kernel": KERNEL, **changes}).read_bytes()
+        self.router.put(name, image)
+        digest = self.router.run(f"sha256sum {name}").ok().out.split()[0]
+        return f"{name} --sha256 {digest}"
+
+    def flash(self, words, until=""):
+        """Run ``upgrade`` with these words until the router goes off; ``until`` is the step of the flash that was the last."""
+        self.router.flash_cut = until
+        running = self.router.start(f"sh {self.name} upgrade {words} --apply")
+        assert self.router.wait_stopped() == "reboot", running.out + running.err
+        self.router.off()
+        return running.out
+
+    def follow(self):
+        """Start, follow the router until it stays up, and return how often it was started."""
+        starts = 0
+        while starts < 10:
+            starts += len(self.router.settle(quiet=0.5))
+            self.router.flash_cut = ""
+            if self.first_start_ended():
+                self.router.put(self.name, self.script)
+                return starts
+        raise Timeout(f"still restarting after {starts} starts")
+
+    def first_start_ended(self, seconds=60):
+        """Wait for the end of the boot scripts and of what they began; False when the router restarted meanwhile."""
+        end = time.monotonic() + seconds
+        while not self.router.stopped():
+            try:
+                if self.router.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[f]irst-start'").code == 0:
+                    break
+            except BootError:
+                continue  # it went off while it was asked
+            if time.monotonic() > end:
+                raise Timeout(self.router.run("tail -n 20 /tmp/bootplan.log").out)
+            time.sleep(0.1)
+        try:
+            self.router.wait_stopped(1)  # a restart that it asked for takes a moment
+        except Timeout:
+            return True
+        return False
+
+    def upgraded(self, more="", **changes):
+        """Upgrade, and follow the starts behind it; returns how many there were."""
+        self.flash(f"{self.put_image(**changes)} {more}")
+        return self.follow()
+
+    def status(self):
+        """Return what ``status --json`` says."""
+        result = self.sh("status --json")
+        assert result.code in (0, 1), result.err
+        return json.loads(result.out)
+
+    def root(self):
+        """Return how the router runs: what holds the overlay, or the root."""
+        return self.status()["root"]
