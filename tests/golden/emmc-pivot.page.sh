@@ -6,7 +6,7 @@
 # lab router, root on NVMe: OpenWrt 24.10 on a Banana Pi BPI-R4 (two SFP+ ports), booted from emmc
 #
 # Made by bootplan 0.1.0 from emmc-pivot.yaml; the same plan gives the same bytes.
-#   plan     sha256 3590feead3691963474e6f032c1fe9da00b0ed81840b3afbf24d8b1f463fba09
+#   plan     sha256 1006224e5fd5c01140b766ea3e8a9bb5bf8a1188c825bf6b4f54c90d9f4bd575
 #   library  sha256 (that of the library)
 #
 # How to read it: this page is the plan, each line a call of a function of the library below it. First the
@@ -99,13 +99,13 @@ plan_upgrade_look() {
 
 # The image in place of the running system.
 plan_upgrade() {
-    step 1 4 'crash records'    # emmc-pivot.yaml:29
+    step 1 4 'crash records'    # emmc-pivot.yaml:30
     put_crash_away
-    step 2 4 'the settings that travel'    # emmc-pivot.yaml:29
+    step 2 4 'the settings that travel'    # emmc-pivot.yaml:30
     pack_settings
-    step 3 4 'a backup'    # emmc-pivot.yaml:29
+    step 3 4 'a backup'    # emmc-pivot.yaml:30
     backup_first
-    step 4 4 'sysupgrade'    # emmc-pivot.yaml:29
+    step 4 4 'sysupgrade'    # emmc-pivot.yaml:30
     flash_image
 }
 
