@@ -217,11 +217,14 @@ open_archive() { # FILE FOLDER - unpacks a backup into a new FOLDER in RAM when 
 }
 
 need_all_sums() { # FILE FOLDER - SHA256SUMS there names every file, and each is what it says
-    local named have
-    # Both in the order in which * gives them.
-    named=$(sed 's/^[0-9a-f]\{64\}  //' "$2/SHA256SUMS")
-    have=$(cd "$2" && for have in *; do [ "$have" = SHA256SUMS ] || printf '%s\n' "$have"; done)
-    if [ "$named" != "$have" ]; then
+    local name
+    for name in "$2"/*; do
+        [ "${name##*/}" = SHA256SUMS ] || printf '%s\n' "${name##*/}"
+    done >"$work/names"
+    sort "$work/names" >"$work/there"
+    sed 's/^[0-9a-f]\{64\}  //' "$2/SHA256SUMS" >"$work/names"
+    sort "$work/names" >"$work/summed"
+    if ! cmp -s "$work/summed" "$work/there"; then
         refuse "'$1' holds other files than its SHA256SUMS names"
     elif ! (cd "$2" && sha256sum -c SHA256SUMS >>"$log" 2>&1); then
         refuse "what is in '$1' is not what its SHA256SUMS says: it was changed"

@@ -221,8 +221,11 @@ show_env_changes() { # FILE - the variables in which FILE differs from the store
         NR == FNR { here[name] = value; next }
         { there[name] = value }
         END {
-            for (name in names) if (here[name] != there[name])
-                printf "  changed  variable %s: %.60s -> %.60s\n", name, name in here ? here[name] : "(none)", name in there ? there[name] : "(none)"
+            for (name in names) {
+                old = (name in here) ? here[name] : "(none)"
+                new = (name in there) ? there[name] : "(none)"
+                if (old != new) printf "changed  variable %s: %.60s -> %.60s\n", name, old, new
+            }
         }
     ' "$work/env" "$1" >"$work/env.changes"
     tr '\001-\011\013-\037' '?' <"$work/env.changes" >"$work/env.shown"
@@ -277,7 +280,7 @@ action_restore() { # ARCHIVE - the settings of a backup, and the environment whe
     stop_if_refused
     if [ -s "$work/todo" ] || [ -s "$work/env.changes" ]; then
         at='a backup of what is here'
-        make_backup
+        make_backup "$env_copies"
         need_room_for_backup /etc
         stop_if_refused
         phase=change

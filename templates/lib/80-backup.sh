@@ -4,11 +4,15 @@
 # All that a repair needs and this router alone knows. The packages' files, the data partitions and the boot loader are not
 # in it: those come from OpenWrt again, or are too large for it.
 
-make_backup() { # - the archive in RAM, under a name of this board and this second
+make_backup() { # [FOLDER] - the archive in RAM, under a name of this board and this second, which no other in FOLDER has
     local board folder
     board=$(board_now)
     board=$(printf '%s' "$board" | tr -c 'A-Za-z0-9.\n' -)
     backup_name=$(date "+bootplan-${board:-unknown}-%Y%m%d-%H%M%S")
+    while [ -e "${1:-$work}/$backup_name.tar.gz" ] || [ -e "${1:-$work}/$backup_name.tar.gz.part" ]; do
+        sleep 1 # one of a moment ago, or the clock was set back
+        backup_name=$(date "+bootplan-${board:-unknown}-%Y%m%d-%H%M%S")
+    done
     folder=$work/made/$backup_name
     mkdir -p "$folder"
     umask 077 # keys and passwords are in it
@@ -26,7 +30,7 @@ make_backup() { # - the archive in RAM, under a name of this board and this seco
 }
 
 write_backup() { # FOLDER - a new backup there
-    make_backup
+    make_backup "$1"
     keep_archive "$1"
     say "saved in $1/$backup_name.tar.gz"
 }
@@ -162,7 +166,7 @@ action_backup() { # DESTINATION - saves what a repair would need, in a folder or
     stop_if_refused
     read_plan_env
     at='making the backup'
-    make_backup
+    if [ "$remote" = yes ]; then make_backup; else make_backup "$folder"; fi
     [ "$remote" = yes ] || need_room_for_backup "$folder"
     stop_if_refused
     at='writing the backup'
