@@ -234,7 +234,7 @@ main() { # ACTION [WORD]... - the command line
                 shift
                 ;;
             --kit)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--kit needs a folder that the action backup made"
+                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--kit needs a backup"
                 kit_wanted=$2
                 shift
                 ;;

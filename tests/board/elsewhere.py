@@ -1,6 +1,6 @@
 """Another computer, as far as the router sees one: Debian's dropbear on this machine, in the router's own network.
 
-It has a home folder, a host key and a boot of its own: all three lie over this machine's in a mount namespace that ends
+It has a home folder with a full disk in it (64 KiB), a host key and a boot of its own: they lie over this machine's in a mount namespace that ends
 with the server. The router gets the host's key and one to log in with.
 """
 
@@ -18,6 +18,7 @@ SECONDS = 10
 LOGIN = "root@127.0.0.1"
 SERVER = (
     "mount --make-rprivate / && mount --bind $1 /root && mount --bind $2 /proc/sys/kernel/random/boot_id && cd / && "
+    "mkdir -p /root/full && mount -t tmpfs -o size=64k tmpfs /root/full && "
     "exec dropbear -F -E -s -r $3 -p 127.0.0.1:$4"
 )
 

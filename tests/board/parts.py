@@ -32,7 +32,7 @@ APT_PACKAGES = (
 # What a PC has of its own where the router has BusyBox.
 PC_PROGRAMS = (
     "awk bash cat chmod cmp cp cut date dd df du find flock grep gzip head ls mkdir mktemp mount mv readlink rm sed "
-    "sha256sum sleep sort sync tail touch tr umount wc"
+    "sha256sum sleep sort sync tail tar touch tr umount wc"
 ).split()
 
 # Debian programs that the router root runs as they are, and the name each has in the hidden tree.

@@ -187,8 +187,9 @@ def test_what_another_computer_may_answer(router, tmp_path):
     with computer(box, tmp_path / "pc") as home:
         result = bench.sh(f"backup {LOGIN}:none")
         assert (result.code, "has no folder 'none' that can be written" in result.out) == (3, True), result.out
-        (home / "full").mkdir()
-        (home / "full").chmod(0o755)
+        result = bench.sh(f"backup {LOGIN}:full")
+        assert (result.code, "could not write the archive" in result.out) == (1, True), result.out
+        assert box.run(f"ssh {LOGIN} ls -A full").ok().out == ""
         box.run("sed -i 's/AAAA/AAAB/' /root/.ssh/known_hosts").ok()
         result = bench.sh(f"backup {LOGIN}:")
         assert (result.code, "ssh ended with" in result.out) == (1, True), result.out

@@ -145,7 +145,7 @@ REFUSED = {
     "two words, one of them wrong": ("", f"/dev/sdd --wipe {WORD} --wipe 1", "--wipe names '1'", ""),
     "no image": (f"mv /tmp/{cards.FILE} /tmp/away", CARD, "is neither here nor beside this script", f"mv /tmp/away /tmp/{cards.FILE}"),
     "another image": ("echo >/tmp/other", f"{CARD} --image /tmp/other", "is not the image of the plan: its SHA-256 is", ""),
-    "no such kit": ("", f"{CARD} --kit /tmp/m", "is no folder that the action backup made", ""),
+    "no such kit": ("", f"{CARD} --kit /tmp/m", "is no backup, and no folder", ""),
 }
 
 

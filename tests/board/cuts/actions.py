@@ -98,9 +98,10 @@ def another_proof(box):
 
 def half_backups(box):
     """A backup that has its name must be complete, and its sums must hold."""
-    found = box.run(f"cd {KEEP} && for one in bootplan-*; do case $one in *.part | bootplan-\\*) continue ;; esac; "
-                    "(cd $one && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
-                    "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done")
+    found = box.run(f"cd {KEEP} && for one in bootplan-*.tar.gz; do [ -e $one ] || continue; sha256sum -c $one.sha256 >/dev/null && "
+                    "rm -rf /tmp/seen && mkdir /tmp/seen && tar -C /tmp/seen -xzf $one && "
+                    "(cd /tmp/seen/* && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
+                    "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done; rm -rf /tmp/seen")
     return [f"half taken for whole: backup {name}" for name in found.out.split()]
 
 
