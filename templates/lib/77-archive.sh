@@ -89,9 +89,9 @@ see_remote() { # DESTINATION - sets what is above from user@host:path; user@host
     case $1 in
         *@\[*\]*)
             remote_path=${1#*\]}
-            remote_path=${remote_path#*:}
             remote_login=${1%%\[*}${1#*\[}
-            remote_login=${remote_login%%\]*}
+            remote_login=${remote_login%%\]*}${remote_path%%:*}
+            remote_path=${remote_path#*:}
             ;;
         *)
             remote_login=${1%%:*}

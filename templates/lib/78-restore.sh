@@ -270,7 +270,12 @@ settings_are_back() { # - every file is as the backup has it
 action_restore() { # ARCHIVE - the settings of a backup, and the environment when it is of this medium
     local name
     plan_who
-    need_lasting_folder /etc
+    see_system
+    if [ "$system" = unknown ]; then
+        refuse "this is no installed system, but recovery or settings in RAM: what is restored here is gone after the restart"
+    else
+        say "  the running system is $system${system_block:+, /dev/$system_block}"
+    fi
     read_plan_env
     need_backup "$1"
     stop_if_refused

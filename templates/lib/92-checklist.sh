@@ -107,7 +107,10 @@ check_env_copy() { # - a copy of the environment that its sum proves
         sums=$copy.sha256
         [ -e "$copy" ] && [ -e "$sums" ] || continue
         case $copy in
-            *.tar.gz) tar -tzf "$copy" >"$work/names" 2>>"$log" && grep -q '/uboot-env\.txt\.sha256$' "$work/names" || continue ;;
+            *.tar.gz)
+                tar -tzf "$copy" >"$work/names" 2>>"$log" || continue
+                grep -q '/uboot-env\.txt\.sha256$' "$work/names" || continue
+                ;;
             *) ;;
         esac
         ! (cd "${copy%/*}" && sha256sum -c "${sums##*/}" >>"$log" 2>&1) || whole=$copy

@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from .cache import command
+from .cache import SEARCH_PATH, command
 from .parts import build
 
 SECONDS = 10
@@ -30,11 +30,10 @@ def key(path):
 
 
 @contextlib.contextmanager
-def computer(box, folder, *, port=22, known=True, same_boot=False, path="/usr/sbin:/usr/bin:/sbin:/bin"):
+def computer(box, folder, *, port=22, known=True, same_boot=False):
     """Start the server for a router that is on; gives its home folder on this machine.
 
-    Without ``known`` the router has never seen the host's key; with ``same_boot`` it is the router itself. ``path`` is
-    where its programs are looked for.
+    Without ``known`` the router has never seen the host's key; with ``same_boot`` it is the router itself.
     """
     build()
     home = Path(folder) / "home"
@@ -49,17 +48,15 @@ def computer(box, folder, *, port=22, known=True, same_boot=False, path="/usr/sb
     box.run("cat >/root/.ssh/id_dropbear && chmod 600 /root/.ssh/id_dropbear", input=mine.read_bytes()).ok()
     if known:
         box.put("/root/.ssh/known_hosts", f"127.0.0.1 {known_host}\n", 0o600)
-    log = open(home.parent / "server.log", "wb")
-    server = subprocess.Popen(
-        ["nsenter", "-t", str(box.pid), "-n", "unshare", "-m", "sh", "-c", SERVER, "sh", str(home), str(boot), str(host), str(port)],
-        stdout=log, stderr=log, env={"PATH": path}, start_new_session=True)
+    words = ["nsenter", "-t", str(box.pid), "-n", "unshare", "-m", "sh", "-c", SERVER, "sh", home, boot, host, str(port)]
+    with open(home.parent / "server.log", "wb") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log, env={"PATH": SEARCH_PATH}, start_new_session=True)
     try:
-        wait_for(box, port, server, log)
+        wait_for(box, port, server, log.name)
         yield home
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(SECONDS)
-        log.close()
 
 
 def wait_for(box, port, server, log):
@@ -68,5 +65,5 @@ def wait_for(box, port, server, log):
     wanted = f" 0100007F:{port:04X} 00000000:0000 0A "
     while not box.run(f"grep '{wanted}' /proc/net/tcp").out:
         if server.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"dropbear does not listen: {Path(log.name).read_text()}")
+            raise RuntimeError(f"dropbear does not listen: {Path(log).read_text()}")
         time.sleep(0.05)

@@ -175,6 +175,7 @@ def test_another_port(router, tmp_path):
     box, bench = bench_for(router)
     with computer(box, tmp_path / "pc", port=2222) as home:
         bench.sh(f"backup {LOGIN}^2222:").ok()
+        assert "try first: ssh -p 2222 root@::1" in bench.sh("backup 'root@[::1]^2222:'").out
         assert len(list(home.glob("bootplan-*.gz"))) == 1
 
 

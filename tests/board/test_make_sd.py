@@ -9,7 +9,8 @@ import pytest
 from . import cards
 from .images import KiB, MiB, digest
 from .router import Reader, Router
-from .scripts import compiled, plan
+from .scripts import Bench, compiled, plan
+from .test_backup import taken
 
 CARD = "/dev/sda"
 HERE = "cd /tmp && "
@@ -96,6 +97,27 @@ def test_with_bash_and_a_backup(router, image, tmp_path):
     box.run("echo d >>/tmp/kit/config.tar.gz").ok()
     refused = desk.sh(f"make-sd {CARD} --kit /tmp/kit --apply")
     assert (refused.code, "is not what its SHA256SUMS says" in refused.out) == (3, True)
+
+
+def test_an_archive_as_the_kit(router, image, tmp_path):
+    """What the router's `backup` made goes into the kit as it is, unpacked by the PC's own tar; a damaged one does not."""
+    own = router().boot()
+    own.run("mkdir /root/b").ok()
+    Bench(own, plan("internal")).sh("backup /root/b").ok()
+    data = taken(own, own.run("ls /root/b/*.gz").out.strip())
+    own.off()
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    box.run("cat >/tmp/it.tar.gz", input=data[:-40]).ok()
+    refused = desk.sh(f"make-sd {CARD} --kit /tmp/it.tar.gz --apply")
+    assert (refused.code, "is no archive, or was cut" in refused.out) == (3, True), refused.out
+    box.run("cat >/tmp/it.tar.gz", input=data).ok()
+
+    desk.sh(f"make-sd {CARD} --kit /tmp/it.tar.gz --apply").ok()
+
+    assert desk.faults(tmp_path / "outside") == []
+    assert "ethaddr=02:11:22:33:44:55" in (tmp_path / "outside/kit/backup/uboot-env.txt").read_text()
+    assert "already so" in desk.sh(f"make-sd {CARD} --kit /tmp/it.tar.gz --apply").ok().out
 
 
 @pytest.fixture(scope="module")

@@ -302,6 +302,15 @@ def test_places_of_every_kind(router, shell):
                    "ls -A /srv /etc/bootplan | grep restored").out.split() == ["1", "2", "3", "/etc/folder", "file"]
 
 
+def test_a_system_in_ram(router):
+    """What is restored there is gone after the restart; neither does a backup stay there."""
+    box, bench = bench_for(router)
+    backup_of(box, bench)
+    box.run("mount -t tmpfs none /overlay").ok()  # so it looks where mount_root found no overlay
+    refused(box, bench, "what is restored here is gone after the restart")
+    assert "is in RAM" in bench.sh("backup /root").out
+
+
 def test_no_room_for_what_is_replaced(router):
     """Without room for the copy of what is here nothing is begun."""
     box, bench = bench_for(router)
