@@ -73,7 +73,7 @@ set_compat() { # VERSION - the backup's file `system` says so
     rm -rf "$work/compat"
     mkdir -p "$work/compat"
     cp "$file" "$work/compat/system"
-    uci -q -c "$work/compat" get 'system.@system[0]' >/dev/null || return 0
+    uci -q -c "$work/compat" -t "$work/uci" get 'system.@system[0]' >/dev/null || return 0
     uci -c "$work/compat" -t "$work/uci" set "system.@system[0].compat_version=$1"
     uci -c "$work/compat" -t "$work/uci" commit system
     cat "$work/compat/system" >"$file" # its mode and owner stay
@@ -81,7 +81,7 @@ set_compat() { # VERSION - the backup's file `system` says so
 
 root_in_fstab() { # FOLDER - what the fstab there says about / and /overlay, sorted
     local all
-    all=$(uci -q -c "$1" show fstab) || return 0
+    all=$(uci -q -c "$1" -t "$work/uci" show fstab) || return 0
     printf '%s\n' "$all" >"$work/fstab.all"
     awk '
         { line[NR] = $0 }

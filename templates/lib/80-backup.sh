@@ -80,7 +80,7 @@ about_backup() { # - what this is a backup of, a word and its value in each line
 
 compat_of() { # FOLDER - the generation of settings that the file `system` there is of; 1.0 when it does not say
     local have
-    have=$(uci -q -c "$1" get 'system.@system[0].compat_version') || have=''
+    have=$(uci -q -c "$1" -t "$work/uci" get 'system.@system[0].compat_version') || have=''
     printf '%s' "${have:-1.0}"
 }
 

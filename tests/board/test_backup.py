@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+import signal
 import tarfile
+import time
 
 import pytest
 
@@ -133,6 +135,25 @@ def test_two_of_one_second_are_two(router):
     for _ in range(3):
         bench.sh("backup /root/b").ok()
     assert len(box.run("ls /root/b").out.split()) == 6
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_half_a_backup(router, shell):
+    """A run that is stopped takes away what it wrote; what a power cut left is told, and has no name of a backup."""
+    box, bench = bench_for(router, shell=shell)
+    box.run("mkdir /root/b").ok()
+    box.put("/usr/sbin/dd", '#!/bin/sh\n/bin/dd "$@" || exit\ncase "$*" in *of=*.part*) sleep 20 ;; esac\n', 0o755)
+    running = box.start(f"sh {bench.name} backup /root/b")
+    while ".part" not in box.run("ls /root/b").out:
+        assert running.poll() is None
+    running.send(signal.SIGTERM)
+    assert running.wait().code == 143
+    end = time.monotonic() + 10
+    while "the same command again" not in running.out and time.monotonic() < end:  # what started it may end before it
+        time.sleep(0.05)
+    assert ("stopped in step 'writing the backup'" in running.out, box.run("ls -A /root/b").out) == (True, ""), running.out
+    box.run("rm /usr/sbin/dd; echo half >/root/b/bootplan-x.tar.gz.part").ok()
+    assert "note: '/root/b/bootplan-x.tar.gz.part' is half a backup" in bench.sh("backup /root/b").ok().out
 
 
 def test_backups_do_not_hold_each_other(router, tmp_path):

@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from . import slotted
 from .router import Router
 from .scripts import METHODS, Bench, kind_of_router, plan
 from .test_backup import bench_for, contents, taken
@@ -317,3 +318,27 @@ def test_no_room_for_what_is_replaced(router):
     backup_of(box, bench)
     box.run("echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync")
     refused(box, bench, "KiB left, the backup takes")
+
+
+@pytest.mark.parametrize("kind", ["pair", "volume"])
+def test_a_backup_of_the_other_slot(router, kind):
+    """Its environment would start what that slot holds now: refused. Its settings come, and no slot forgets which it is."""
+    box = router(**slotted.kind_of_router(kind)).boot()
+    bench = slotted.SlotBench(box, kind).installed()
+    box.run("echo '# of slot a' >>/etc/config/firewall").ok()
+    data = backup_of(box, bench)
+    box.run("sed -i '/slot a/d' /etc/config/firewall").ok()
+    bench.upgraded()
+    bench.restart_all()
+    assert bench.variables()["bp_good"] == "b"
+    put(box, data)
+    before = bench.status()
+    env = box.fw_printenv()
+    result = bench.sh(f"restore {AT} --apply")
+    assert (result.code, "starts slot a (trial: ), the router's environment slot b (trial: )" in result.out) == (3, True), result.out
+    assert (box.fw_printenv(), "slot a" in box.read("/etc/config/firewall")) == (env, False)
+    told = bench.sh(f"restore {AT} --apply --no-env").ok().out
+    assert "changed  /etc/config/firewall" in told and not re.search("(?m)^  (new|changed) +/etc/(bootplan|init.d|rc.d)", told)
+    bench.restart()
+    assert bench.status() == before
+    assert "# of slot a" in box.read("/etc/config/firewall")
