@@ -171,6 +171,7 @@ at_exit() { # - the last words
     trap - EXIT
     trap '' INT TERM # a second one must not stop the tidying
     set +e
+    drop_half_written
     tidy_up "$work"
     case $code/$phase/$ended in
         0/* | 3/look/* | */yes) ;;

@@ -1,123 +1,187 @@
 # shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
-# ---- library: backup and restore ----------------------------------------------------------------------
+# ---- library: what a backup holds ----------------------------------------------------------------------
+#
+# All that a repair needs and this router alone knows. The packages' files, the data partitions and the boot loader are not
+# in it: those come from OpenWrt again, or are too large for it.
 
-need_lasting_folder() { # FOLDER - it exists, can be written, and is not in RAM
-    local kind place
-    [ -d "$1" ] && [ -w "$1" ] || {
-        refuse "'$1' is no folder that can be written"
-        return 0
-    }
-    # The file system of a folder is that of the longest mount point above it; df finds it.
-    place=$(df -k "$1")
-    place=$(printf '%s\n' "$place" | awk 'END { print $NF }')
-    kind=$(mounted_at "$place")
-    [ "${kind#* }" != overlay ] || kind=$(mounted_at /overlay)
-    case ${kind#* } in
-        tmpfs | ramfs | rootfs) refuse "'$1' is in RAM: it is gone after the restart that a backup is for; name a folder on a disk" ;;
-        *) ;;
-    esac
+make_backup() { # [FOLDER] - the archive in RAM, under a name of this board and this second, which no other in FOLDER has
+    local board folder
+    board=$(board_now)
+    board=$(printf '%s' "$board" | tr -c 'A-Za-z0-9.\n' -)
+    backup_name=$(date "+bootplan-${board:-unknown}-%Y%m%d-%H%M%S")
+    while [ -e "${1:-$work}/$backup_name.tar.gz" ] || [ -e "${1:-$work}/$backup_name.tar.gz.part" ]; do
+        sleep 1 # one of a moment ago, or the clock was set back
+        backup_name=$(date "+bootplan-${board:-unknown}-%Y%m%d-%H%M%S")
+    done
+    folder=$work/made/$backup_name
+    mkdir -p "$folder"
+    umask 077 # keys and passwords are in it
+    gather_backup "$folder"
+    (cd "$folder" && sha256sum -- * >"$work/sums" && cp "$work/sums" SHA256SUMS)
+    tar -C "$work/made" -czf "$work/$backup_name.tar.gz" "$backup_name" || fail "no archive could be made: is /tmp full?"
+    umask 022
+    rm -r "$work/made"
+    # What cannot be opened again is no backup.
+    open_archive "$work/$backup_name.tar.gz" "$work/made"
+    [ -n "$opened" ] || fail "the archive that was made is not whole"
+    rm -r "$work/made"
+    backup_sum=$(sha256sum <"$work/$backup_name.tar.gz")
+    backup_sum=${backup_sum%% *}
 }
 
-write_backup() { # FOLDER - a new folder in it, with a name only when it is complete and its sums were checked
-    local to part entry name
-    to=$(date +%Y%m%d-%H%M%S)
-    while [ -e "$1/bootplan-$to" ] || [ -e "$1/bootplan-$to.part" ]; do
-        sleep 1 # a run that ended, or was stopped, a moment ago has this name
-        to=$(date +%Y%m%d-%H%M%S)
+write_backup() { # FOLDER - a new backup there
+    make_backup "$1"
+    keep_archive "$1"
+    say "saved in $1/$backup_name.tar.gz"
+}
+
+gather_backup() { # FOLDER - everything, as plain files
+    local entry
+    about_backup >"$1/about"
+    [ "$env_state" != good ] || save_with_sum "$work/env" "$1/uboot-env.txt"
+    for entry in /etc/fw_env.config /etc/fw_sys.config /etc/config/ubootenv /etc/config/fstab /etc/openwrt_release \
+        /etc/board.json /proc/cmdline /proc/mounts; do
+        [ ! -e "$entry" ] || cat "$entry" >"$1/${entry##*/}"
     done
-    to=$1/bootplan-$to
-    part=$to.part
-    umask 077
-    mkdir "$part"
-    [ "$env_state" != good ] || save_with_sum "$work/env" "$part/uboot-env.txt"
-    for entry in /etc/fw_env.config /etc/config/fstab /etc/openwrt_release /proc/cmdline /proc/mounts; do
-        [ ! -e "$entry" ] || cat "$entry" >"$part/${entry##*/}"
+    [ ! -e /etc/apk/world ] || cat /etc/apk/world >"$1/apk-world"
+    save_tables "$1"
+    list_volumes >"$1/ubi-volumes.txt"
+    list_addresses >"$1/macs.txt"
+    list_packages >"$1/packages.txt"
+    sysupgrade -b "$1/config.tar.gz" >>"$log" 2>&1 || fail "sysupgrade -b made no archive of the settings"
+    without_backups "$1/config.tar.gz"
+    cat "$0" >"$1/r4.sh"
+}
+
+about_backup() { # - what this is a backup of, a word and its value in each line
+    local value
+    printf 'bootplan-backup 1\nplan %s\ndigest %s\nversion %s\nmedium %s\n' "$plan_name" "$plan_digest" "$plan_version" "$plan_medium"
+    value=$(board_now)
+    printf 'board %s\n' "$value"
+    value=$(openwrt_says DISTRIB_RELEASE)
+    printf 'release %s\n' "$value"
+    value=$(openwrt_says DISTRIB_REVISION)
+    printf 'revision %s\n' "$value"
+    value=$(compat_of /etc/config)
+    printf 'compat %s\n' "$value"
+    value=$(uname -r)
+    printf 'kernel %s\n' "$value"
+    value=''
+    [ ! -e "$tree/chosen/u-boot,version" ] || value=$(tr -d '\0\n' <"$tree/chosen/u-boot,version")
+    printf 'loader %s\n' "$value"
+    if [ "$env_state" = good ]; then
+        value=$(env_value ver)
+        [ -z "$value" ] || printf 'loader-of-environment %s\n' "$value"
+    fi
+    see_system
+    printf 'root %s%s\n' "$system" "${system_block:+ /dev/$system_block}"
+    date '+made %Y-%m-%d %H:%M:%S'
+}
+
+compat_of() { # FOLDER - the generation of settings that the file `system` there is of; 1.0 when it does not say
+    local have
+    have=$(uci -q -c "$1" -t "$work/uci" get 'system.@system[0].compat_version') || have=''
+    printf '%s' "${have:-1.0}"
+}
+
+save_tables() { # FOLDER - of each disk the sectors that hold its partition table, and sfdisk's words for it
+    local entry name bytes size
+    for entry in /sys/class/block/*; do
+        name=${entry##*/}
+        case $name in
+            *boot[0-9] | *rpmb) continue ;;
+            nvme* | mmcblk* | sd*) ;;
+            *) continue ;;
+        esac
+        [ ! -e "$entry/partition" ] && [ -b "/dev/$name" ] || continue
+        read -r size <"$entry/size"
+        [ "$size" -gt 0 ] || continue
+        read -r bytes <"$entry/queue/logical_block_size"
+        # MBR, GPT header and its 16 KiB of entries.
+        dd if="/dev/$name" of="$1/$name.head" bs="$bytes" count=$((16384 / bytes + 2)) 2>>"$log" || {
+            note "/dev/$name cannot be read: its partition table is not in the backup"
+            rm -f "$1/$name.head"
+            continue
+        }
+        command -v sfdisk >/dev/null || continue
+        sfdisk --dump "/dev/$name" >"$1/$name.sfdisk" 2>/dev/null || rm -f "$1/$name.sfdisk"
     done
-    for entry in /sys/class/block/nvme*; do
-        [ -e "$entry/device/serial" ] || continue
-        sfdisk --dump "/dev/${entry##*/}" >"$part/${entry##*/}.sfdisk" 2>/dev/null || rm -f "$part/${entry##*/}.sfdisk"
-    done
+}
+
+list_volumes() { # - device, name, bytes and type of each UBI volume
+    local entry name blocks bytes type
     for entry in /sys/class/ubi/ubi*_*; do
         [ -e "$entry/name" ] || continue
         read -r name <"$entry/name"
-        printf '%s %s\n' "${entry##*/}" "$name" >>"$part/ubi-volumes.txt"
-    done
-    sysupgrade -b "$part/config.tar.gz" >>"$log" 2>&1 || fail "sysupgrade -b made no archive of the settings"
-    cat "$0" >"$part/${0##*/}"
-    (cd "$part" && sha256sum -- * >"$work/sums" && cp "$work/sums" SHA256SUMS)
-    sync
-    (cd "$part" && sha256sum -c SHA256SUMS >>"$log")
-    mv "$part" "$to"
-    sync
-    say "saved in $to:"
-    for entry in "$to"/*; do
-        say "  ${entry##*/}"
+        read -r blocks <"$entry/reserved_ebs"
+        read -r bytes <"$entry/usable_eb_size"
+        read -r type <"$entry/type"
+        printf '%s %s %s %s\n' "${entry##*/}" "$name" $((blocks * bytes)) "$type"
     done
 }
 
-saved_env='' # the file that restore-env was given
+list_addresses() { # - the MAC addresses of the environment and of each network device
+    local entry address
+    [ "$env_state" != good ] || grep '^eth[0-9]*addr=' "$work/env" || true
+    for entry in /sys/class/net/*; do
+        [ -r "$entry/address" ] || continue
+        read -r address <"$entry/address" || continue
+        printf '%s %s\n' "${entry##*/}" "$address"
+    done
+}
 
-need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's environment, of this medium
-    local file=$saved_env lines mac_here mac_there slots_here slots_there
-    [ -r "$file" ] && [ -s "$file" ] || {
-        refuse "'$file' cannot be read"
-        return 0
-    }
-    mac_here=$(env_value ethaddr)
-    lines=$(grep -cv '^[^ =][^ =]*=.' "$file") || true
-    [ "${lines:-0}" -eq 0 ] || refuse "'$file' is no saved environment: $lines of its lines are no NAME=VALUE"
-    if [ ! -e "$file.sha256" ]; then
-        refuse "there is no $file.sha256 to prove that '$file' is whole; if you know that it is: sha256sum $file >$file.sha256"
-    elif ! (cd "${file%/*}" && sha256sum -c "${file##*/}.sha256" >>"$log" 2>&1); then
-        refuse "'$file' is not what its .sha256 says: it was cut or changed"
-    fi
-    cp "$work/env" "$work/env.live"
-    cat "$file" >"$work/env" # env_is_stock looks there
-    env_is_stock "$@"
-    mac_there=$(env_value ethaddr)
-    slots_there=$(env_value bp_good)
-    slots_there=$slots_there/"$(env_value bp_try)"
-    cp "$work/env.live" "$work/env"
-    slots_here=$(env_value bp_good)
-    slots_here=$slots_here/"$(env_value bp_try)"
-    case $slots_there in
-        / | "$slots_here") ;;
-        *)
-            [ "$env_state" != good ] || [ "$slots_here" = / ] ||
-                refuse "'$file' starts slot ${slots_there%%/*} (trial: ${slots_there#*/}), the router's environment slot ${slots_here%%/*} (trial: ${slots_here#*/}): what that slot holds may be newer, older or half of it"
-            ;;
+list_packages() { # - each package, a tab, and where it is from: rom (the image, even if updated later), overlay, unknown
+    local file name from
+    # As `sysupgrade -k` does; it knows apk's records since 25.12. With the whole root on the disk nobody can tell any more.
+    for file in /usr/lib/opkg/info/*.control /lib/apk/packages/*.list; do
+        [ -e "$file" ] || continue
+        name=${file##*/}
+        name=${name%.list}
+        from=unknown
+        if [ -e "/rom$file" ]; then from=rom; elif [ -e "/overlay/upper$file" ]; then from=overlay; fi
+        printf '%s\t%s\n' "${name%.control}" "$from"
+    done
+}
+
+without_backups() { # FILE - the settings without the backups in /etc/bootplan: each would hold all before it
+    tar -tzf "$1" >"$work/names" 2>>"$log"
+    grep -q '^etc/bootplan/bootplan-' "$work/names" || return 0
+    grep -v '^etc/bootplan/bootplan-' "$work/names" >"$work/names.kept"
+    mkdir "$work/settings.all"
+    tar -C "$work/settings.all" -xzf "$1" 2>>"$log"
+    tar -C "$work/settings.all" -czf "$1" -T "$work/names.kept"
+    rm -r "$work/settings.all"
+}
+
+action_backup() { # DESTINATION - saves what a repair would need, in a folder or on another computer
+    local remote folder=$1
+    plan_who
+    remote=$(is_remote "$1")
+    case $remote/$1 in
+        yes/*) see_remote "$1" ;;
+        no/-*) folder=./$1 ;;
+        *) ;;
     esac
-    if [ "$env_state" = good ] && [ "${mac_here:-$mac_there}" != "$mac_there" ]; then
-        refuse "'$file' is of another board: its ethaddr is '$mac_there', here it is '$mac_here'"
+    [ "$remote" = yes ] || need_lasting_folder "$folder"
+    stop_if_refused
+    read_plan_env
+    at='making the backup'
+    if [ "$remote" = yes ]; then make_backup; else make_backup "$folder"; fi
+    [ "$remote" = yes ] || need_room_for_backup "$folder"
+    stop_if_refused
+    at='writing the backup'
+    if [ "$remote" = yes ]; then
+        send_archive
+        phase=change
+        say "saved in $remote_login:$remote_path/$backup_name.tar.gz"
+    else
+        phase=change
+        tell_half_written "$folder"
+        keep_archive "$folder"
+        say "saved in $folder/$backup_name.tar.gz"
     fi
-}
-
-write_env() { # FILE - the environment becomes what FILE says, and reads back so
-    local name line
-    sort "$work/env" >"$work/env.have"
-    sort "$1" >"$work/env.want"
-    if [ "$env_state" = good ] && cmp -s "$work/env.have" "$work/env.want"; then
-        so "the environment"
-        return 0
+    if [ "$env_state" != good ]; then
+        say "the U-Boot environment is $env_state: it is not in this backup"
+        exit_code=1
     fi
-    # Lines for fw_setenv -s: `name value` sets, `name` alone deletes what FILE does not have.
-    awk -F = 'NR == FNR { want[$1]; next } !($1 in want) { print $1 }' "$1" "$work/env" >"$work/env.new"
-    awk 'NR == FNR { have[$0]; next } !($0 in have) { sub("=", " "); print }' "$work/env" "$1" >>"$work/env.new"
-    awk '{ print "    " $0 }' "$work/env.new" >>"$log"
-    run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
-    # It drops the blanks a value begins with (a menu title does): those follow by themselves.
-    sed -n 's/^\([^=]*\)= .*/\1/p' "$1" >"$work/blanks"
-    while read -r name; do
-        line=$(grep "^$name= " "$1")
-        grep -qxF "$line" "$work/env" || run fw_setenv -c "$work/fw_env.config" "$name" "${line#*=}"
-    done <"$work/blanks"
-    run env_equals "$1"
-}
-
-env_equals() { # FILE - the stored environment is valid and is what FILE says
-    read_env
-    [ "$env_state" = good ] || fail "the environment reads back as $env_state"
-    sort "$work/env" >"$work/env.have"
-    sort "$1" >"$work/env.want"
-    cmp "$work/env.have" "$work/env.want" || fail "the environment does not read back as it was written"
 }

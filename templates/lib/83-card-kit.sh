@@ -1,7 +1,7 @@
 # shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the rescue kit on the card ---------------------------------------------------------------
 #
-# A partition behind all others, with this script, the plan, the recovery card, the folder that backup made, SHA256SUMS of
+# A partition behind all others, with this script, the plan, the recovery card, a backup, SHA256SUMS of
 # all of it, and `about`: what the card is, and the sums of those of its parts that a running card does not change. That
 # comes last. Whoever wrote the card may have written anything there.
 
@@ -14,12 +14,17 @@ kit_named=bootplan
 kit_label=bootplan-kit
 no_kit='it has no partition with a rescue kit'
 
-need_kit() { # - what --kit names is a folder as `backup` makes it, and whole
+need_kit() { # - what --kit names is a backup, or a folder that one was unpacked into, and whole
     local name
     [ -f "$0" ] && [ -r "$0" ] || refuse "this script cannot read itself ('$0'): run it as a file"
     [ -n "$kit_wanted" ] || return 0
+    if [ -f "$kit_wanted" ]; then
+        open_archive "$kit_wanted" "$work/unpacked"
+        kit_wanted=$opened
+        [ -n "$kit_wanted" ] || return 0
+    fi
     if [ ! -d "$kit_wanted" ] || [ ! -f "$kit_wanted/SHA256SUMS" ]; then
-        refuse "'$kit_wanted' is no folder that the action backup made: it has no SHA256SUMS"
+        refuse "'$kit_wanted' is no backup, and no folder that one was unpacked into: it has no SHA256SUMS"
         return 0
     fi
     (cd "$kit_wanted" && sha256sum -c SHA256SUMS) >>"$log" 2>&1 ||

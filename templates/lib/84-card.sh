@@ -21,7 +21,7 @@ card_mark=''      # what see_mark() found
 need_card_commands() { # - what making and checking a card calls; looked at before anything else
     local name missing=''
     for name in awk cat cmp cp cut date dd df find flock grep gzip head id ls mkdir mkfs.ext4 mktemp mount mv readlink \
-        rm sed sfdisk sha256sum sleep sort sync tail touch tr umount wc; do
+        rm sed sfdisk sha256sum sleep sort sync tail tar touch tr umount wc; do
         command -v "$name" >/dev/null || missing="$missing $name"
     done
     [ -z "$missing" ] || {

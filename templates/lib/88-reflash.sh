@@ -22,14 +22,14 @@ way_of_nand() { # - the whole SPI-NAND, from the card
     done
     say "  the whole SPI-NAND is written by U-Boot, from an SD card made by: sh ${0##*/} make-sd DEVICE"
     say "  it loses the environment with the MAC addresses, the settings, and every slot's kernel. In this order:"
-    say "    1. sh ${0##*/} backup FOLDER        (then copy it to a PC${saved:+, and with it $saved})"
+    say "    1. sh ${0##*/} backup USER@HOST:FOLDER        (or in a folder here; then copy the archive to a PC${saved:+, and with it $saved})"
     say "    2. power off, card in, SW3 to A=${switch_sd%?} B=${switch_sd#?}, power on; the menu must say '[SD card]'"
     say "    3. menu item 7, 'Install bootloader, recovery and production to NAND.'"
     say "    4. power off, SW3 to A=${switch_nand%?} B=${switch_nand#?}, power on; the menu must say '[SPI-NAND]'"
     say "    5. this script and the backup back to the router; of the old environment only the MAC addresses, by these lines:"
-    say "         grep -E '^eth1?addr=' FOLDER/uboot-env.txt | tr = ' ' >/tmp/addresses"
+    say "         tar -C /tmp -xzf ARCHIVE && grep -hE '^eth1?addr=' /tmp/bootplan-*/uboot-env.txt | tr = ' ' >/tmp/addresses"
     say "         cat /tmp/addresses && fw_setenv -s /tmp/addresses && fw_printenv ethaddr eth1addr"
-    say "    6. sysupgrade -r FOLDER/config.tar.gz, restart, and: sh ${0##*/} install (slots and bootargs are made by it)"
+    say "    6. sh ${0##*/} restore ARCHIVE --no-env --apply, restart, and: sh ${0##*/} install (slots and bootargs are made by it)"
 }
 
 way_of_emmc() { # - the eMMC: SPI-NAND first, then the eMMC from there

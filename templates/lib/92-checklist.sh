@@ -103,9 +103,16 @@ crc_of_copy() { # - yes when the CRC that $work/copy begins with is that of its 
 
 check_env_copy() { # - a copy of the environment that its sum proves
     local copy sums whole=''
-    for copy in "$env_copies"/env-*.txt "$env_copies"/bootplan-*/uboot-env.txt; do
+    for copy in "$env_copies"/env-*.txt "$env_copies"/bootplan-*.tar.gz; do
         sums=$copy.sha256
         [ -e "$copy" ] && [ -e "$sums" ] || continue
+        case $copy in
+            *.tar.gz)
+                tar -tzf "$copy" >"$work/names" 2>>"$log" || continue
+                grep -q '/uboot-env\.txt\.sha256$' "$work/names" || continue
+                ;;
+            *) ;;
+        esac
         ! (cd "${copy%/*}" && sha256sum -c "${sums##*/}" >>"$log" 2>&1) || whole=$copy
     done
     if [ -n "$whole" ]; then

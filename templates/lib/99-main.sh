@@ -11,7 +11,9 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   sh ${0##*/} install                    rehearsal: show each change, make none
   sh ${0##*/} install --apply            do it; a disk that holds something also needs --wipe SERIAL
   sh ${0##*/} status [--json]            is root where the plan wants it? if not, why, and what to do
-  sh ${0##*/} backup FOLDER              save environment, tables and settings in a folder that is not in RAM
+  sh ${0##*/} backup FOLDER              save environment, tables and settings: one archive in a folder that is not in RAM
+  sh ${0##*/} backup USER@HOST:FOLDER    the same on another computer, by ssh
+  sh ${0##*/} restore ARCHIVE [--apply]  what a backup would change here; then do it
   sh ${0##*/} restore-env FILE [--apply] put a saved U-Boot environment back
   sh ${0##*/} upgrade IMAGE [--apply]    by sysupgrade, and the root on the disk with it; slots: into the one that does not run
   sh ${0##*/} upgrade --list             what an upgrade would keep, and what it would not
@@ -34,7 +36,9 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   --drop-settings   upgrade: the settings stay behind, as between 24.10 and 25.12 they have to
   --in-place     reflash: write where a power cut leaves a router that has to be started from another medium
   --image FILE   make-sd: the card's image, when it is neither here nor beside this script
-  --kit FOLDER   make-sd: a folder that backup made goes into the rescue kit, too
+  --kit FOLDER   make-sd: the backup that goes into the rescue kit, too
+  --with-network restore: network and wireless, too, although they are of another generation of settings
+  --no-env       restore: leave the U-Boot environment as it is
   --seen DATE RELEASE   prove-fallback, on the normal system: what it printed on the card's
   --console      for root= plans: leave the U-Boot environment alone, print the lines for its console
 
@@ -112,43 +116,6 @@ action_status() { # - proof of where root is
     plan_checklist
     tell_fallback
     print_status
-}
-
-action_backup() { # FOLDER - saves what a repair would need
-    plan_who
-    need_lasting_folder "$1"
-    stop_if_refused
-    phase=change
-    plan_env
-    env_state='not found'
-    [ ! -s "$work/fw_env.config" ] || read_env
-    at='writing the backup'
-    write_backup "$1"
-    if [ "$env_state" != good ]; then
-        say "the U-Boot environment is $env_state: it is not in this backup"
-        exit_code=1
-    fi
-}
-
-action_restore_env() { # FILE - one write, read back
-    plan_who
-    plan_env
-    if [ -s "$work/fw_env.config" ]; then
-        read_env
-        case $1 in
-            */*) saved_env=$1 ;;
-            *) saved_env=./$1 ;;
-        esac
-        plan_saved_env
-    else
-        refuse "no U-Boot environment found on $plan_medium"
-    fi
-    stop_if_refused
-    phase=change
-    at='writing the environment'
-    [ "$apply" = no ] || boots='as the old environment says, or as the restored one does'
-    write_env "$1"
-    [ "$apply" = yes ] || [ "$changes" -eq 0 ] || say "rehearsal: the environment was not changed; to change it add --apply"
 }
 
 action_upgrade() { # IMAGE - a new system into the idle slot, and on trial
@@ -266,6 +233,8 @@ main() { # ACTION [WORD]... - the command line
                 shift
                 ;;
             --in-place) in_place=yes ;;
+            --with-network) with_network=yes ;;
+            --no-env) no_env=yes ;;
             --sha256)
                 [ "$#" -ge 2 ] || misused "--sha256 needs 64 hexadecimal digits in small letters"
                 case $2 in
@@ -281,7 +250,7 @@ main() { # ACTION [WORD]... - the command line
                 shift
                 ;;
             --kit)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--kit needs a folder that the action backup made"
+                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--kit needs a backup"
                 kit_wanted=$2
                 shift
                 ;;
@@ -323,6 +292,7 @@ main() { # ACTION [WORD]... - the command line
         install) action_install ;;
         status) action_status ;;
         backup) action_backup "$operand" ;;
+        restore) action_restore "$operand" ;;
         restore-env) action_restore_env "$operand" ;;
         upgrade)
             case $upgrade_word in
@@ -354,7 +324,7 @@ check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options
     case $1 in
         check | install | status | confirm | rollback | health | deadman | first-start | prove-fallback | checklist) ;;
         upgrade) [ -n "$upgrade_word" ] || wanted=1 ;;
-        backup | restore-env | make-sd | check-sd) wanted=1 ;;
+        backup | restore | restore-env | make-sd | check-sd) wanted=1 ;;
         switch) [ "$2" -gt 1 ] || wanted=$2 ;;
         reflash)
             case $3 in fip | bl2 | nand | emmc) ;; *) misused "reflash takes one of fip, bl2, nand and emmc" ;; esac
@@ -365,7 +335,7 @@ check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options
         *) misused "unknown action '$1'" ;;
     esac
     [ "$2" -eq "$wanted" ] || misused "$1 takes $wanted operands, not $2"
-    case $1/$apply in install/* | restore-env/* | upgrade/* | switch/* | confirm/* | rollback/* | prove-fallback/* | reflash/* | make-sd/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
+    case $1/$apply in install/* | restore/* | restore-env/* | upgrade/* | switch/* | confirm/* | rollback/* | prove-fallback/* | reflash/* | make-sd/* | */no) ;; *) misused "$1 takes no --apply" ;; esac
     case $1/$json in status/* | checklist/* | */no) ;; *) misused "$1 takes no --json" ;; esac
     case $1/$recopy$console in install/* | check/* | */nono) ;; *) misused "--recopy and --console belong to install and check" ;; esac
     case $1/$wipe in install/* | check/* | make-sd/* | upgrade/* | */) ;; *) misused "--wipe belongs to install, check, make-sd and upgrade --clean" ;; esac
@@ -377,6 +347,7 @@ check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options
     case $1/$seen_date in prove-fallback/* | */) ;; *) misused "--seen belongs to prove-fallback" ;; esac
     case $1/$stock in rollback/* | */no) ;; *) misused "--stock belongs to rollback" ;; esac
     case $1/$wanted_sum in upgrade/* | reflash/* | */) ;; *) misused "--sha256 belongs to upgrade and reflash" ;; esac
+    case $1/$with_network$no_env in restore/* | */nono) ;; *) misused "--with-network and --no-env belong to restore" ;; esac
     case $1/$in_place in reflash/* | */no) ;; *) misused "--in-place belongs to reflash" ;; esac
     [ "$recopy" = no ] || [ -n "$wipe" ] || misused "--recopy needs --wipe"
 }

@@ -26,13 +26,13 @@ from .debian import source_tree
 # Debian packages that the build or the running root needs, installed when missing.
 APT_PACKAGES = (
     "fdisk f2fs-tools e2fsprogs squashfs-tools musl-tools gcc make bison flex bc bzip2 libssl-dev swig python3-dev "
-    "python3-setuptools libgnutls28-dev uuid-dev dpkg-dev util-linux dash mount debian-archive-keyring"
+    "python3-setuptools libgnutls28-dev uuid-dev dpkg-dev util-linux dash mount debian-archive-keyring dropbear-bin"
 ).split()
 
 # What a PC has of its own where the router has BusyBox.
 PC_PROGRAMS = (
     "awk bash cat chmod cmp cp cut date dd df du find flock grep gzip head ls mkdir mktemp mount mv readlink rm sed "
-    "sha256sum sleep sort sync tail touch tr umount wc"
+    "sha256sum sleep sort sync tail tar touch tr umount wc"
 ).split()
 
 # Debian programs that the router root runs as they are, and the name each has in the hidden tree.
@@ -45,6 +45,7 @@ REAL_PROGRAMS = {
     "partx": "partx",
     "blkid": "blkid",
     "dash": "dash",
+    "ssh": "dbclient",
     "awk": "mawk",
     **{name: name for name in PC_PROGRAMS if name != "awk"},
 }
@@ -161,7 +162,7 @@ def make_hidden(folder):
 
 def installed_versions():
     """Return the versions of the Debian packages that the hidden tree is copied from, as one line."""
-    names = ["dash", "e2fsprogs", "f2fs-tools", "fdisk", "libc6", "util-linux"]
+    names = ["dash", "dropbear-bin", "e2fsprogs", "f2fs-tools", "fdisk", "libc6", "util-linux"]
     return command(["dpkg-query", "-W", "-f=${Package} ${Version}, ", *names]).strip(", ")
 
 

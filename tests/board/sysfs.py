@@ -20,6 +20,8 @@ MTD = {
 # The eMMC's own registers, as debugfs shows them; byte 179 says which partition the boot ROM gets.
 EXT_CSD_BYTES, PARTITION_CONFIG = 512, 179
 SOC = "platform/soc"
+# The network devices that a backup names, and what the environment calls their addresses.
+NETWORK = {"eth0": "02:11:22:33:44:55", "sfp-wan": "02:11:22:33:44:56"}
 
 
 def write(path, text):
@@ -179,6 +181,8 @@ def make(sys, spec):
         add_ext_csd(sys, spec["partition_config"])
     for number, device in enumerate(spec["readers"], 1):
         add_reader(sys, number, device)
+    for name, address in NETWORK.items():
+        write(sys / "class/net" / name / "address", address)
     for device in spec["fit"]:
         add_block(sys, sys / "devices/virtual/block" / device["name"], device)
 

@@ -10,7 +10,8 @@ from . import cards
 from .desk import CARD, HERE, KINDS, PC, SMALL, WORD, Desk, text_for
 from .images import KiB, MiB, digest
 from .router import Reader, Router
-from .scripts import compiled, plan
+from .scripts import Bench, compiled, plan
+from .test_backup import taken
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,27 @@ def test_with_bash_and_a_backup(router, image, tmp_path):
     assert (refused.code, "is not what its SHA256SUMS says" in refused.out) == (3, True)
 
 
+def test_an_archive_as_the_kit(router, image, tmp_path):
+    """What the router's `backup` made goes into the kit as it is, unpacked by the PC's own tar; a damaged one does not."""
+    own = router().boot()
+    own.run("mkdir /root/b").ok()
+    Bench(own, plan("internal")).sh("backup /root/b").ok()
+    data = taken(own, own.run("ls /root/b/*.gz").out.strip())
+    own.off()
+    box = router(readers=(Reader(size=SMALL),), **PC).boot()
+    desk = Desk(box, image)
+    box.run("cat >/tmp/it.tar.gz", input=data[:-40]).ok()
+    refused = desk.sh(f"make-sd {CARD} --kit /tmp/it.tar.gz --apply")
+    assert (refused.code, "is no archive, or was cut" in refused.out) == (3, True), refused.out
+    box.run("cat >/tmp/it.tar.gz", input=data).ok()
+
+    desk.sh(f"make-sd {CARD} --kit /tmp/it.tar.gz --apply").ok()
+
+    assert desk.faults(tmp_path / "outside") == []
+    assert "ethaddr=02:11:22:33:44:55" in (tmp_path / "outside/kit/backup/uboot-env.txt").read_text()
+    assert "already so" in desk.sh(f"make-sd {CARD} --kit /tmp/it.tar.gz --apply").ok().out
+
+
 @pytest.fixture(scope="module")
 def readers(board_parts, tmp_path_factory, image):
     """A PC with readers and disks of every kind."""
@@ -114,7 +136,7 @@ REFUSED = {
     "two words, one of them wrong": ("", f"/dev/sdd --wipe {WORD} --wipe 1", "--wipe names '1'", ""),
     "no image": (f"mv /tmp/{cards.FILE} /tmp/away", CARD, "is neither here nor beside this script", f"mv /tmp/away /tmp/{cards.FILE}"),
     "another image": ("echo >/tmp/other", f"{CARD} --image /tmp/other", "is not the image of the plan: its SHA-256 is", ""),
-    "no such kit": ("", f"{CARD} --kit /tmp/m", "is no folder that the action backup made", ""),
+    "no such kit": ("", f"{CARD} --kit /tmp/m", "is no backup, and no folder", ""),
 }
 
 

@@ -280,9 +280,9 @@ def test_the_addresses_after_a_whole_new_flash(router):
     assert len(lines) == 2
 
     changed = box.fw_printenv()
-    box.run("; ".join(lines))  # a folder that is not there
+    box.run("; ".join(lines))  # an archive that is not there
     assert box.fw_printenv() == changed
-    shown = box.run("cd /etc && " + "; ".join(lines).replace("FOLDER", "$(echo bootplan-*)")).ok().out
+    shown = box.run("cd /etc && " + "; ".join(lines).replace("ARCHIVE", "$(echo bootplan-*.gz)")).ok().out
 
     assert box.fw_printenv() == before | {"bootargs": "new"}
     assert shown.splitlines()[-2:] == [f"{name}={before[name]}" for name in ("ethaddr", "eth1addr")]

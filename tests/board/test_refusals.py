@@ -173,7 +173,7 @@ def test_a_second_run_at_the_same_time(router):
 
 
 @pytest.mark.parametrize("words", ["", "frobnicate", "install extra", "backup", "restore-env", "check --apply", "install --json",
-                                   "install --wipe", "status --wipe X", "install --frobnicate", "install --recopy"])
+                                   "install --wipe", "status --wipe X", "restore", "restore a b", "backup a --apply", "install --no-env", "backup a --with-network", "install --frobnicate", "install --recopy"])
 def test_wrong_usage(router, words):
     """Ends with 2 and a sentence."""
     box = router().boot()

@@ -10,7 +10,7 @@ from .parts import PC_PROGRAMS
 
 # Programs of the stock image that run as they are, through the hidden tree.
 STOCK_PROGRAMS = {
-    "/usr/sbin/mke2fs", "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/mkfs.f2fs", "/usr/sbin/fsck.f2fs",
+    "/usr/bin/ssh", "/usr/sbin/mke2fs", "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/mkfs.f2fs", "/usr/sbin/fsck.f2fs",
 }
 # One program under several names.
 UBI_PROGRAMS = ("ubimkvol", "ubirename", "ubirmvol", "ubiupdatevol")

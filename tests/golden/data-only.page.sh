@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='storage router'
-plan_digest='a106887649fda275'
+plan_digest='bb3cd8d9cfc505c7'
 plan_medium='sd'
 plan_version='0.1.0'
 
@@ -116,7 +116,7 @@ plan_checklist() {
     ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
     ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
     ask_owner 'switch' 'you know the switch SW3: A=1 B=1 for SD card; it is read at power-on only'
-    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup USER@HOST:FOLDER, or copy the archive there)'
 }
 
 # Is that file a saved environment of this router?

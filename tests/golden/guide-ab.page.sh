@@ -18,7 +18,7 @@
 #   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, A and B on NVMe'
-plan_digest='200a62691437e100'
+plan_digest='0ad299b30719ffad'
 plan_medium='nand'
 plan_version='0.1.0'
 
@@ -154,7 +154,7 @@ plan_checklist() {
     ask_owner 'card-printed' 'the recovery card is printed and lies beside the router (bootplan card, on your computer)'
     ask_owner 'serial-cable' 'a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot'\''s menu'
     ask_owner 'switch' 'you know the switch SW3: A=0 B=1 for SPI-NAND, A=1 B=1 for the card; it is read at power-on only'
-    ask_owner 'backup' 'a backup of this router lies on another computer (backup FOLDER, then copy that folder)'
+    ask_owner 'backup' 'a backup of this router lies on another computer (backup USER@HOST:FOLDER, or copy the archive there)'
 }
 
 # Is that file a saved environment of this router?

@@ -96,11 +96,55 @@ def another_proof(box):
     return [] if said in PROOFS else [f"the fallback was proven '{said}', which nobody said"]
 
 
+RESTORED = {"/etc/config/dhcp": ("config dnsmasq\n\toption now 'here'\n", None), "/etc/added": ("", "added\n" * 5000), "/etc/link": ("", "")}
+
+
+def a_backup_and_changes(box):
+    """Install, restart, make a backup, and change what is in it: a file, one that is new, one that is gone, a link, a variable."""
+    install_and_restart("internal")(box)
+    box.run(f"mkdir {KEEP}; echo /etc/added >>/etc/sysupgrade.conf; echo /etc/link >>/etc/sysupgrade.conf; ln -s /tmp/there /etc/link").ok()
+    box.put("/etc/added", RESTORED["/etc/added"][1])
+    Bench(box, plan("internal")).sh(f"backup {KEEP}").ok()
+    box.run(f"mv {KEEP}/*.gz {KEEP}/it.tar.gz; rm {KEEP}/*.sha256 /etc/added /etc/link; ln -s /tmp/here /etc/link; fw_setenv bootdelay 7").ok()
+    box.put("/etc/config/dhcp", RESTORED["/etc/config/dhcp"][0])
+
+
+def old_or_new(box):
+    """Each file is what it was or what the backup has, and what was replaced is in a whole backup that the script made before."""
+    faults, replaced = [], False
+    for path, (old, new) in RESTORED.items():
+        have = box.run(f"cat {path} 2>/dev/null").out
+        if path == "/etc/link":
+            have = box.run(f"readlink {path}").out.strip()
+            old, new = "/tmp/here", "/tmp/there"
+        elif new is None:
+            new = box.read(f"/rom{path}")
+        replaced = replaced or have == new
+        # A link has no write that is half of it, but a moment without it.
+        if have not in (old, new) and (path != "/etc/link" or have):
+            faults.append(f"torn: {path} holds {len(have)} characters of neither")
+    saved = box.run("cd /etc/bootplan 2>/dev/null && for one in bootplan-*.tar.gz; do sha256sum -c $one.sha256 >/dev/null 2>&1 && tar -xzOf $one "
+                    "${one%.tar.gz}/config.tar.gz | tar -xzOf - etc/config/dhcp 2>/dev/null; done").out
+    if replaced and RESTORED["/etc/config/dhcp"][0] not in saved:
+        faults.append("lost: something was replaced, and what was there is in no backup")
+    if box.run("fw_printenv -n bootdelay").out.strip() not in ("3", "7"):
+        faults.append("torn: bootdelay is neither")
+    return faults
+
+
+def all_restored(box):
+    """In the end everything is as the backup has it, and nothing was left beside it."""
+    have = box.run("cat /etc/config/dhcp; cat /etc/added; readlink /etc/link; fw_printenv -n bootdelay; ls -A /etc /etc/config | grep restored").out
+    want = box.read("/rom/etc/config/dhcp") + RESTORED["/etc/added"][1] + "/tmp/there\n3\n"
+    return [] if have == want else [f"not finished: {have[-200:]}"]
+
+
 def half_backups(box):
     """A backup that has its name must be complete, and its sums must hold."""
-    found = box.run(f"cd {KEEP} && for one in bootplan-*; do case $one in *.part | bootplan-\\*) continue ;; esac; "
-                    "(cd $one && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
-                    "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done")
+    found = box.run(f"cd {KEEP} && for one in bootplan-*.tar.gz; do [ -e $one ] || continue; sha256sum -c $one.sha256 >/dev/null && "
+                    "rm -rf /tmp/seen && mkdir /tmp/seen && tar -C /tmp/seen -xzf $one && "
+                    "(cd /tmp/seen/* && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
+                    "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done; rm -rf /tmp/seen")
     return [f"half taken for whole: backup {name}" for name in found.out.split()]
 
 
@@ -129,6 +173,9 @@ ACTIONS = (
             targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
     install("internal", name="backup", title="backup", words=f"backup {KEEP}", prepare=a_folder_to_keep_things,
             files=(*OWN_FILES, f"{KEEP}/"), look=half_backups, targets={"nvme0": None, "overlay": None}),
+    install("internal", name="restore", title="restore, settings and environment", words=f"restore {KEEP}/it.tar.gz --apply",
+            prepare=a_backup_and_changes, files=(*OWN_FILES, *RESTORED), variables=("bootdelay",), look=old_or_new, end=all_restored,
+            targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
     install("internal", name="prove_fallback", title="prove-fallback --seen, over an older proof", plan=WITH_FALLBACK,
             words=f"prove-fallback --seen {PROOFS[1]} --apply", prepare=proven_before, variables=("bp_proven",),
             look=another_proof, targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),

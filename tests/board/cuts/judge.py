@@ -102,7 +102,7 @@ class Judge:
         self.action.brings(self.box)
 
     def after_the_kill(self, point, tracer):
-        """Power on, run the action up to the point, run it again, restart, look."""
+        """Power on, run the action up to the point, look, run it again, restart, look."""
         box = self.box
         box.boot()
         if self.action.session:
@@ -112,6 +112,7 @@ class Judge:
         if killed.code not in (KILLED, 0):
             words = last_words(killed.out + killed.err)
             self.fault("no kill", f"the run to be killed ended with {killed.code}: {words}")
+        self.faults += self.action.look(box)
         if self.again():
             self.restart()
             self.last_start()
