@@ -89,7 +89,7 @@ see_generation() { # - do the settings of this system fit the image? 1.0 to 1.1:
     [ "$upgrade_settings" = keep ] || test_option=-n
     need_room_for_copy
     fwtool -q -i "$work/metadata" "$image" 2>>"$log" || return 0 # sysupgrade -T tells it
-    have=$(uci -q get 'system.@system[0].compat_version') || have=1.0
+    have=$(compat_of /etc/config)
     wanted=$(sed -n 's/.*"compat_version": *"\([^"]*\)".*/\1/p' "$work/metadata")
     wanted=${wanted:-1.0}
     [ "$have" != "$wanted" ] && [ "${have%%.*}" = "${wanted%%.*}" ] || return 0
@@ -211,17 +211,18 @@ need_ram() { # - /tmp and the memory have room for what sysupgrade does there
 
 need_backup_place() { # - somebody said where the backup goes, and neither a restart nor sysupgrade takes it from there
     local place kind
-    case $upgrade_backup in
-        '')
-            refuse "nothing says where the backup goes: --backup FOLDER, or in the plan 'upgrade: {backup: /srv/backup}'"
-            return 0
-            ;;
-        *) ;;
-    esac
+    if [ -z "$upgrade_backup" ]; then
+        refuse "nothing says where the backup goes: --backup FOLDER, or in the plan 'upgrade: {backup: /srv/backup}'"
+        return 0
+    fi
+    kind=$(is_remote "$upgrade_backup")
+    if [ "$kind" = yes ]; then
+        see_remote "$upgrade_backup"
+        return 0
+    fi
     need_lasting_folder "$upgrade_backup"
     [ -d "$upgrade_backup" ] || return 0
-    place=$(df -k "$upgrade_backup")
-    place=$(printf '%s\n' "$place" | awk 'END { print $NF }')
+    place=$(mount_above "$upgrade_backup")
     case $place in / | /overlay | /rom) ;; *) return 0 ;; esac
     if [ "$system" = internal ]; then
         refuse "'$upgrade_backup' is on the boot medium's overlay, which sysupgrade makes anew: name a folder on a disk"
@@ -262,10 +263,9 @@ put_crash_away() { # - crash records would send the next start to the recovery s
 
 backup_first() { # - what a repair would need
     [ "$phase" = change ] || return 0
-    say "  + write_backup $upgrade_backup"
+    say "  + save_backup $upgrade_backup"
     changes=$((changes + 1))
-    [ "$apply" = no ] || write_backup "$upgrade_backup"
-    umask 022
+    [ "$apply" = no ] || save_backup "$upgrade_backup"
 }
 
 flash_image() { # - sysupgrade, which restarts the router; what it needs is in RAM by then

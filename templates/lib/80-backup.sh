@@ -29,10 +29,19 @@ make_backup() { # [FOLDER] - the archive in RAM, under a name of this board and 
     backup_sum=${backup_sum%% *}
 }
 
-write_backup() { # FOLDER - a new backup there
-    make_backup "$1"
-    keep_archive "$1"
-    say "saved in $1/$backup_name.tar.gz"
+save_backup() { # DESTINATION - a new backup there: in a folder, or on another computer
+    local remote
+    remote=$(is_remote "$1")
+    if [ "$remote" = yes ]; then
+        see_remote "$1"
+        make_backup
+        send_archive
+        say "saved in $remote_login:$remote_path/$backup_name.tar.gz"
+    else
+        make_backup "$1"
+        keep_archive "$1"
+        say "saved in $1/$backup_name.tar.gz"
+    fi
 }
 
 gather_backup() { # FOLDER - everything, as plain files

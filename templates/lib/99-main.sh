@@ -32,7 +32,7 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   --wipe SERIAL  what the disk with this serial number holds may be lost where it is in the way
   --recopy       with --wipe: copy the system again although a finished copy is there
   --sha256 HEX   the SHA-256 of IMAGE, from the release's sha256sums, when the plan does not say it
-  --backup FOLDER   upgrade: where the backup goes, when the plan does not say it
+  --backup WHERE    upgrade: where the backup goes, when the plan does not say it: a folder, or USER@HOST:FOLDER
   --drop-settings   upgrade: the settings stay behind, as between 24.10 and 25.12 they have to
   --in-place     reflash: write where a power cut leaves a router that has to be started from another medium
   --image FILE   make-sd: the card's image, when it is neither here nor beside this script
@@ -228,7 +228,7 @@ main() { # ACTION [WORD]... - the command line
             --clean) upgrade_word=clean ;;
             --drop-settings) drop_settings=yes upgrade_settings=drop ;;
             --backup)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--backup needs a folder"
+                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--backup needs a folder, or USER@HOST:FOLDER"
                 backup_wanted=$2
                 shift
                 ;;

@@ -1,7 +1,10 @@
 """An upgrade without slots, on every kind of root: refusals, the flash, the first start, and what is left behind."""
 
+import subprocess
+
 import pytest
 
+from .elsewhere import LOGIN, computer
 from .upgrades import KERNEL, NEW, OLD, UpgradeBench, kind_of, plan
 
 ROOT = {"extroot-overlay": "overlay on /dev/nvme0n1p1", "extroot-pivot": "root on /dev/nvme0n1p1"}
@@ -64,7 +67,7 @@ def test_an_upgrade_brings_the_root_along(bench, method, medium, shell):
         before = "/overlay/.bootplan" if method == "extroot-overlay" else "/.bootplan"
         assert box.run(f"cat {before}/before-*/etc/not-kept").ok().out == "old\n"
     assert "nothing was changed" in made.sh("install --apply").ok().out
-    assert len(box.run("ls -d /srv/backup/bootplan-*").ok().out.split()) == 1
+    assert len(box.run("ls -d /srv/backup/bootplan-*.tar.gz").ok().out.split()) == 1
     again = made.put_image()
     assert "it is already so" in made.sh(f"upgrade {again} --apply").ok().out
 
@@ -164,7 +167,7 @@ def test_settings_of_another_generation_stay_behind(bench, method):
     assert box.exists("/etc/config/mine")
     assert not box.exists("/etc/config/lived")
     assert box.exists("/root/notes") is (method != "internal")
-    assert "etc/config/lived" in box.run("tar -tzf /srv/backup/bootplan-*/config.tar.gz").ok().out
+    assert "etc/config/lived" in box.run("cd /tmp && tar -xzf /srv/backup/bootplan-*.tar.gz && tar -tzf bootplan-*/config.tar.gz").ok().out
 
 
 def test_a_crash_record_is_put_away_first(bench):
@@ -287,6 +290,25 @@ def test_a_finished_root_is_not_made_fit_again(bench):
     assert "option word 'later'" in box.read("/etc/config/mine")
 
 
+def test_a_backup_on_another_computer(bench, tmp_path):
+    """Goes there before the flash; when it does not arrive nothing is flashed."""
+    made = bench("internal").installed()
+    box = made.router
+    box.put("/etc/config/mine", "config mine\n")
+    image = made.put_image()
+    with computer(box, tmp_path / "other", port=2222) as home:
+        untouched = made.seen()
+        told = made.sh(f"upgrade {image} --backup {LOGIN}^2222:full --apply")
+        assert (told.code, "its disk is full" in told.out) == (1, True), told.out
+        assert made.seen() == untouched and not list((home / "full").glob("*.tar.gz"))
+        made.flash(f"{image} --backup {LOGIN}^2222:.")
+        (archive,) = home.glob("bootplan-*.tar.gz")
+        subprocess.run(["sha256sum", "-c", f"{archive.name}.sha256"], cwd=home, check=True)
+    assert made.follow() == 1
+    assert f"DISTRIB_RELEASE='{NEW}'" in box.read("/etc/openwrt_release")
+    assert box.read("/etc/config/mine") == "config mine\n"
+
+
 @pytest.mark.parametrize("until", ["removed", "made", "half"])
 def test_a_cut_of_the_flash_starts_recovery(bench, until):
     """No system is whole then: U-Boot starts the recovery system. The disk has the old root, and the backup."""
@@ -308,7 +330,7 @@ def test_a_cut_before_the_settings_are_written(bench):
     box.run("mkdir /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p1 /mnt/in").ok()
     assert box.exists("/mnt/in/upper/etc/config/mine")
     box.run("umount /mnt/in && mount -t ext4 /dev/nvme0n1p2 /mnt/in").ok()
-    assert box.run("cd /mnt/in/backup/bootplan-* && sha256sum -c SHA256SUMS").code == 0
+    assert box.run("cd /mnt/in/backup && sha256sum -c bootplan-*.sha256").code == 0
 
 
 def test_what_would_be_kept_and_what_not(bench):
