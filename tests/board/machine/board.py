@@ -105,9 +105,9 @@ class Machine(Files):
         for index, disk in enumerate(self.disks):
             images.sparse(self.image(f"nvme{index}"), disk.size)
 
-    def firmware(self, release, faults=()):
-        """Return the path of a sysupgrade image for this board: another release, or a system that does things wrong."""
-        kind = {**self.kind, "release": release, "faults": tuple(faults)}
+    def firmware(self, release, faults=(), kernel=""):
+        """Return the path of a sysupgrade image for this board: another release or kernel, or a system that does things wrong."""
+        kind = {**self.kind, "release": release, "faults": tuple(faults), "kernel": kernel}
         return system.system(self.parts, self.model, **kind) / "sysupgrade.itb"
 
     def image(self, name):

@@ -5,6 +5,7 @@ device trees and the same system as an initramfs, as on the board. ``sysupgrade.
 OpenWrt's image build appends, for ``sysupgrade`` and for the script's ``upgrade``.
 """
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -150,15 +151,33 @@ def make_sysupgrade(folder, model, release):
     (folder / "sysupgrade.itb").write_bytes(firmware.append(data, firmware.METADATA, told))
 
 
-def make_system(folder, parts, model, **kind):
-    """Make the three FIT images."""
+def renumbered(folder, kernel, version):
+    """Return a copy of the kernel and its modules under another version: the same program, that takes no module of the old one."""
+    old, new = (kernel / "release").read_text().strip(), version
+    if len(old) != len(new):
+        raise BuildError(f"'{new}' must be as long as '{old}': it is written over it")
+    made = folder / "kernel"
+    (made / "modules").mkdir(parents=True)
+    (made / "release").write_text(f"{new}\n")
+    for path in kernel.glob("Image-*.gz"):
+        data = gzip.decompress(path.read_bytes()).replace(old.encode(), new.encode())
+        (made / path.name).write_bytes(gzip.compress(data, mtime=0))
+    for path in kernel.glob("modules/*.ko"):
+        (made / "modules" / path.name).write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    return made
+
+
+def make_system(folder, parts, model, *, kernel="", **kind):
+    """Make the three FIT images; ``kernel`` is the version to give the kernel, when not its own."""
+    if kernel:
+        parts = {**parts, "kernel-arm64": renumbered(folder, parts["kernel-arm64"], kernel)}
     root = make_root(folder, parts, **kind)
     device_tree(folder, qemu_command(parts["qemu"]), kind["board_name"])
     make_initramfs(folder, root)
     tree.pack(root, folder / "root.squashfs")
-    kernel = parts["kernel-arm64"] / f"Image-{kind['kernel_nvme']}.gz"
+    image = parts["kernel-arm64"] / f"Image-{kind['kernel_nvme']}.gz"
     for system in ("production", "recovery"):
-        make_fit(folder, kernel, model, system)
+        make_fit(folder, image, model, system)
     make_sysupgrade(folder, model, kind["release"])
 
 

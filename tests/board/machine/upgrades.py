@@ -8,6 +8,7 @@ from .board import Machine
 
 UP = 120
 OLD, NEW = "25.12.5", "25.12.6"
+KERNEL = "6.12.999"
 KIND = {"disks": (Disk(size=GiB),), "data_bytes": 24 * MiB}
 DONE = "/etc/bootplan/last-upgrade"
 
@@ -46,7 +47,7 @@ def upgraded(folder, method):
         machine.put("/root/notes", "mine\n")
         machine.put("/etc/own", "own\n")
         machine.run("mkdir -p /srv/backup && sync").ok()
-        machine.put("/tmp/new-squashfs-sysupgrade.itb", machine.firmware(NEW).read_bytes())
+        machine.put("/tmp/new-squashfs-sysupgrade.itb", machine.firmware(NEW, kernel=KERNEL).read_bytes())
         image = "/tmp/new-squashfs-sysupgrade.itb"
         digest = machine.run(f"sha256sum {image}").ok().out.split()[0]
         said = bench.sh(f"upgrade {image} --sha256 {digest}", 200).ok().out
@@ -60,6 +61,9 @@ def upgraded(folder, method):
         check(told["as-planned"] == "yes" and told["release"] == NEW, told, machine.run("cat /tmp/bootplan.log").out)
         check(told["upgraded"].startswith(f"from {OLD} to {NEW}"), told)
         check([told[f"upgrade-{key}"] for key in ("version", "env", "root", "packages")] == ["ok"] * 4, told)
+        check(machine.run("uname -r").ok().out.strip() == KERNEL, machine.console)
+        check(machine.run("cat /proc/modules").ok().out.startswith("nvme"), "the module is not that of the new kernel")
+        check(machine.run("ls /lib/modules").ok().out.split() == [KERNEL], "modules of another kernel")
         place = [source for source, target, _, _ in machine.mounts() if target in ("/overlay", "/")][-1]
         check("/dev/nvme0n1p1" in {source for source, target, _, _ in machine.mounts() if target in ("/", "/overlay")},
               machine.mounts(), place)
@@ -68,7 +72,7 @@ def upgraded(folder, method):
         check(kernels(machine) == started + 2, machine.console)
         said = bench.sh("install --apply", 200).ok().out
         check("nothing was changed" in said, said)
-        return Outcome(note=f"{started + 2} starts: {OLD}, twice; {NEW} on the boot medium, then with root on the disk")
+        return Outcome(note=f"{started + 2} starts: {OLD}, twice; {NEW} with kernel {KERNEL} on the boot medium, then with root on the disk")
 
 
 @scenario(tier=3, title="upgrade without slots, extroot-overlay, nand: both starts behind it")
