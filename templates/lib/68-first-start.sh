@@ -20,6 +20,7 @@ action_first_start() { # - goes on with an upgrade where it is
     log_line "the first start of an upgrade, $state"
     prove_system
     if [ "$proof_version" != ok ]; then
+        root_told='nobody looked at it'
         write_result
         return 0
     fi
@@ -97,11 +98,9 @@ see_disk_root() { # - the system runs from the disk: from the plan's partition, 
 }
 
 move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one restart
-    local lost
-    # A root whose driver is not in the image is seen only when that is installed.
+    # A root whose driver is not in the image is seen only when that is installed. The user's own packages have more room there.
     if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing" ]; then
-        lost=$(packages_lost)
-        reinstall "$proof_missing$lost"
+        reinstall "$proof_missing"
         look_for_packages
     fi
     refit_root
@@ -139,23 +138,37 @@ close_upgrade() { # - nothing is left but packages
 
 reinstalled='' # what became of packages that were to be installed
 
-reinstall() { # NAMES - installs them as soon as there is a network; NAMES begin with a blank
-    local now end
+reinstall() { # NAMES - installs them one by one, as soon as there is a network: one that is not in the feeds any more keeps no other out
+    local now end name left=$1 failed updated
     now=$(uptime_now)
     end=$((now + patience))
     log_line "installing:$1"
     while [ "$now" -lt "$end" ]; do
-        # shellcheck disable=SC2086 # names of packages, split on purpose
+        updated=yes failed=''
         if command -v apk >/dev/null; then
-            ! { apk update && apk add $1; } >>"$log" 2>&1 || reinstalled=ok
+            apk update >>"$log" 2>&1 || updated=no
         else
-            ! { opkg update && opkg install $1; } >>"$log" 2>&1 || reinstalled=ok
+            opkg update >>"$log" 2>&1 || updated=no
         fi
-        [ "$reinstalled" != ok ] || return 0
+        for name in $left; do
+            if [ "$updated" = no ]; then
+                failed=$left
+                break
+            elif command -v apk >/dev/null; then
+                apk add "$name" >>"$log" 2>&1 || failed="$failed $name"
+            else
+                opkg install "$name" >>"$log" 2>&1 || failed="$failed $name"
+            fi
+        done
+        left=$failed
+        if [ -z "$left" ]; then
+            reinstalled=ok
+            return 0
+        fi
         sleep 10
         now=$(uptime_now)
     done
-    reinstalled="could not be installed within $patience s; see $log"
+    reinstalled="could not be installed within $patience s:$left; see $log"
 }
 
 write_result() { # - what `status` tells: /etc/bootplan/last-upgrade, on the root that runs

@@ -217,6 +217,19 @@ def test_packages_that_the_image_lacks_are_installed(bench, packages):
     assert (status["root"], status["as_planned"], status["upgrade_packages"]) == (ROOT["extroot-overlay"], True, "ok"), str(status)
 
 
+def test_a_package_that_is_gone_keeps_no_other_out(bench):
+    """What the feeds do not have any more is told; what the root needs, and the other packages, are installed."""
+    made = bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n")).installed()
+    by_hand(made.router, "gone-for-good", "htop")
+
+    assert made.upgraded(packages=("kmod-nvme", "sfdisk")) == 2
+
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT["extroot-overlay"], True), str(status)
+    assert status["upgrade_packages"] == "not in the new system: gone-for-good; to have them: apk update && apk add gone-for-good"
+    assert "within 3 s: gone-for-good;" in made.router.read("/etc/bootplan/last-upgrade")
+
+
 def test_packages_that_cannot_be_installed(bench):
     """No network in time: told, and the root stays on the boot medium; with a network the first start again finishes."""
     made = bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n"), up=("lan",)).installed()
