@@ -266,6 +266,31 @@ def test_the_disk_is_away_at_the_first_start(bench):
     assert made.status()["as_planned"] is True
 
 
+def test_odd_names_take_nothing_away(bench):
+    """Blanks and line breaks in names at the top, of the disk's root and of the new system, are no other names."""
+    made = bench().installed()
+    box = made.router
+    for name in ("/a", "/b", "/srv", "/bin etc"):
+        box.run(f"mkdir -p '{name}' && echo mine >'{name}/mine'").ok()
+    box.run("umount /srv; mkdir -p /srv && echo mine >/srv/mine").ok()
+    box.run("mount /dev/nvme0n1p2 /srv").ok()
+    made.flash(made.put_image())
+    disks, box.disks = box.disks, ()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+    assert made.follow() == 1
+    box.run("mkdir '/srv ' ' b' \"$(printf '/a\\nnew b')\" /ours && echo new >/ours/new").ok()
+    box.off()
+    hidden.rename(box.image("nvme0"))
+    box.disks = disks
+
+    assert made.follow() == 2
+
+    assert made.root() == ROOT["extroot-overlay"]
+    for name in ("a", "b", "srv", "bin etc"):
+        assert box.read(f"/overlay/upper/{name}/mine") == "mine\n", box.run("ls -la /overlay/upper /overlay/.bootplan/*").out
+    assert box.read("/ours/new") == "new\n"
+
+
 def test_a_system_whose_root_is_away_is_not_upgraded(bench):
     """The settings of the boot medium are older than those on the disk; without the disk's root it is."""
     made = bench().installed()
