@@ -28,7 +28,7 @@ need_no_slots_here() { # - a plan with slots has another upgrade
 
 tell_lines() { # BEFORE - each line that comes in
     local line
-    while read -r line; do
+    while IFS= read -r line; do
         say "$1$line"
     done
 }

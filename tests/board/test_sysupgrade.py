@@ -170,6 +170,40 @@ def test_settings_of_another_generation_stay_behind(bench, method):
     assert "etc/config/lived" in box.run("cd /tmp && tar -xzf /srv/backup/bootplan-*.tar.gz && tar -tzf bootplan-*/config.tar.gz").ok().out
 
 
+def test_settings_with_odd_names(bench):
+    """Blanks, quotes, globs and dashes come along; a name with a line break is refused while nothing was changed."""
+    made = bench("internal", text=plan("internal", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")).installed()
+    box = made.router
+    names = ["-rf", " before", "behind ", "two  blanks", "it's", "*", "$(reboot)", "back\\slash"]
+    for folder in ("/etc/kept", "/etc/config"):
+        for name in names if folder == "/etc/kept" else (".odd ",):
+            box.put(f"{folder}/{name}", f"{name}\n")
+    box.run("printf x >\"$(printf '/etc/kept/line\\nbreak')\"").ok()
+    image = made.put_image()
+
+    refused(made, image, "these are to be kept, and are not there: '/etc/kept/line' 'break'")
+    box.run("rm /etc/kept/line*").ok()
+    assert made.upgraded() == 1
+
+    for name in names:
+        assert box.read(f"/etc/kept/{name}") == f"{name}\n"
+    assert box.read("/etc/config/.odd ") == ".odd \n"
+
+
+def test_the_service_was_off(bench):
+    """sysupgrade takes along which services are disabled; the first start runs all the same, and the others stay off."""
+    made = bench().installed()
+    box = made.router
+    assert made.upgraded() == 2
+    box.run("/etc/init.d/bootplan disable").ok()
+    image = made.put_image(release="25.12.7")
+
+    made.flash(image)
+
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+
+
 def test_a_crash_record_is_put_away_first(bench):
     """It would send the next start to the recovery system."""
     made = bench().installed()
