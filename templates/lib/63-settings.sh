@@ -132,7 +132,7 @@ record_upgrade() { # FOLDER - what the first start of the new system has to know
     packages_by_hand >"$work/by-hand"
     {
         printf 'state flashed\nid %s-%s\nfrom %s\nto %s\nsha256 %s\n' "$now" "${id%%-*}" "$running_version" "$image_version" "$image_sum"
-        printf 'method %s\nsettings %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$boot" "$command"
+        printf 'method %s\nsettings %s\nbackup %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$upgrade_backup" "$boot" "$command"
         sed 's/^/package /' "$work/by-hand"
     } >"$work/record"
     boot=$(cat "$work/record")

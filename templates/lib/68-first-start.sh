@@ -174,7 +174,7 @@ reinstall() { # NAMES - installs them one by one, as soon as there is a network:
 write_result() { # - what `status` tells: /etc/bootplan/last-upgrade, on the root that runs
     local text='' date key
     date=$(date +%Y-%m-%dT%H:%M:%S)
-    for key in id from to settings; do
+    for key in id from to settings backup; do
         text="$text$key $(upgrade_says "$key")$newline"
     done
     text="${text}date $date${newline}version $proof_version${newline}env $proof_env${newline}root $root_told"
@@ -215,6 +215,9 @@ tell_upgrade() { # - the last upgrade, and what is left to do of it
         [ "$key" != root ] || way=$(last_says way)
         [ "$text" = ok ] || not_as_planned "after the upgrade: $text" "${way:-look at logread | grep bootplan}"
     done
+    text=$(last_says settings)
+    way=$(last_says backup)
+    [ "$text" != drop ] || tell upgrade-settings "left behind; they are in the backup that was made in $way: sh $service_script restore BACKUP tells what of them fits here; set a password"
     last_says package >"$work/recorded"
     lost=$(not_installed)
     if [ -n "$lost" ]; then

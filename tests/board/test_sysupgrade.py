@@ -114,7 +114,27 @@ def test_places_for_the_backup_that_are_refused(bench):
 
     alone = bench("internal", text=plan("internal", more=""))
     alone.router.run("mkdir -p /root/backup").ok()
-    refused(alone, f"{alone.put_image()} --backup /root/backup", "which sysupgrade makes anew")
+    image = alone.put_image()
+    refused(alone, f"{image} --backup /root/backup", "which sysupgrade makes anew")
+    alone.router.run("mkdir -p /mnt/bound && mount -o bind /root/backup /mnt/bound").ok()
+    refused(alone, f"{image} --backup /mnt/bound", "which sysupgrade makes anew")
+
+
+@pytest.mark.parametrize("method", ["internal", "extroot-overlay"])
+def test_the_disk_for_the_backup_is_not_mounted(bench, method):
+    """The folder below its mount point is none: the disk hides it when it is back."""
+    made = bench(method).installed()
+    box, image = made.router, made.put_image()
+    box.run("umount /srv && mkdir -p /srv/backup").ok()
+
+    refused(made, image, "fstab mounts a disk at /srv, and it is not mounted")
+    told = made.sh("backup /srv/backup")
+    assert (told.code, "fstab mounts a disk at /srv" in told.out) == (3, True), told.out
+    assert box.run("ls /srv/backup").ok().out == ""
+    box.run(f"mount /dev/nvme0n1p{1 if method == 'internal' else 2} /srv").ok()
+    assert "none made" in made.sh(f"upgrade {image}").ok().out
+    box.run("cd /srv && mkdir -- -w").ok()
+    assert "none made" in box.run(f"cd /srv && sh /tmp/r4.sh upgrade {image} --backup -w").ok().out
 
 
 def test_a_router_that_is_not_ready(bench):
@@ -163,6 +183,7 @@ def test_settings_of_another_generation_stay_behind(bench, method):
     status = newer.status()
     assert (status["release"], status["as_planned"]) == (NEW, True), str(status)
     assert status["upgraded"].startswith("from 24.10.7 to 25.12.6")
+    assert "left behind; they are in the backup that was made in /srv/backup" in status["upgrade_settings"]
     assert box.run("uci get system.@system[0].compat_version").out == "1.1\n"
     assert box.exists("/etc/config/mine")
     assert not box.exists("/etc/config/lived")
