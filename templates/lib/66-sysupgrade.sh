@@ -291,7 +291,7 @@ begin_sysupgrade() { # - does not come back: procd ends us; the connection to it
     # shellcheck disable=SC2086,SC2248 # an option or nothing
     sysupgrade $test_option -f "$work/upgrade.tar.gz" "$image" >"$work/told" 2>&1 || code=$?
     cat "$work/told" >>"$log"
-    ! grep -q 'Commencing upgrade' "$work/told" || sleep 120
+    if grep -q 'Commencing upgrade' "$work/told"; then sleep 120; else boots='the old system: nothing was written to the boot medium'; fi
     ended=no
     fail "sysupgrade did not begin (status $code)"
 }

@@ -30,7 +30,11 @@ action_first_start() { # - goes on with an upgrade where it is
         close_upgrade
     elif [ "$system" = "$target" ]; then
         see_disk_root
-        [ "$root_told" = ok ] || fail "$root_told"
+        if [ "$root_told" != ok ]; then
+            log_line "the upgrade is not done: $root_told"
+            write_result
+            return 0
+        fi
         close_upgrade
     elif [ "$state" = pointed ]; then
         root_told="fstools did not take the root from the disk although fstab says so"
@@ -131,8 +135,9 @@ close_upgrade() { # - nothing is left but packages
         reinstall "$proof_missing$lost"
         look_for_packages
     fi
-    mark_upgrade 'done'
+    # In this order: who finds it done finds the result, too.
     write_result
+    mark_upgrade 'done'
     log_line "the upgrade is done"
 }
 

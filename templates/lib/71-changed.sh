@@ -146,7 +146,7 @@ action_upgrade_clean() { # - old systems that were set aside, images in RAM; wit
     [ ! -s "$work/old" ] || need_wipe_of_root
     stop_if_refused
     phase=change at='what earlier upgrades left'
-    while read -r entry; do
+    while IFS= read -r entry; do
         run rm -rf "$entry"
     done <"$work/old"
     for entry in /tmp/*-squashfs-sysupgrade.itb /tmp/sysupgrade.img; do

@@ -225,6 +225,44 @@ def test_the_service_was_off(bench):
     assert made.status()["as_planned"] is True
 
 
+def test_a_sysupgrade_that_does_not_begin(bench):
+    """Its last look may refuse what its first took: the old system is told, and is there."""
+    made = bench("internal").installed()
+    box, image = made.router, made.put_image()
+    box.run("sed -i 's/^rm -f .CONF$/echo no >\\&2; exit 1/' /sbin/sysupgrade && grep -q '^echo no' /sbin/sysupgrade").ok()
+
+    told = made.sh(f"upgrade {image} --apply")
+
+    assert told.code == 1, told.out
+    assert "sysupgrade did not begin (status 1)" in told.out
+    assert "the next power-on starts the old system: nothing was written to the boot medium" in told.out
+    box.off()
+    assert box.settle() == ["stock"]
+    assert f"DISTRIB_RELEASE='{OLD}'" in box.read("/etc/openwrt_release")
+
+
+def test_a_root_on_the_disk_that_is_not_right(bench):
+    """The second start says why in the status, and closes the upgrade when that is mended."""
+    made = bench("extroot-pivot").installed()
+    box = made.router
+    made.flash(made.put_image())
+    assert len(box.settle(quiet=0.5)) >= 1
+    assert made.first_start_ended() is False  # it restarts, from the disk
+    box.off()
+    box.services = False
+    box.boot()
+    box.run(f"mv /lib/modules/{KERNEL} /lib/modules/away").ok()
+    made.router.put(made.name, made.script)
+
+    box.run("sh /etc/bootplan/bootplan.sh first-start")
+
+    status = made.status()
+    assert status["upgrade_root"] == f"the root on the disk has no modules for the kernel {KERNEL}", str(status)
+    box.run(f"mv /lib/modules/away /lib/modules/{KERNEL}").ok()
+    box.run("sh /etc/bootplan/bootplan.sh first-start").ok()
+    assert made.status()["as_planned"] is True
+
+
 def test_a_crash_record_is_put_away_first(bench):
     """It would send the next start to the recovery system."""
     made = bench().installed()
