@@ -355,6 +355,13 @@ def test_the_disk_is_away_at_the_first_start(bench):
     box.off()
     hidden.rename(box.image("nvme0"))
     box.disks = disks
+    box.services = False
+    box.boot()
+    made.router.put(made.name, made.script)
+    told = made.sh("status").out
+    assert "the upgrade under way brings it along" in told and "--recopy" not in told, told
+    box.off()
+    box.services = True
     assert made.follow() == 2
     assert made.status()["as_planned"] is True
 
