@@ -107,6 +107,10 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
         reinstall "$proof_missing"
         look_for_packages
     fi
+    # What status tells when this is cut, or fails half way: a disk that is full, for instance.
+    root_told='the root on the disk was begun, and is not finished' root_way="what it said last is in $log; to go on: sh $service_script first-start"
+    write_result
+    root_told=ok root_way=''
     refit_root
     if [ "$root_told" != ok ]; then
         log_line "the root stays on the boot medium: $root_told"

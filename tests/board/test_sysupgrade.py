@@ -241,6 +241,30 @@ def test_a_sysupgrade_that_does_not_begin(bench):
     assert f"DISTRIB_RELEASE='{OLD}'" in box.read("/etc/openwrt_release")
 
 
+def test_the_disk_is_full_at_the_first_start(bench):
+    """The old root is set aside whole, status says what is the matter, and with room the same start goes on."""
+    made = bench("extroot-pivot").installed()
+    box = made.router
+    box.put("/etc/own", "own\n")
+    made.flash(made.put_image())
+    box.services = False
+    box.boot()
+    made.router.put(made.name, made.script)
+    box.run("mkdir /mnt/in && mount -t ext4 /dev/nvme0n1p1 /mnt/in && dd if=/dev/zero of=/mnt/in/filler bs=1M 2>/dev/null; "
+            "sync; umount /mnt/in").ok()
+
+    assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
+
+    status = made.status()
+    assert (status["as_planned"], status["upgrade_root"]) == (False, "the root on the disk was begun, and is not finished"), str(status)
+    box.run("mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in").ok()
+    box.off()
+    box.services = True
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+    assert box.run("cat /.bootplan/before-*/etc/own").ok().out == "own\n"
+
+
 def test_a_root_on_the_disk_that_is_not_right(bench):
     """The second start says why in the status, and closes the upgrade when that is mended."""
     made = bench("extroot-pivot").installed()
