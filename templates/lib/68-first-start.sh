@@ -33,6 +33,7 @@ action_first_start() { # - goes on with an upgrade where it is
         if [ "$root_told" != ok ]; then
             log_line "the upgrade is not done: $root_told"
             write_result
+            exit_code=1
             return 0
         fi
         close_upgrade

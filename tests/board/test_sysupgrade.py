@@ -278,7 +278,7 @@ def test_a_root_on_the_disk_that_is_not_right(bench):
     box.run(f"mv /lib/modules/{KERNEL} /lib/modules/away").ok()
     made.router.put(made.name, made.script)
 
-    box.run("sh /etc/bootplan/bootplan.sh first-start")
+    assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
 
     status = made.status()
     assert status["upgrade_root"] == f"the root on the disk has no modules for the kernel {KERNEL}", str(status)
