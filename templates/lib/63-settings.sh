@@ -27,7 +27,7 @@ list_kept() { # - every file that travels, a line for each, with a slash before 
     # /var and /tmp of a system are RAM: what is unpacked there would hide the link.
     sed -i -e '/^\/tmp\//d' -e '/^\/var\//d' "$work/kept"
     while read -r path; do
-        [ -z "$path" ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } || find "$path" ! -type d >>"$work/kept"
+        [ -z "$path" ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } || find "$path" \( -type f -o -type l \) >>"$work/kept"
     done <<END
 /etc/config/fstab
 $env_copies
@@ -37,9 +37,13 @@ END
     grep -vxF "$env_copies/upgrade" "$work/kept.all" >"$work/kept" || true
 }
 
-weigh_settings() { # - sets settings_kib
-    local bytes
+weigh_settings() { # - sets settings_kib; what travels can be named in a list
+    local bytes path missing=''
     list_kept
+    while IFS= read -r path; do
+        [ -e "$path" ] || [ -L "$path" ] || missing="$missing '$path'"
+    done <"$work/kept"
+    [ -z "$missing" ] || refuse "these are to be kept, and are not there:$missing. sysupgrade cannot keep a name with a line break: rename it, or move it elsewhere"
     sed 's|^/||' "$work/kept" >"$work/kept.names"
     # shellcheck disable=SC2312 # a name that is not there any more weighs nothing
     bytes=$(tar -C / -cf - -T "$work/kept.names" 2>>"$log" | wc -c)
@@ -71,7 +75,7 @@ gather_settings() { # - what list_kept() tells, at $work/settings
     fi
     sed 's|^/||' "$work/kept" >"$work/kept.names"
     : >"$work/kept.left"
-    while read -r path; do
+    while IFS= read -r path; do
         [ -e "$work/settings/$path" ] || [ -L "$work/settings/$path" ] || printf '%s\n' "$path" >>"$work/kept.left"
     done <"$work/kept.names"
     if [ -s "$work/kept.left" ]; then
@@ -79,7 +83,7 @@ gather_settings() { # - what list_kept() tells, at $work/settings
         tar -C "$work/settings" -xf "$work/kept.tar"
         rm "$work/kept.tar"
     fi
-    while read -r path; do
+    while IFS= read -r path; do
         [ -e "$work/settings/$path" ] || [ -L "$work/settings/$path" ] || missing="$missing /$path"
     done <"$work/kept.names"
     [ -z "$missing" ] || fail "not in the archive of the settings:$missing"
@@ -128,7 +132,7 @@ record_upgrade() { # FOLDER - what the first start of the new system has to know
     packages_by_hand >"$work/by-hand"
     {
         printf 'state flashed\nid %s-%s\nfrom %s\nto %s\nsha256 %s\n' "$now" "${id%%-*}" "$running_version" "$image_version" "$image_sum"
-        printf 'method %s\nsettings %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$boot" "$command"
+        printf 'method %s\nsettings %s\nbackup %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$upgrade_backup" "$boot" "$command"
         sed 's/^/package /' "$work/by-hand"
     } >"$work/record"
     boot=$(cat "$work/record")

@@ -211,6 +211,7 @@ need_ram() { # - /tmp and the memory have room for what sysupgrade does there
 
 need_backup_place() { # - somebody said where the backup goes, and neither a restart nor sysupgrade takes it from there
     local place kind
+    case $upgrade_backup in -*) upgrade_backup=./$upgrade_backup ;; *) ;; esac
     if [ -z "$upgrade_backup" ]; then
         refuse "nothing says where the backup goes: --backup FOLDER, or in the plan 'upgrade: {backup: /srv/backup}'"
         return 0
@@ -222,12 +223,13 @@ need_backup_place() { # - somebody said where the backup goes, and neither a res
     fi
     need_lasting_folder "$upgrade_backup"
     [ -d "$upgrade_backup" ] || return 0
-    place=$(mount_above "$upgrade_backup")
-    case $place in / | /overlay | /rom) ;; *) return 0 ;; esac
-    if [ "$system" = internal ]; then
+    kind=$(on_boot_medium "$upgrade_backup")
+    if [ "$kind" = yes ]; then
         refuse "'$upgrade_backup' is on the boot medium's overlay, which sysupgrade makes anew: name a folder on a disk"
         return 0
     fi
+    place=$(mount_above "$upgrade_backup")
+    case $place in / | /overlay | /rom) ;; *) return 0 ;; esac
     place=$(readlink -f "$upgrade_backup")/
     for kind in $system_trees overlay rom; do
         case $place in "/$kind/"*) refuse "'$upgrade_backup' is in a folder of the system, which an upgrade sets aside: name another one" ;; *) ;; esac
@@ -289,7 +291,7 @@ begin_sysupgrade() { # - does not come back: procd ends us; the connection to it
     # shellcheck disable=SC2086,SC2248 # an option or nothing
     sysupgrade $test_option -f "$work/upgrade.tar.gz" "$image" >"$work/told" 2>&1 || code=$?
     cat "$work/told" >>"$log"
-    ! grep -q 'Commencing upgrade' "$work/told" || sleep 120
+    if grep -q 'Commencing upgrade' "$work/told"; then sleep 120; else boots='the old system: nothing was written to the boot medium'; fi
     ended=no
     fail "sysupgrade did not begin (status $code)"
 }

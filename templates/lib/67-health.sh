@@ -29,7 +29,10 @@ install_service() { # - the services, in the system that runs
 }
 
 furnish() { # FOLDER - this script and its services, enabled, in the system below FOLDER; the second one is for slots
+    local disabled=$1/etc/uci-defaults/10_disable_services
     mkdir -p "$1${service_script%/*}" "$1$checks_folder" "$1/etc/init.d" "$1/etc/rc.d"
+    # What sysupgrade -b writes for the first start: a service that was off would be off there, and nothing would go on.
+    [ -z "$1" ] || [ ! -e "$disabled" ] || sed -i '/\/bootplan\(-deadman\)\{0,1\} disable/d' "$disabled"
     cat "$0" >"$1$service_script.new"
     fsync "$1$service_script.new"
     mv "$1$service_script.new" "$1$service_script"

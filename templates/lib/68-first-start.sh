@@ -20,6 +20,7 @@ action_first_start() { # - goes on with an upgrade where it is
     log_line "the first start of an upgrade, $state"
     prove_system
     if [ "$proof_version" != ok ]; then
+        root_told='nobody looked at it'
         write_result
         return 0
     fi
@@ -29,7 +30,12 @@ action_first_start() { # - goes on with an upgrade where it is
         close_upgrade
     elif [ "$system" = "$target" ]; then
         see_disk_root
-        [ "$root_told" = ok ] || fail "$root_told"
+        if [ "$root_told" != ok ]; then
+            log_line "the upgrade is not done: $root_told"
+            write_result
+            exit_code=1
+            return 0
+        fi
         close_upgrade
     elif [ "$state" = pointed ]; then
         root_told="fstools did not take the root from the disk although fstab says so"
@@ -97,13 +103,15 @@ see_disk_root() { # - the system runs from the disk: from the plan's partition, 
 }
 
 move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one restart
-    local lost
-    # A root whose driver is not in the image is seen only when that is installed.
+    # A root whose driver is not in the image is seen only when that is installed. The user's own packages have more room there.
     if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing" ]; then
-        lost=$(packages_lost)
-        reinstall "$proof_missing$lost"
+        reinstall "$proof_missing"
         look_for_packages
     fi
+    # What status tells when this is cut, or fails half way: a disk that is full, for instance.
+    root_told='the root on the disk was begun, and is not finished' root_way="what it said last is in $log; to go on: sh $service_script first-start"
+    write_result
+    root_told=ok root_way=''
     refit_root
     if [ "$root_told" != ok ]; then
         log_line "the root stays on the boot medium: $root_told"
@@ -132,36 +140,51 @@ close_upgrade() { # - nothing is left but packages
         reinstall "$proof_missing$lost"
         look_for_packages
     fi
-    mark_upgrade 'done'
+    # In this order: who finds it done finds the result, too.
     write_result
+    mark_upgrade 'done'
     log_line "the upgrade is done"
 }
 
 reinstalled='' # what became of packages that were to be installed
 
-reinstall() { # NAMES - installs them as soon as there is a network; NAMES begin with a blank
-    local now end
+reinstall() { # NAMES - installs them one by one, as soon as there is a network: one that is not in the feeds any more keeps no other out
+    local now end name left=$1 failed updated
     now=$(uptime_now)
     end=$((now + patience))
     log_line "installing:$1"
     while [ "$now" -lt "$end" ]; do
-        # shellcheck disable=SC2086 # names of packages, split on purpose
+        updated=yes failed=''
         if command -v apk >/dev/null; then
-            ! { apk update && apk add $1; } >>"$log" 2>&1 || reinstalled=ok
+            apk update >>"$log" 2>&1 || updated=no
         else
-            ! { opkg update && opkg install $1; } >>"$log" 2>&1 || reinstalled=ok
+            opkg update >>"$log" 2>&1 || updated=no
         fi
-        [ "$reinstalled" != ok ] || return 0
+        for name in $left; do
+            if [ "$updated" = no ]; then
+                failed=$left
+                break
+            elif command -v apk >/dev/null; then
+                apk add "$name" >>"$log" 2>&1 || failed="$failed $name"
+            else
+                opkg install "$name" >>"$log" 2>&1 || failed="$failed $name"
+            fi
+        done
+        left=$failed
+        if [ -z "$left" ]; then
+            reinstalled=ok
+            return 0
+        fi
         sleep 10
         now=$(uptime_now)
     done
-    reinstalled="could not be installed within $patience s; see $log"
+    reinstalled="could not be installed within $patience s:$left; see $log"
 }
 
 write_result() { # - what `status` tells: /etc/bootplan/last-upgrade, on the root that runs
     local text='' date key
     date=$(date +%Y-%m-%dT%H:%M:%S)
-    for key in id from to settings; do
+    for key in id from to settings backup; do
         text="$text$key $(upgrade_says "$key")$newline"
     done
     text="${text}date $date${newline}version $proof_version${newline}env $proof_env${newline}root $root_told"
@@ -202,6 +225,9 @@ tell_upgrade() { # - the last upgrade, and what is left to do of it
         [ "$key" != root ] || way=$(last_says way)
         [ "$text" = ok ] || not_as_planned "after the upgrade: $text" "${way:-look at logread | grep bootplan}"
     done
+    text=$(last_says settings)
+    way=$(last_says backup)
+    [ "$text" != drop ] || tell upgrade-settings "left behind; they are in the backup that was made in $way: sh $service_script restore BACKUP tells what of them fits here; set a password"
     last_says package >"$work/recorded"
     lost=$(not_installed)
     if [ -n "$lost" ]; then

@@ -95,40 +95,52 @@ upper_of() { # FOLDER - where below it the system's names are
 
 belongs_to_system() { # NAME - sets ours=yes for a top-level name that comes with the firmware
     ours=no
-    case " $users_places " in *" $1 "*) return 0 ;; *) ;; esac
-    case " $system_trees " in *" $1 "*) ours=yes ;; *) ;; esac
+    case "/$1/" in
+        *' '*) ;; # in no list of words
+        *)
+            case " $users_places " in *" $1 "*) return 0 ;; *) ;; esac
+            case " $system_trees " in *" $1 "*) ours=yes ;; *) ;; esac
+            ;;
+    esac
     { [ ! -e "/rom/$1" ] && [ ! -L "/rom/$1" ]; } || ours=yes
 }
 
 ours=no # what belongs_to_system() found
 
+list_top() { # FOLDER - the names in it that this is about, a line for each; one with a line break is the user's own
+    local entry
+    for entry in "$1"/* "$1"/.[!.]*; do
+        { [ -e "$entry" ] || [ -L "$entry" ]; } || continue
+        case ${entry##*/} in .bootplan | lost+found | *"$newline"*) ;; *) printf '%s\n' "${entry##*/}" ;; esac
+    done
+}
+
 set_aside() { # FOLDER - the old system's folders into it; what stands in their place behind that is a copy that was cut
-    local top source entry name what
+    local top source name what
     top=$(upper_of "$work/target")
     source=$(source_of_new)
     mkdir -p "$top"
     if [ ! -e "$1/names" ]; then
+        list_top "$top" >"$work/top.old"
+        list_top "$source" >"$work/top.new"
         {
-            for entry in "$top"/* "$top"/.[!.]*; do
-                { [ -e "$entry" ] || [ -L "$entry" ]; } || continue
-                name=${entry##*/}
+            while IFS= read -r name; do
                 belongs_to_system "$name"
                 [ "$ours" = no ] || printf 'moved %s\n' "$name"
-            done
-            for entry in "$source"/* "$source"/.[!.]*; do
-                { [ -e "$entry" ] || [ -L "$entry" ]; } || continue
-                name=${entry##*/}
-                case $name in .bootplan | lost+found) continue ;; *) ;; esac
+            done <"$work/top.old"
+            while IFS= read -r name; do
                 [ -e "$top/$name" ] || [ -L "$top/$name" ] || printf 'new %s\n' "$name"
-            done
+            done <"$work/top.new"
         } >"$work/names.new"
         name=$(cat "$work/names.new")
         write_file "$1/names" "$name"
     fi
-    while read -r what name; do
-        if [ "$what" = moved ] && [ ! -e "$1/$name" ] && [ ! -L "$1/$name" ]; then
+    while IFS= read -r what; do
+        name=${what#* }
+        case $what in 'moved '?* | 'new '?*) ;; *) continue ;; esac
+        if [ "$what" = "moved $name" ] && [ ! -e "$1/$name" ] && [ ! -L "$1/$name" ]; then
             [ ! -e "$top/$name" ] && [ ! -L "$top/$name" ] || mv "$top/$name" "$1/$name"
-        elif [ -n "$name" ]; then
+        else
             rm -rf "${top:?}/$name"
         fi
     done <"$1/names"
@@ -147,11 +159,10 @@ bring_new() { # NODE - copies what belongs to the system, and what is not there 
     differences=''
     top=$(upper_of "$work/target")
     source=$(source_of_new)
+    list_top "$source" >"$work/top.new"
     : >"$work/brought"
-    for entry in "$source"/* "$source"/.[!.]*; do
-        { [ -e "$entry" ] || [ -L "$entry" ]; } || continue
-        name=${entry##*/}
-        case $name in .bootplan | lost+found) continue ;; *) ;; esac
+    while IFS= read -r name; do
+        entry=$source/$name
         belongs_to_system "$name"
         grep -qxF "new $name" "$work/target/.bootplan/before-$id/names" || [ "$ours" = yes ] || continue
         printf '%s\n' "$name" >>"$work/brought"
@@ -162,14 +173,14 @@ bring_new() { # NODE - copies what belongs to the system, and what is not there 
             rm -f "$top/$name"
             cp -a "$entry" "$top/$name"
         fi
-    done
+    done <"$work/top.new"
     [ "$root_content" = root ] || keep_removed /overlay/upper "$top"
     sync
     umount "$work/target"
     mount -t "$root_kind" -o ro "$1" "$work/target"
     [ "$root_content" = root ] ||
         mount -t overlay -o "ro,lowerdir=$top:/rom" overlay "$work/merged"
-    while read -r name; do
+    while IFS= read -r name; do
         compare_brought "$source" "$top" "$name"
     done <"$work/brought"
     [ "$root_content" = root ] || umount "$work/merged"

@@ -111,8 +111,14 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
     case $inside/$stale in
         complete*/) ;;
         complete*)
-            not_as_planned "partition $3 of $2 holds $stale" \
-                "save what you need of it, then rehearse: sh ${0##*/} install --recopy --wipe SERIAL"
+            have=$(upgrade_says state)
+            case $have in
+                flashed | pointed) not_as_planned "partition $3 of $2 holds $stale; the upgrade under way brings it along" "sh $service_script first-start" ;;
+                *)
+                    not_as_planned "partition $3 of $2 holds $stale" \
+                        "save what you need of it, then rehearse: sh ${0##*/} install --recopy --wipe SERIAL"
+                    ;;
+            esac
             return 0
             ;;
         *)

@@ -28,7 +28,7 @@ need_no_slots_here() { # - a plan with slots has another upgrade
 
 tell_lines() { # BEFORE - each line that comes in
     local line
-    while read -r line; do
+    while IFS= read -r line; do
         say "$1$line"
     done
 }
@@ -146,7 +146,7 @@ action_upgrade_clean() { # - old systems that were set aside, images in RAM; wit
     [ ! -s "$work/old" ] || need_wipe_of_root
     stop_if_refused
     phase=change at='what earlier upgrades left'
-    while read -r entry; do
+    while IFS= read -r entry; do
         run rm -rf "$entry"
     done <"$work/old"
     for entry in /tmp/*-squashfs-sysupgrade.itb /tmp/sysupgrade.img; do

@@ -33,8 +33,36 @@ need_lasting_folder() { # FOLDER - it exists, can be written, and is not in RAM
     [ "${kind#* }" != overlay ] || kind=$(mounted_at /overlay)
     case ${kind#* } in
         tmpfs | ramfs | rootfs | devtmpfs | '') refuse "'$1' is in RAM: it is gone after the restart that a backup is for; name a folder on a disk, or another computer: user@host:folder" ;;
-        *) ;;
+        *) need_mounted "$1" ;;
     esac
+}
+
+need_mounted() { # FOLDER - what fstab mounts there, or above it, is mounted: else the disk would hide the folder later
+    local all target section enabled here place
+    place=$(readlink -f "$1")/
+    all=$(uci -q show fstab) || return 0
+    printf '%s\n' "$all" | sed -n "s|^fstab\\..*\\.target='\\(/..*\\)'\$|\\1|p" >"$work/targets"
+    while IFS= read -r target; do
+        [ "$target" != /overlay ] || continue
+        case $place in "${target%/}/"*) ;; *) continue ;; esac
+        here=$(mounted_at "${target%/}")
+        [ -z "$here" ] || continue
+        for section in $(sections_for "$target"); do
+            enabled=$(uci -q get "fstab.$section.enabled") || enabled=1
+            [ "$enabled" = 0 ] ||
+                refuse "fstab mounts a disk at $target, and it is not mounted: '$1' is a folder below it; first: mount it (block mount), or look why it is not there"
+        done
+    done <"$work/targets"
+}
+
+on_boot_medium() { # FOLDER - prints yes when it is on the boot medium's overlay, which a sysupgrade makes anew; after see_system()
+    local place have number=none
+    place=$(mount_above "$1")
+    have=$(mounted_at "$place")
+    [ "${have#* }" != overlay ] || have=$(mounted_at /overlay)
+    [ ! -e /sys/class/block/fitrw/dev ] || read -r number </sys/class/block/fitrw/dev
+    [ "$system" != internal ] || number=$(mounted_at /overlay)
+    if [ "${have% *}" = "${number% *}" ]; then printf yes; else printf no; fi
 }
 
 need_room_for_backup() { # FOLDER - the archive fits there

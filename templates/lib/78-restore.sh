@@ -63,8 +63,20 @@ fit_settings() { # - the generation of settings is this firmware's; an fstab wit
         fi
     fi
     [ "$here" != "$there" ] || with_network=yes
+    keep_accounts
     root_in_fstab /etc/config >"$work/fstab.here"
     root_in_fstab "$folder" >"$work/fstab.there"
+}
+
+keep_accounts() { # - accounts that only this system has stay: its services run as them (OpenWrt's own restore does so, too)
+    local name file
+    for name in passwd group shadow; do
+        file=$work/settings/etc/$name
+        [ -f "$file" ] && [ ! -h "$file" ] && [ -f "/etc/$name" ] || continue
+        awk -F : -v theirs="$file" 'FILENAME == theirs { have[$1]; next } !($1 in have)' "$file" "/etc/$name" >"$work/accounts"
+        awk 1 "$file" "$work/accounts" >"$work/accounts.all" # the last line of the backup's may have no end
+        [ ! -s "$work/accounts" ] || cat "$work/accounts.all" >"$file" # its mode and owner stay
+    done
 }
 
 set_compat() { # VERSION - the backup's file `system` says so

@@ -188,6 +188,8 @@ action_backup() { # DESTINATION - saves what a repair would need, in a folder or
         tell_half_written "$folder"
         keep_archive "$folder"
         say "saved in $folder/$backup_name.tar.gz"
+        remote=$(on_boot_medium "$folder")
+        [ "$remote" = no ] || note "that is on the boot medium: a sysupgrade, or setting it back to defaults, takes the backup with it; copy it to another computer"
     fi
     if [ "$env_state" != good ]; then
         say "the U-Boot environment is $env_state: it is not in this backup"

@@ -60,6 +60,7 @@ def test_everything_is_in_it(router, tmp_path, medium, shell, release):
 
     path = re.search("saved in (.*)", told)[1]
     assert NAME.fullmatch(path.removeprefix("/root/b/"))
+    assert "that is on the boot medium: a sysupgrade" in told
     assert sorted(box.run("ls /root/b").out.split()) == sorted([path.rpartition("/")[2], f"{path.rpartition('/')[2]}.sha256"])
     box.run(f"cd /root/b && sha256sum -c {path}.sha256").ok()
     have = contents(taken(box, path), tmp_path)

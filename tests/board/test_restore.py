@@ -106,6 +106,23 @@ def test_what_changed_comes_back(router, medium, shell):
     assert (box.fw_printenv()["mine"], box.fw_printenv()["bootdelay"]) == ("1", "9")
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_accounts_of_services_stay(router, empty):
+    """What a package or a newer release added to passwd since is not lost; what both have is the backup's."""
+    box, bench = bench_for(router)
+    bench.sh("install --apply").ok()
+    old = box.read("/etc/passwd")
+    box.run(f"printf %s '{'' if empty else old.strip()}' >/etc/passwd").ok()
+    backup_of(box, bench)
+    box.put("/etc/passwd", old.replace("/root:", "/elsewhere:") + "mosquitto:x:200:200::/:/bin/false\n")
+
+    bench.sh(f"restore {AT} --apply").ok()
+
+    have = old.replace("/root:", "/elsewhere:") if empty else old
+    assert box.read("/etc/passwd") == have + "mosquitto:x:200:200::/:/bin/false\n"
+    assert "it is already so" in bench.sh(f"restore {AT} --apply").ok().out
+
+
 def test_a_backup_of_another_medium(router):
     """Made on the SD card, restored on SPI-NAND: the settings come, the environment and where it is do not."""
     card, script = bench_for(router, medium="sd")

@@ -114,7 +114,27 @@ def test_places_for_the_backup_that_are_refused(bench):
 
     alone = bench("internal", text=plan("internal", more=""))
     alone.router.run("mkdir -p /root/backup").ok()
-    refused(alone, f"{alone.put_image()} --backup /root/backup", "which sysupgrade makes anew")
+    image = alone.put_image()
+    refused(alone, f"{image} --backup /root/backup", "which sysupgrade makes anew")
+    alone.router.run("mkdir -p /mnt/bound && mount -o bind /root/backup /mnt/bound").ok()
+    refused(alone, f"{image} --backup /mnt/bound", "which sysupgrade makes anew")
+
+
+@pytest.mark.parametrize("method", ["internal", "extroot-overlay"])
+def test_the_disk_for_the_backup_is_not_mounted(bench, method):
+    """The folder below its mount point is none: the disk hides it when it is back."""
+    made = bench(method).installed()
+    box, image = made.router, made.put_image()
+    box.run("umount /srv && mkdir -p /srv/backup").ok()
+
+    refused(made, image, "fstab mounts a disk at /srv, and it is not mounted")
+    told = made.sh("backup /srv/backup")
+    assert (told.code, "fstab mounts a disk at /srv" in told.out) == (3, True), told.out
+    assert box.run("ls /srv/backup").ok().out == ""
+    box.run(f"mount /dev/nvme0n1p{1 if method == 'internal' else 2} /srv").ok()
+    assert "none made" in made.sh(f"upgrade {image}").ok().out
+    box.run("cd /srv && mkdir -- -w").ok()
+    assert "none made" in box.run(f"cd /srv && sh /tmp/r4.sh upgrade {image} --backup -w").ok().out
 
 
 def test_a_router_that_is_not_ready(bench):
@@ -163,11 +183,108 @@ def test_settings_of_another_generation_stay_behind(bench, method):
     status = newer.status()
     assert (status["release"], status["as_planned"]) == (NEW, True), str(status)
     assert status["upgraded"].startswith("from 24.10.7 to 25.12.6")
+    assert "left behind; they are in the backup that was made in /srv/backup" in status["upgrade_settings"]
     assert box.run("uci get system.@system[0].compat_version").out == "1.1\n"
     assert box.exists("/etc/config/mine")
     assert not box.exists("/etc/config/lived")
     assert box.exists("/root/notes") is (method != "internal")
     assert "etc/config/lived" in box.run("cd /tmp && tar -xzf /srv/backup/bootplan-*.tar.gz && tar -tzf bootplan-*/config.tar.gz").ok().out
+
+
+def test_settings_with_odd_names(bench):
+    """Blanks, quotes, globs and dashes come along; a name with a line break is refused while nothing was changed."""
+    made = bench("internal", text=plan("internal", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")).installed()
+    box = made.router
+    names = ["-rf", " before", "behind ", "two  blanks", "it's", "*", "$(reboot)", "back\\slash"]
+    for folder in ("/etc/kept", "/etc/config"):
+        for name in names if folder == "/etc/kept" else (".odd ",):
+            box.put(f"{folder}/{name}", f"{name}\n")
+    box.run("printf x >\"$(printf '/etc/kept/line\\nbreak')\"").ok()
+    image = made.put_image()
+
+    refused(made, image, "these are to be kept, and are not there: '/etc/kept/line' 'break'")
+    box.run("rm /etc/kept/line*").ok()
+    assert made.upgraded() == 1
+
+    for name in names:
+        assert box.read(f"/etc/kept/{name}") == f"{name}\n"
+    assert box.read("/etc/config/.odd ") == ".odd \n"
+
+
+def test_the_service_was_off(bench):
+    """sysupgrade takes along which services are disabled; the first start runs all the same, and the others stay off."""
+    made = bench().installed()
+    box = made.router
+    assert made.upgraded() == 2
+    box.run("/etc/init.d/bootplan disable").ok()
+    image = made.put_image(release="25.12.7")
+
+    made.flash(image)
+
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+
+
+def test_a_sysupgrade_that_does_not_begin(bench):
+    """Its last look may refuse what its first took: the old system is told, and is there."""
+    made = bench("internal").installed()
+    box, image = made.router, made.put_image()
+    box.run("sed -i 's/^rm -f .CONF$/echo no >\\&2; exit 1/' /sbin/sysupgrade && grep -q '^echo no' /sbin/sysupgrade").ok()
+
+    told = made.sh(f"upgrade {image} --apply")
+
+    assert told.code == 1, told.out
+    assert "sysupgrade did not begin (status 1)" in told.out
+    assert "the next power-on starts the old system: nothing was written to the boot medium" in told.out
+    box.off()
+    assert box.settle() == ["stock"]
+    assert f"DISTRIB_RELEASE='{OLD}'" in box.read("/etc/openwrt_release")
+
+
+def test_the_disk_is_full_at_the_first_start(bench):
+    """The old root is set aside whole, status says what is the matter, and with room the same start goes on."""
+    made = bench("extroot-pivot").installed()
+    box = made.router
+    box.put("/etc/own", "own\n")
+    made.flash(made.put_image())
+    box.services = False
+    box.boot()
+    made.router.put(made.name, made.script)
+    box.run("mkdir /mnt/in && mount -t ext4 /dev/nvme0n1p1 /mnt/in && dd if=/dev/zero of=/mnt/in/filler bs=1M 2>/dev/null; "
+            "sync; umount /mnt/in").ok()
+
+    assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
+
+    status = made.status()
+    assert (status["as_planned"], status["upgrade_root"]) == (False, "the root on the disk was begun, and is not finished"), str(status)
+    box.run("mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in").ok()
+    box.off()
+    box.services = True
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+    assert box.run("cat /.bootplan/before-*/etc/own").ok().out == "own\n"
+
+
+def test_a_root_on_the_disk_that_is_not_right(bench):
+    """The second start says why in the status, and closes the upgrade when that is mended."""
+    made = bench("extroot-pivot").installed()
+    box = made.router
+    made.flash(made.put_image())
+    assert len(box.settle(quiet=0.5)) >= 1
+    assert made.first_start_ended() is False  # it restarts, from the disk
+    box.off()
+    box.services = False
+    box.boot()
+    box.run(f"mv /lib/modules/{KERNEL} /lib/modules/away").ok()
+    made.router.put(made.name, made.script)
+
+    assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
+
+    status = made.status()
+    assert status["upgrade_root"] == f"the root on the disk has no modules for the kernel {KERNEL}", str(status)
+    box.run(f"mv /lib/modules/away /lib/modules/{KERNEL}").ok()
+    box.run("sh /etc/bootplan/bootplan.sh first-start").ok()
+    assert made.status()["as_planned"] is True
 
 
 def test_a_crash_record_is_put_away_first(bench):
@@ -217,6 +334,19 @@ def test_packages_that_the_image_lacks_are_installed(bench, packages):
     assert (status["root"], status["as_planned"], status["upgrade_packages"]) == (ROOT["extroot-overlay"], True, "ok"), str(status)
 
 
+def test_a_package_that_is_gone_keeps_no_other_out(bench):
+    """What the feeds do not have any more is told; what the root needs, and the other packages, are installed."""
+    made = bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n")).installed()
+    by_hand(made.router, "gone-for-good", "htop")
+
+    assert made.upgraded(packages=("kmod-nvme", "sfdisk")) == 2
+
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT["extroot-overlay"], True), str(status)
+    assert status["upgrade_packages"] == "not in the new system: gone-for-good; to have them: apk update && apk add gone-for-good"
+    assert "within 3 s: gone-for-good;" in made.router.read("/etc/bootplan/last-upgrade")
+
+
 def test_packages_that_cannot_be_installed(bench):
     """No network in time: told, and the root stays on the boot medium; with a network the first start again finishes."""
     made = bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n"), up=("lan",)).installed()
@@ -249,8 +379,40 @@ def test_the_disk_is_away_at_the_first_start(bench):
     box.off()
     hidden.rename(box.image("nvme0"))
     box.disks = disks
+    box.services = False
+    box.boot()
+    made.router.put(made.name, made.script)
+    told = made.sh("status").out
+    assert "the upgrade under way brings it along" in told and "--recopy" not in told, told
+    box.off()
+    box.services = True
     assert made.follow() == 2
     assert made.status()["as_planned"] is True
+
+
+def test_odd_names_take_nothing_away(bench):
+    """Blanks and line breaks in names at the top, of the disk's root and of the new system, are no other names."""
+    made = bench().installed()
+    box = made.router
+    for name in ("/a", "/b", "/srv", "/bin etc"):
+        box.run(f"mkdir -p '{name}' && echo mine >'{name}/mine'").ok()
+    box.run("umount /srv; mkdir -p /srv && echo mine >/srv/mine").ok()
+    box.run("mount /dev/nvme0n1p2 /srv").ok()
+    made.flash(made.put_image())
+    disks, box.disks = box.disks, ()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+    assert made.follow() == 1
+    box.run("mkdir '/srv ' ' b' \"$(printf '/a\\nnew b')\" /ours && echo new >/ours/new").ok()
+    box.off()
+    hidden.rename(box.image("nvme0"))
+    box.disks = disks
+
+    assert made.follow() == 2
+
+    assert made.root() == ROOT["extroot-overlay"]
+    for name in ("a", "b", "srv", "bin etc"):
+        assert box.read(f"/overlay/upper/{name}/mine") == "mine\n", box.run("ls -la /overlay/upper /overlay/.bootplan/*").out
+    assert box.read("/ours/new") == "new\n"
 
 
 def test_a_system_whose_root_is_away_is_not_upgraded(bench):
