@@ -220,8 +220,8 @@ class _Failures:
     def _production_anew(self) -> list[Line]:
         """In the recovery system: how the system on the boot medium comes back, and what that costs."""
         plan, title = self._plan, self._medium.title
-        named = plan.upgrade.image.file if plan.upgrade and plan.upgrade.image else None
-        image = f"/tmp/{named}" if named else f"/tmp/*{end_of_name(plan, self._board, self._board.files.system)}"
+        named = plan.files().get(("upgrade", "image"))
+        image = f"/tmp/{named.file if named else f'*{end_of_name(plan, self._board, self._board.files.system)}'}"
         steps = []
         lost = f"the settings on {title}, /etc/bootplan too, with -n or without: save them first"
         if plan.slots is not None:

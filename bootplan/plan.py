@@ -381,8 +381,7 @@ class Plan(_Strict):
 
     def files(self) -> dict[tuple[str, str], Image]:
         """Each file that the plan names, by its section and key."""
-        loader = self.bootloader
-        fallback, recovery, upgrade = self.fallback, self.recovery, self.upgrade
+        fallback, loader, recovery, upgrade = self.fallback, self.bootloader, self.recovery, self.upgrade
         named = {
             ("fallback", "image"): fallback.image if fallback else None,
             ("bootloader", "bl2"): loader.bl2 if loader else None,

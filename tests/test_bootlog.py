@@ -1,39 +1,22 @@
-"""Serial logs: each case has a log of its own and the answer to it; no log is slow, large in memory, or a traceback.
+"""Serial logs: each case has a log of its own, and the answer to it."""
 
-The logs in tests/logs are short, in our own words, around the lines that the cases' sources have.
-"""
-
-import io
-import json
-import os
-import random
 import re
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bootlogs import BOARD, LOGS, log_of, told
 from card_plans import plan_of, text_of
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from bootplan import bootlog
-from bootplan.board import Board, load_board
-from bootplan.bootlog import Explanation, bare, explain
-from bootplan.cli import main
+from bootplan.bootlog import Explanation, bare
 from bootplan.compiler import check
 from bootplan.failures import failures
 from bootplan.logcases import Case, WrongCases, load_cases, plain_text
-from bootplan.logreport import as_json, as_text
+from bootplan.logreport import as_text
 from bootplan.plan import Plan
 
-LOGS = Path(__file__).parent / "logs"
 NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
 CASES = {case.name: case for case in load_cases().cases}
-BOARD: Board = load_board()
 # Logs that are no case's: what must be said of them.
 OTHERS = {
     "good-nand": ("up", "nand", "production"),
@@ -43,13 +26,7 @@ OTHERS = {
     "unknown-kernel": ("kernel", "nand", "production"),
     "unknown-board": (None, None, None),
 }
-Capture = pytest.CaptureFixture[str]
 PlanWith = Callable[[str], str]
-
-budget = settings(
-    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
-)
-
 
 def the_plan(text: str) -> Plan:
     """The plan in *text*, which holds."""
@@ -58,22 +35,9 @@ def the_plan(text: str) -> Plan:
     return checked.plan
 
 
-def told(log: str | bytes, plan: Plan | None = None) -> Explanation:
-    """What there is to say about *log*, after both reports about it were made."""
-    explanation = explain(io.BytesIO(log.encode() if isinstance(log, str) else log), BOARD, plan)
-    assert as_text(explanation, "boot.log", BOARD)
-    json.dumps(as_json(explanation, "boot.log"))
-    return explanation
-
-
 def found(explanation: Explanation) -> list[str]:
     """The names of the cases that hold, in the order they are told."""
     return [one.case.name for one in explanation.last.findings]
-
-
-def log_of(name: str) -> str:
-    """The test log called *name*."""
-    return (LOGS / f"{name}.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -477,181 +441,6 @@ def test_a_wrong_case_is_told_with_its_place(
     place = text[:line].count("\n") + 1
     assert f"bootlog.yaml:{place}:" in str(caught.value)
     assert message in str(caught.value)
-
-
-@budget
-@given(st.data())
-def test_any_bytes_have_an_answer(data: st.DataObject) -> None:
-    pieces = st.one_of(
-        st.binary(max_size=200),
-        st.sampled_from(log_of("three-starts").encode().splitlines(keepends=True)),
-        st.sampled_from([plain_text(one).encode() for one in load_cases().patterns]),
-        st.sampled_from([b"\x1b[", b"\x1b[2J", b"\r", b"\n", b"\x00", b"\xff\xfe", b"\xe2\x80\xae", b"{plan}", b"%s"]),
-    )
-
-    explanation = told(b"".join(data.draw(st.lists(pieces, max_size=40))))
-
-    text = as_text(explanation, "boot.log", BOARD)
-    assert all(one.isprintable() or one == "\n" for one in text)
-    assert max(map(len, text.splitlines())) < 700
-
-
-def hostile() -> Iterator[tuple[str, bytes]]:
-    """Lines that make patterns look twice: the beginning of each, over and over."""
-    for pattern in load_cases().patterns:
-        plain = plain_text(pattern)
-        yield pattern, plain.encode() * (bootlog.LONGEST_PIECE // len(plain))
-        yield pattern, (plain + " " * 40).encode() * (bootlog.LONGEST_PIECE // (len(plain) + 40))
-
-
-def test_no_pattern_is_slow() -> None:
-    for pattern, line in hostile():
-        begin = time.process_time()
-        told((line + b"\n") * 20)
-        spent = time.process_time() - begin
-        assert spent < 0.5, pattern
-
-
-def processor_seconds() -> float:
-    """What the programs that were run so far took of the processor."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-@pytest.mark.parametrize(
-    "kind", ["one character", "blanks", "zeros", "empty lines", "tiny lines", "lines", "noise", "escapes", "carriage returns", "starts"]
-)
-def test_fifty_megabytes_take_seconds_and_no_memory(tmp_path: Path, kind: str) -> None:
-    block = {
-        "one character": b"a",
-        "blanks": b" ",
-        "zeros": b"\0",
-        "empty lines": b"\n",
-        "tiny lines": b"a\n",
-        "lines": log_of("good-nand").encode(),
-        "noise": random.Random(1).randbytes(1 << 16),
-        "escapes": b"\x1b[2J\x1b[31m",
-        "carriage returns": b"\rx",
-        "starts": b"F0: 102B 0000\nSystem halt!\n",
-    }[kind]
-    size = 50 << 20 if kind in ("one character", "blanks", "zeros") else 5 << 20
-    path = tmp_path / "large.log"
-    path.write_bytes((block * (size // len(block) + 1))[:size])
-    limit = 1 << 30
-
-    begin = processor_seconds()
-    done = subprocess.run(
-        [sys.executable, "-m", "bootplan", "explain-log", path],
-        capture_output=True,
-        timeout=300,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
-
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert len(done.stdout) < 4000
-    assert processor_seconds() - begin < 60
-
-
-def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
-    import tracemalloc
-
-    class Endless(io.RawIOBase):
-        """A start after the other, *left* of them."""
-
-        def __init__(self, left: int) -> None:
-            self.left = left
-
-        def readline(self, size: int | None = -1) -> bytes:
-            self.left -= 1
-            return b"F0: 102B 0000 %d\n" % self.left if self.left > 0 else b""
-
-    peaks = []
-    for lines in (2_000, 20_000):
-        tracemalloc.start()
-        explain(Endless(lines), BOARD)  # type: ignore[arg-type]
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-
-    assert peaks[1] < 2 * peaks[0] + (1 << 16)
-
-
-def test_the_command_line_reads_files_and_standard_input(tmp_path: Path, capsys: Capture) -> None:
-    path = LOGS / "root-wait-nvme.log"
-
-    assert main(["explain-log", str(path)]) == 0
-    text = capsys.readouterr().out
-    assert text.startswith(f"{path}: ")
-    assert "    U-Boot> env default bootargs\n" in text
-
-    words = ["explain-log", "-", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "bootplan", *words], input=path.read_bytes(), capture_output=True, timeout=60
-    )
-    answer = json.loads(done.stdout)
-    assert (done.returncode, answer["file"], answer["start"]["reached"]) == (0, "-", "kernel")
-    (one,) = answer["start"]["found"]
-    assert (one["case"], one["kind"], one["proven"]) == ("root-wait-nvme", "stop", True)
-    assert {"where": "u-boot", "text": "run boot_production"} in one["steps"]
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [("", "Is a directory"), ("missing.log", "No such file or directory"), ("x" * 300, "File name too long")],
-)
-def test_an_unreadable_log_is_named(tmp_path: Path, name: str, reason: str, capsys: Capture) -> None:
-    path = f"{tmp_path}/{name}"
-
-    assert main(["explain-log", path]) == 2
-
-    assert capsys.readouterr() == ("", f"bootplan: {path}: {reason}\n")
-
-
-def test_a_log_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr(bootlog, "LARGEST_LOG", 1 << 20)
-
-    assert main(["explain-log", "/dev/zero"]) == 2
-
-    assert capsys.readouterr().err == (
-        "bootplan: /dev/zero: more than 1 MiB; give only the end of it, like `tail -c 10M LOG`\n"
-    )
-
-
-def test_a_wrong_plan_is_told_and_nothing_else(tmp_path: Path, plan_with: PlanWith, capsys: Capture) -> None:
-    plan = tmp_path / "plan.yaml"
-    plan.write_text(plan_with("boot: {medium: flash}\n"), encoding="utf-8")
-
-    assert main(["explain-log", str(LOGS / "good-nand.log"), "--plan", str(plan)]) == 1
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "[BP006]" in err
-
-
-def test_log_and_plan_cannot_both_be_standard_input(capsys: Capture) -> None:
-    assert main(["explain-log", "-", "--plan", "-"]) == 2
-    assert capsys.readouterr().err == "bootplan: log and plan cannot both be standard input\n"
-
-
-def test_an_odd_name_and_an_odd_line_do_no_harm_to_a_terminal(tmp_path: Path) -> None:
-    path = tmp_path / "a\x1b[31m.log"
-    path.write_bytes(b"F0: 102B 0000\n\x1b]0;title\x07\xe2\x80\xae System halt!\nNOTICE:  BL2: v2\x9b31m\n")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "bootplan", "explain-log", os.fsencode(path)], capture_output=True, timeout=60
-    )
-
-    assert done.returncode == 0
-    assert b"\x1b" not in done.stdout
-    assert b"\x9b" not in done.stdout.replace("—".encode(), b"")
-
-
-def test_cases_are_not_read_for_other_commands() -> None:
-    script = "import sys; from bootplan.cli import main; main(['check', 'plans/nand-nvme.yaml']); "
-    script += "sys.exit('bootplan.bootlog' in sys.modules)"
-
-    done = subprocess.run([sys.executable, "-c", script], cwd=LOGS.parent.parent, capture_output=True, timeout=60)
-
-    assert done.returncode == 0
 
 
 def test_the_models_refuse_what_they_do_not_know() -> None:

@@ -8,13 +8,18 @@ fit_bytes=0   # what see_fit() found: the bytes up to the end of the squashfs,
 rootfs_at=0   # where that begins,
 rootfs_size=0 # and how long it is
 
-volume_named() { # NAME - the UBI volume's device, like ubi0_7; nothing when there is none
-    local entry have
-    for entry in /sys/class/ubi/ubi0_*; do
+named_in() { # NAME ENTRY... - which of these entries of sysfs has that name, like ubi0_7 or mtd0; nothing when none has
+    local want=$1 entry have
+    shift
+    for entry; do
         [ -e "$entry/name" ] || continue
         read -r have <"$entry/name"
-        [ "$have" != "$1" ] || printf '%s' "${entry##*/}"
+        [ "$have" != "$want" ] || printf '%s' "${entry##*/}"
     done
+}
+
+volume_named() { # NAME - the UBI volume's device, like ubi0_7; nothing when there is none
+    named_in "$1" /sys/class/ubi/ubi0_*
 }
 
 card_part_named() { # NAME - the partition of the eMMC or SD card, like mmcblk0p5; nothing when there is none

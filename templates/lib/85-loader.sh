@@ -75,12 +75,7 @@ see_flash() { # - sets flash_layout and started_from
 }
 
 mtd_named() { # NAME - the MTD partition, like mtd0; nothing when there is none
-    local entry have
-    for entry in /sys/class/mtd/mtd*; do
-        [ -e "$entry/name" ] || continue
-        read -r have <"$entry/name"
-        [ "$have" != "$1" ] || printf '%s' "${entry##*/}"
-    done
+    named_in "$1" /sys/class/mtd/mtd*
 }
 
 mtd_is_writeable() { # DEVICE - prints yes or no

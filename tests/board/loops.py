@@ -128,21 +128,28 @@ class FreeLoops:
 def made_loop(index, patience=10):
     """Make the loop device of that number anew and return its number of the kernel.
 
-    One that is being removed is there for a moment longer, and its number longer than its place in /sys.
+    One that is being removed keeps its number longer than its place in /sys; one that is still in use stays as it is.
     """
     end = time.monotonic() + patience
-    while True:
+    while not is_made(index):
+        if time.monotonic() > end:
+            raise TimeoutError(f"loop{index} is still being removed")
+        time.sleep(0.05)
+    major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
+    return int(major), int(minor)
+
+
+def is_made(index):
+    """Make the loop device of that number anew; tell whether it is there to stay, and not only being removed."""
+    try:
+        control_loops(LOOP_CTL_ADD, index)
+    except FileExistsError:
         try:
-            control_loops(LOOP_CTL_ADD, index)
-        except FileExistsError:
-            if time.monotonic() > end:
-                raise
-            with contextlib.suppress(OSError):
-                control_loops(LOOP_CTL_REMOVE, index)
-            time.sleep(0.05)
-            continue
-        major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
-        return int(major), int(minor)
+            control_loops(LOOP_CTL_REMOVE, index)
+        except OSError as problem:
+            return problem.errno == errno.EBUSY
+        return False
+    return True
 
 
 def control_loops(request, index):

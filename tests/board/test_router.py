@@ -8,7 +8,8 @@ import time
 import pytest
 
 from .images import GiB, MiB
-from .router import Disk, Hang, Panic, Router, Timeout
+from .router import Disk, Hang, Panic, Router
+from .running import Timeout
 
 MEDIA = ("nand", "emmc", "sd")
 TWO_PARTITIONS = 'label: gpt\nsize=256MiB, name="root-a"\nname="data"\n'

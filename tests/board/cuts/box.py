@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from .. import images, slots
 from ..fitread import read
-from ..router import Router, Timeout
+from ..router import Router
+from ..running import Timeout
 
 SET_READ_AHEAD = 0x1262  # BLKRASET, in sectors
 READ_AHEAD_SECTORS = 64  # reading far ahead would make it look as if everything had been looked at

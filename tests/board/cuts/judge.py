@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 from ..loops import Loop
-from ..router import BootError, Hang, Panic, Timeout
+from ..router import BootError, Hang, Panic
+from ..running import Timeout
 from .action import NEW_FILES, SCRIPT
 from .box import differences, tree_at
 from .journal import BLOCK

@@ -23,7 +23,8 @@ from .. import images
 from .. import parts as host_parts
 from ..cache import build_parts
 from ..debian import install
-from ..router import BootError, Disk, Files, Hang, Panic, Result, Timeout, die_with_parent
+from ..router import BootError, Disk, Hang, Panic, die_with_parent
+from ..running import Files, Result, Timeout
 from . import kernel, media, nbd, programs, system, uboot
 
 PARTS = (*programs.PARTS, kernel.PART, uboot.PART, system.AGENT)

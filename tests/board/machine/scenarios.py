@@ -3,7 +3,8 @@
 import contextlib
 
 from ..cuts.journal import Cut, History, replay
-from ..router import BootError, Disk, Panic, Timeout
+from ..router import BootError, Disk, Panic
+from ..running import Timeout
 from ..scenario import Outcome, scenario
 from ..scripts import PARTITIONS, SERIAL, Bench, compiled, kind_of_router, plan
 from . import board, card, console, loaders, slots, upgrades  # noqa: F401  # their rows come with them
