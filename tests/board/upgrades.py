@@ -6,7 +6,8 @@ import time
 
 from . import scripts
 from .images import MiB
-from .router import BootError, Disk, GiB, Timeout
+from .router import BootError, Disk, GiB
+from .running import Timeout
 from .scripts import Bench, kind_of_router
 
 OLD, NEW = "25.12.5", "25.12.6"

@@ -5,7 +5,7 @@ is what a cut can meet, and the judge restarts the router itself. What a cut in 
 :file:`test_sysupgrade.py`: no writes of the script are in there.
 """
 
-from ..router import Timeout
+from ..running import Timeout
 from ..upgrades import NEW, UpgradeBench, kind_of, plan
 from .action import Action, compiled
 from .judge import Judge
