@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import released
 
 SOUND = {
     "version": "version: 1\n",
@@ -70,3 +71,9 @@ def shells() -> dict[str, str]:
 def root() -> Path:
     """The folder of the checkout."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """One whole file of each kind that a release has."""
+    return released.contents(tmp_path_factory.mktemp("released"))
