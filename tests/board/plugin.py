@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from . import upgrades
 from .parts import build
 from .router import Router
 from .sandbox.uboot import UBoot
@@ -46,6 +47,15 @@ def board(board_parts, tmp_path):
             return stack.enter_context(kind(tmp_path / f"uboot{len(made)}", medium=medium, **words))
 
         yield make
+
+
+@pytest.fixture
+def upgrade_bench(router):
+    """Return a function that switches a router on whose root is where its plan wants it: ``upgrade_bench("internal", "emmc")``."""
+    def make(method="extroot-overlay", medium="nand", *, text="", **changes):
+        box = router(**{**upgrades.kind_of(method, medium), **changes}).boot()
+        return upgrades.UpgradeBench(box, text or upgrades.plan(method, medium))
+    return make
 
 
 @pytest.hookimpl(hookwrapper=True)

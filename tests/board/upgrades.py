@@ -14,6 +14,8 @@ OLD, NEW = "25.12.5", "25.12.6"
 KERNEL = "6.12.95"
 """The release of the new image's kernel, which is never this machine's."""
 UPGRADE = "upgrade: {backup: /srv/backup}\n"
+ROOT = {"extroot-overlay": "overlay on /dev/nvme0n1p1", "extroot-pivot": "root on /dev/nvme0n1p1"}
+"""How ``status`` names the root that each method makes."""
 
 
 def kind_of(method="extroot-overlay", medium="nand"):
@@ -25,6 +27,13 @@ def kind_of(method="extroot-overlay", medium="nand"):
 def plan(method="extroot-overlay", medium="nand", *, more=UPGRADE, release="25.12"):
     """Return the text of a plan with a data partition for the backups."""
     return scripts.plan(method, medium, more=more, release=release)
+
+
+def by_hand(box, *names):
+    """Note packages as installed since the firmware was flashed, with a file each."""
+    for name in names:
+        box.put(f"/lib/apk/packages/{name}.list", f"/usr/bin/{name}\n")
+        box.put(f"/usr/bin/{name}", f"#!/bin/sh\n# {name}\n", 0o755)
 
 
 class UpgradeBench(Bench):
@@ -102,6 +111,16 @@ class UpgradeBench(Bench):
         """Upgrade, and follow the starts behind it; returns how many there were."""
         self.flash(f"{self.put_image(**changes)} {more}")
         return self.follow()
+
+    def refused(self, words, *reasons):
+        """Look whether an upgrade with these words is refused for all these reasons, and nothing was written."""
+        untouched = self.seen()
+        result = self.sh(f"upgrade {words} --apply")
+        assert result.code == 3, result.out
+        assert result.out.endswith("nothing was changed\n")
+        for reason in reasons:
+            assert reason in result.out, result.out
+        assert self.seen() == untouched
 
     def status(self):
         """Return what ``status --json`` says."""

@@ -1,0 +1,190 @@
+"""The first start after an upgrade without slots: the root on the disk made to fit, and the packages."""
+
+import pytest
+
+from .upgrades import KERNEL, ROOT, by_hand, plan
+
+
+def test_the_disk_is_full_at_the_first_start(upgrade_bench):
+    """The old root is set aside whole, status says what is the matter, and with room the same start goes on."""
+    made = upgrade_bench("extroot-pivot").installed()
+    box = made.router
+    box.put("/etc/own", "own\n")
+    made.flash(made.put_image())
+    box.services = False
+    box.boot()
+    made.router.put(made.name, made.script)
+    box.run("mkdir /mnt/in && mount -t ext4 /dev/nvme0n1p1 /mnt/in && dd if=/dev/zero of=/mnt/in/filler bs=1M 2>/dev/null; "
+            "sync; umount /mnt/in").ok()
+
+    assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
+
+    status = made.status()
+    assert (status["as_planned"], status["upgrade_root"]) == (False, "the root on the disk was begun, and is not finished"), str(status)
+    box.run("mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in").ok()
+    box.off()
+    box.services = True
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+    assert box.run("cat /.bootplan/before-*/etc/own").ok().out == "own\n"
+
+
+def test_a_root_on_the_disk_that_is_not_right(upgrade_bench):
+    """The second start says why in the status, and closes the upgrade when that is mended."""
+    made = upgrade_bench("extroot-pivot").installed()
+    box = made.router
+    made.flash(made.put_image())
+    assert len(box.settle(quiet=0.5)) >= 1
+    assert made.first_start_ended() is False  # it restarts, from the disk
+    box.off()
+    box.services = False
+    box.boot()
+    box.run(f"mv /lib/modules/{KERNEL} /lib/modules/away").ok()
+    made.router.put(made.name, made.script)
+
+    assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
+
+    status = made.status()
+    assert status["upgrade_root"] == f"the root on the disk has no modules for the kernel {KERNEL}", str(status)
+    box.run(f"mv /lib/modules/away /lib/modules/{KERNEL}").ok()
+    box.run("sh /etc/bootplan/bootplan.sh first-start").ok()
+    assert made.status()["as_planned"] is True
+
+
+def test_packages_that_the_image_lacks_are_told(upgrade_bench):
+    """The line that installs them, in the words of the package manager; and nothing is wrong with the root."""
+    made = upgrade_bench().installed()
+    by_hand(made.router, "tcpdump", "htop")
+
+    assert made.upgraded() == 2
+
+    status = made.status()
+    assert status["as_planned"] is True
+    assert status["upgrade_packages"] == "not in the new system: htop tcpdump; to have them: apk update && apk add htop tcpdump"
+    by_hand(made.router, "tcpdump", "htop")
+    assert made.status()["upgrade_packages"] == "ok"
+
+
+@pytest.mark.parametrize("packages", [("kmod-nvme", "block-mount", "sfdisk"), ("block-mount", "sfdisk"), ("sfdisk",)])
+def test_packages_that_the_image_lacks_are_installed(upgrade_bench, packages):
+    """reinstall: true; also what the root on the disk itself needs."""
+    made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n")).installed()
+    by_hand(made.router, "htop")
+
+    # The bench does not load a module that comes with a package: its disk appears behind one more restart.
+    assert made.upgraded(packages=packages) == (2 if "kmod-nvme" in packages else 3)
+
+    status = made.status()
+    assert (status["root"], status["as_planned"], status["upgrade_packages"]) == (ROOT["extroot-overlay"], True, "ok"), str(status)
+
+
+def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench):
+    """What the feeds do not have any more is told; what the root needs, and the other packages, are installed."""
+    made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n")).installed()
+    by_hand(made.router, "gone-for-good", "htop")
+
+    assert made.upgraded(packages=("kmod-nvme", "sfdisk")) == 2
+
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT["extroot-overlay"], True), str(status)
+    assert status["upgrade_packages"] == "not in the new system: gone-for-good; to have them: apk update && apk add gone-for-good"
+    assert "within 3 s: gone-for-good;" in made.router.read("/etc/bootplan/last-upgrade")
+
+
+def test_packages_that_cannot_be_installed(upgrade_bench):
+    """No network in time: told, and the root stays on the boot medium; with a network the first start again finishes."""
+    made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n"), up=("lan",)).installed()
+
+    assert made.upgraded(packages=("sfdisk",)) == 1
+
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == ("internal", False), str(status)
+    assert any("has not come to its end" in one for one in status["problems"])
+    made.router.put("/tmp/rig/up/dns", "")
+    running = made.router.start("sh /etc/bootplan/bootplan.sh first-start")
+    assert made.router.wait_stopped() == "reboot", running.out
+    made.router.off()
+    assert made.follow() == 2
+    assert made.root() == ROOT["extroot-overlay"]
+
+
+def test_packages_of_opkg(upgrade_bench):
+    """24.10: what was installed by hand, without what only came along with it; the line is opkg's."""
+    made = upgrade_bench(text=plan(release="24.10"), release="24.10.7").installed()
+    for name in ("htop", "libncurses"):
+        made.router.put(f"/usr/lib/opkg/info/{name}.control", f"Package: {name}\nVersion: 1\n")
+    made.router.put("/usr/lib/opkg/status", "Package: libncurses\nVersion: 1\nAuto-Installed: yes\n\nPackage: htop\nVersion: 1\n")
+
+    assert made.upgraded(release="24.10.8") == 2
+
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT["extroot-overlay"], True), str(status)
+    assert status["upgrade_packages"] == "not in the new system: htop; to have them: opkg update && opkg install htop"
+
+
+def test_the_disk_is_away_at_the_first_start(upgrade_bench):
+    """The new system comes up on the boot medium, says why, and goes on when the disk is back."""
+    made = upgrade_bench().installed()
+    box = made.router
+    made.flash(made.put_image())
+    disks, box.disks = box.disks, ()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+
+    assert made.follow() == 1
+    status = made.status()
+    assert (status["root"], status["upgrade_root"]) == ("internal", "the disk 'serial:S4EWNF0M531930D' is not here"), str(status)
+
+    box.off()
+    hidden.rename(box.image("nvme0"))
+    box.disks = disks
+    box.services = False
+    box.boot()
+    made.router.put(made.name, made.script)
+    told = made.sh("status").out
+    assert "the upgrade under way brings it along" in told and "--recopy" not in told, told
+    box.off()
+    box.services = True
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+
+
+def test_odd_names_take_nothing_away(upgrade_bench):
+    """Blanks and line breaks in names at the top, of the disk's root and of the new system, are no other names."""
+    made = upgrade_bench().installed()
+    box = made.router
+    for name in ("/a", "/b", "/srv", "/bin etc"):
+        box.run(f"mkdir -p '{name}' && echo mine >'{name}/mine'").ok()
+    box.run("umount /srv; mkdir -p /srv && echo mine >/srv/mine").ok()
+    box.run("mount /dev/nvme0n1p2 /srv").ok()
+    made.flash(made.put_image())
+    disks, box.disks = box.disks, ()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+    assert made.follow() == 1
+    box.run("mkdir '/srv ' ' b' \"$(printf '/a\\nnew b')\" /ours && echo new >/ours/new").ok()
+    box.off()
+    hidden.rename(box.image("nvme0"))
+    box.disks = disks
+
+    assert made.follow() == 2
+
+    assert made.root() == ROOT["extroot-overlay"]
+    for name in ("a", "b", "srv", "bin etc"):
+        assert box.read(f"/overlay/upper/{name}/mine") == "mine\n", box.run("ls -la /overlay/upper /overlay/.bootplan/*").out
+    assert box.read("/ours/new") == "new\n"
+
+
+def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
+    """A start on the boot medium months later, whose record says that the upgrade is not finished, takes nothing away."""
+    made = upgrade_bench().installed()
+    assert made.upgraded() == 2
+    box = made.router
+    box.put("/etc/config/mine", "config mine\n\toption word 'later'\n")
+    box.run("mkdir /mnt/in && mount -t ubifs ubi0:rootfs_data /mnt/in").ok()
+    box.run("sed -i 's/^state .*/state flashed/' /mnt/in/upper/etc/bootplan/upgrade").ok()
+    box.run("uci -c /mnt/in/upper/etc/config set fstab.bootplan_root.enabled=0; "
+            "uci -c /mnt/in/upper/etc/config commit fstab; umount /mnt/in").ok()
+    box.off()
+
+    assert made.follow() == 2
+    assert made.root() == ROOT["extroot-overlay"]
+    assert "option word 'later'" in box.read("/etc/config/mine")
