@@ -30,9 +30,8 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
 
     extroot-overlay needs more than packages. An overlay belongs to one squashfs, whose UUID is
     noted in it, and the new squashfs has another: fstools leaves the overlay alone. The script's
-    `upgrade IMAGE` brings it along: the first start of the new system makes it fit. Whoever ran
-    sysupgrade by hand makes it anew, from the system on the boot medium:
-    install --apply --recopy --wipe SERIAL.
+    `upgrade IMAGE` brings it along: the first start of the new system makes it fit. After a
+    sysupgrade by hand `upgrade --refit --apply` and a restart do the same.
 
     With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903. With
     slots the system is upgraded another way: see BP724 and BP725.
@@ -88,8 +87,8 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
 
     The kernel comes from the boot medium, /lib/modules from NVMe, and nothing compares them.
     Modules of another kernel do not load: no Wi-Fi, perhaps no network. The script's `upgrade
-    IMAGE` puts the new ones there before NVMe is used again. After a sysupgrade by hand copy the
-    system again, from the one on the boot medium: install --apply --recopy --wipe SERIAL.
+    IMAGE` puts the new ones there before NVMe is used again. After a sysupgrade by hand start the
+    system on the boot medium alone: `upgrade --refit --apply` and a restart do the same from there.
     extroot-overlay notices a new system and starts without NVMe instead.
 
     With `cmdline` there is more: root=PARTUUID stays in U-Boot's environment, and OpenWrt's own

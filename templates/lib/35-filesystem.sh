@@ -103,7 +103,10 @@ make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that 
             return 0
             ;;
         make) ;;
-        stale*) refuse "partition $2 of $disk holds ${verdict#stale: }; save what you need of it, then rehearse: --recopy --wipe SERIAL" ;;
+        stale*)
+            node=$(how_to_fit)
+            refuse "partition $2 of $disk holds ${verdict#stale: }; $node"
+            ;;
         *)
             [ "$phase" = change ] || say "  partition $2 of $disk holds $verdict"
             refuse_unless_disposable "$disk" "$id" "$5"

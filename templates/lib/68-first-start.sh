@@ -71,12 +71,16 @@ look_for_packages() { # - sets proof_missing
     refusals=0 # told by `status`, and no reason to stop
 }
 
-prove_env() { # - the environment is good and says what it said before
-    local name have want
+see_env() { # - sets env_state, and $work/env when it is good
     : >"$work/env"
     plan_env
     env_state='not found'
     [ ! -s "$work/fw_env.config" ] || read_env
+}
+
+prove_env() { # - the environment is good and says what it said before
+    local name have want
+    see_env
     if [ "$env_state" != good ]; then
         proof_env="the U-Boot environment is $env_state"
         return 0

@@ -76,16 +76,17 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
 }
 
 is_whole() { # METHOD - the system that runs from the disk is a finished copy, and fits the running kernel
-    local kernel way
+    local kernel way fit
     kernel=$(uname -r)
     way=$(way_back)
+    fit=$(how_to_fit)
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         not_as_planned "this root is a copy that was never finished ($inside)" \
             "start the system of the boot medium alone ($way), then: sh ${0##*/} install --apply"
     elif [ ! -d "/lib/modules/$kernel" ]; then
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
-            "start the system of the boot medium alone ($way), then rehearse: sh ${0##*/} install --recopy --wipe SERIAL"
+            "start the system of the boot medium alone ($way), then: $fit"
     fi
 }
 
@@ -115,8 +116,8 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
             case $have in
                 flashed | pointed) not_as_planned "partition $3 of $2 holds $stale; the upgrade under way brings it along" "sh $service_script first-start" ;;
                 *)
-                    not_as_planned "partition $3 of $2 holds $stale" \
-                        "save what you need of it, then rehearse: sh ${0##*/} install --recopy --wipe SERIAL"
+                    have=$(how_to_fit)
+                    not_as_planned "partition $3 of $2 holds $stale" "$have"
                     ;;
             esac
             return 0

@@ -1,7 +1,7 @@
 # shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: what an upgrade would keep, what it would not, and what earlier ones left ------------------------------
 
-upgrade_word='' # list or clean: upgrade without an image
+upgrade_word='' # list, refit or clean: upgrade without an image
 
 action_upgrade_list() { # - changes nothing
     need_no_slots_here

@@ -17,6 +17,7 @@ $plan_name: a boot plan for this router, made by bootplan $plan_version
   sh ${0##*/} restore-env FILE [--apply] put a saved U-Boot environment back
   sh ${0##*/} upgrade IMAGE [--apply]    by sysupgrade, and the root on the disk with it; slots: into the one that does not run
   sh ${0##*/} upgrade --list             what an upgrade would keep, and what it would not
+  sh ${0##*/} upgrade --refit [--apply]  after a sysupgrade by hand: the root on the disk made to fit, with its files
   sh ${0##*/} upgrade --clean [--apply]  what earlier upgrades left
   sh ${0##*/} switch [SLOT] [--apply]    slots: the other one on trial, as it is
   sh ${0##*/} confirm [--apply]          slots: the one on trial is good (its health check does so by itself)
@@ -225,6 +226,7 @@ main() { # ACTION [WORD]... - the command line
             --json) json=yes ;;
             --stock) stock=yes ;;
             --list) upgrade_word=list ;;
+            --refit) upgrade_word=refit ;;
             --clean) upgrade_word=clean ;;
             --drop-settings) drop_settings=yes upgrade_settings=drop ;;
             --backup)
@@ -297,6 +299,7 @@ main() { # ACTION [WORD]... - the command line
         upgrade)
             case $upgrade_word in
                 list) action_upgrade_list ;;
+                refit) action_upgrade_refit ;;
                 clean) action_upgrade_clean ;;
                 *) action_upgrade "$operand" ;;
             esac
@@ -339,7 +342,7 @@ check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options
     case $1/$json in status/* | checklist/* | */no) ;; *) misused "$1 takes no --json" ;; esac
     case $1/$recopy$console in install/* | check/* | */nono) ;; *) misused "--recopy and --console belong to install and check" ;; esac
     case $1/$wipe in install/* | check/* | make-sd/* | upgrade/* | */) ;; *) misused "--wipe belongs to install, check, make-sd and upgrade --clean" ;; esac
-    case $1/$upgrade_word$backup_wanted$drop_settings in upgrade/* | */no) ;; *) misused "--list, --clean, --backup and --drop-settings belong to upgrade" ;; esac
+    case $1/$upgrade_word$backup_wanted$drop_settings in upgrade/* | */no) ;; *) misused "--list, --refit, --clean, --backup and --drop-settings belong to upgrade" ;; esac
     case $upgrade_word/$backup_wanted$drop_settings in /* | */no) ;; *) misused "--$upgrade_word takes neither --backup nor --drop-settings" ;; esac
     case $upgrade_word/$apply in list/yes) misused "--list takes no --apply" ;; *) ;; esac
     case $1/$kit_wanted in make-sd/* | */) ;; *) misused "--kit belongs to make-sd" ;; esac

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .upgrades import KERNEL, ROOT, by_hand, plan
+from .upgrades import KERNEL, NEW, ROOT, by_hand, plan
 
 
 def test_the_disk_is_full_at_the_first_start(upgrade_bench):
@@ -188,3 +188,65 @@ def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
     assert made.follow() == 2
     assert made.root() == ROOT["extroot-overlay"]
     assert "option word 'later'" in box.read("/etc/config/mine")
+
+
+def by_sysupgrade(made):
+    """Upgrade as LuCI does, without the script; the old root on the disk stays as it is."""
+    image = made.put_image().split()[0]
+    made.router.start(f"sysupgrade {image}")
+    assert made.router.wait_stopped() == "reboot"
+    made.router.off()
+    assert made.follow() == 1
+
+
+@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
+def test_a_sysupgrade_by_hand(upgrade_bench, method):
+    """status says what to type; then the root on the disk fits, with the files that were there."""
+    made = upgrade_bench(method).installed()
+    box = made.router
+    box.put("/etc/config/mine", "config mine\n\toption word 'kept'\n")
+    box.put("/root/notes", "mine\n")
+    box.put("/etc/own", "own\n")
+    if method == "extroot-pivot":  # fstools would take it, old as it is
+        box.run("uci set fstab.bootplan_root.enabled=0; uci commit fstab").ok()
+    by_sysupgrade(made)
+
+    told = made.sh("status").out
+    assert "upgrade --refit" in told and made.root() == "internal", told
+    assert "upgrade --refit" in made.sh("install").out
+    untouched = made.seen()
+    rehearsal = made.sh("upgrade --refit").ok().out
+    assert "none made; to make them add --apply" in rehearsal and made.seen() == untouched
+    made.sh("upgrade --refit --apply").ok()
+    assert "restart the router" in made.sh("upgrade --refit --apply").ok().out
+    box.off()
+
+    assert made.follow() == 2
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT[method], True), str(status)
+    assert status["upgraded"].startswith(f"from another firmware to {NEW} on ")
+    assert "option word 'kept'" in box.read("/etc/config/mine") and box.read("/root/notes") == "mine\n"
+    before = "/overlay/.bootplan" if method == "extroot-overlay" else "/.bootplan"
+    assert box.run(f"cat {before}/before-*/etc/own").ok().out == "own\n"
+    assert "why it is not used" not in made.sh("upgrade --refit").out
+    assert "runs from the disk" in made.sh("upgrade --refit").out
+
+
+def test_a_record_that_was_lost(upgrade_bench):
+    """A flash that was cut before the settings: the backup brings them back, and the root on the disk is made to fit."""
+    made = upgrade_bench().installed()
+    box = made.router
+    box.put("/etc/config/mine", "config mine\n")
+    box.put("/root/notes", "mine\n")
+    made.flash(made.put_image(), until="written")
+    assert made.follow() == 1
+    box.run("mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz").ok()
+    box.run("umount /mnt/in").ok()
+
+    made.sh("restore /tmp/saved.tar.gz --apply").ok()
+    made.sh("upgrade --refit --apply").ok()
+    box.off()
+
+    assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+    assert box.read("/etc/config/mine") == "config mine\n" and box.read("/root/notes") == "mine\n"

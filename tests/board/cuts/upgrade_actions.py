@@ -48,6 +48,14 @@ class UpgradeJudge(Judge):
         return self.box
 
 
+class RefitJudge(UpgradeJudge):
+    """A judge of routers that are to have their first start before them: the boot scripts do not run at all."""
+
+    def restart(self):
+        """Restart."""
+        self.box.reboot()
+
+
 def lost_files(method):
     """Return a look that finds what is not on the disk any more, neither in its place nor set aside."""
     def look(box):
@@ -56,7 +64,9 @@ def lost_files(method):
         away = box.root() == INTERNAL
         if away:
             top = "/tmp/in"
-            done = box.run("mkdir -p /tmp/in && mount -t ext4 /dev/nvme0n1p1 /tmp/in")
+            # After a kill it may still be mounted by the script, for reading or for writing, and then can be in that way only.
+            mount = "mount -t ext4 /dev/nvme0n1p1 /tmp/in"
+            done = box.run(f"mkdir -p /tmp/in && {mount} 2>/dev/null || {mount} -o ro")
             if done.code != 0:
                 return [f"lost: the disk's root cannot be mounted: {done.err}"]
         faults = []
@@ -125,4 +135,34 @@ def before_the_flash(method):
     })
 
 
-UPGRADE_ACTIONS = (*(first_start(method) for method in ROOTS), before_the_flash("extroot-overlay"))
+def upgraded_by_hand(method):
+    """Return how a router gets a new firmware without the script."""
+    def prepare(box):
+        """Flash the image as LuCI does, and start it; the script is where it was."""
+        lived_in(method)(box)
+        box.put(IMAGE, image_of(box, NEW))
+        box.start(f"sysupgrade {IMAGE}")
+        box.wait_stopped()
+        box.off()
+        box.boot()
+    return prepare
+
+
+def not_prepared(box):
+    """Look whether the next start will be a first start: there are the service and a record, both whole."""
+    service = "[ -x /etc/init.d/bootplan ] && [ -L /etc/rc.d/S99bootplan ] && cmp -s /tmp/r4.sh /etc/bootplan/bootplan.sh"
+    record = "grep -qx 'state flashed' /etc/bootplan/upgrade && grep -qx 'settings keep' /etc/bootplan/upgrade"
+    return [f"not prepared: {what}" for what in (service, record) if box.run(what).code != 0]
+
+
+def refit(method):
+    """Return what brings the root on the disk along after that: the service and a record, for the first start to come."""
+    made = first_start(method)
+    return Action(**{
+        **vars(made), "name": f"refit_{method.replace('-', '_')}", "title": f"upgrade --refit, {method}, nand",
+        "words": "upgrade --refit --apply", "prepare": upgraded_by_hand(method), "stops": "", "judge": RefitJudge,
+        "new": INTERNAL, "planned": ROOTS[method], "end": not_prepared,
+    })
+
+
+UPGRADE_ACTIONS = (*(first_start(method) for method in ROOTS), before_the_flash("extroot-overlay"), refit("extroot-overlay"))

@@ -1,0 +1,66 @@
+# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# ---- library: after a sysupgrade that this script did not make -----------------------------------------------------
+#
+# Somebody ran sysupgrade by hand, or a cut took the record of an upgrade: the firmware is new, and the root on the disk is
+# still made for the old one. Nothing is copied here. The record and the service are written that an upgrade would
+# have left, so that the next start is the first start of one, and nothing on the disk is lost.
+
+how_to_fit() { # - what to type when the disk's root is made for another firmware
+    if [ "$root_content" = internal ]; then
+        printf 'save what you need of it, then rehearse: sh %s install --recopy --wipe SERIAL' "${0##*/}"
+    else
+        printf 'sh %s upgrade --refit makes it fit and keeps your files; install --recopy --wipe SERIAL makes it anew, without them' "${0##*/}"
+    fi
+}
+
+action_upgrade_refit() { # - the next start makes the root on the disk fit the firmware that runs
+    local have
+    need_no_slots_here
+    [ "$root_content" != internal ] || refuse "this plan has no root on a disk that OpenWrt itself mounts"
+    stop_if_refused
+    have=$(upgrade_says state)
+    case $have in
+        flashed | pointed)
+            say "the next start makes the root on the disk fit: restart the router. To give that up: rm $env_copies/upgrade"
+            return 0
+            ;;
+        *) ;;
+    esac
+    plan_look
+    need_root_to_fit
+    stop_if_refused
+    see_env
+    phase=change at='preparing the next start'
+    say "  the settings of this system come along; those on the disk are set aside there with the old system, in .bootplan/before-..."
+    run furnish ''
+    run record_refit
+    finish "Restart the router: this start makes the root on the disk fit, and restarts once more. Then: sh $service_script status"
+}
+
+need_root_to_fit() { # - it is one that this script finished, for another firmware
+    local way
+    [ "$refusals" -eq 0 ] || return 0 # the disk may not be the right one
+    if [ "$system" != internal ]; then
+        way=$(way_back)
+        refuse "this system runs from the disk, and only that of the boot medium can make it fit; to start that one: $way"
+        return 0
+    fi
+    need_refit
+    case $inside in
+        unread*) note "the partition was not unmounted before the power went: what it holds is seen by the next start" ;;
+        *)
+            if [ "$root_told" != ok ]; then
+                refuse "$root_told${root_way:+; $root_way}"
+            elif [ "$inside" != "$half" ] && [ -z "$stale" ]; then
+                refuse "the root on the disk fits this firmware; why it is not used: sh ${0##*/} status"
+            fi
+            ;;
+    esac
+}
+
+record_refit() { # - as an upgrade would have left it
+    running_version='another firmware' image_sum=''
+    image_version=$(openwrt_says DISTRIB_RELEASE)
+    system=$root_content upgrade_settings=keep upgrade_backup=''
+    record_upgrade ''
+}
