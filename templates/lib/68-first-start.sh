@@ -207,7 +207,7 @@ last_says() { # KEY - what the first start wrote down; a line for each
 # ---- status
 
 tell_upgrade() { # - the last upgrade, and what is left to do of it
-    local state from to date key text way lost
+    local state from to date key text way lost have
     [ "$slots_kind" = none ] || return 0
     state=$(upgrade_says state)
     from=$(last_says from)
@@ -222,6 +222,9 @@ tell_upgrade() { # - the last upgrade, and what is left to do of it
         *) ;;
     esac
     [ -n "$to" ] || return 0
+    text=$(last_says version)
+    have=$(openwrt_says DISTRIB_RELEASE)
+    [ "$text" != ok ] || [ "$have" = "$to" ] || return 0 # another firmware was flashed since
     tell upgraded "from $from to $to on $date"
     for key in version env root; do
         text=$(last_says "$key")

@@ -116,7 +116,7 @@ class FreeLoops:
             self.numbers.append(made_loop(index))
 
     def let_go(self):
-        """Give the devices back; one that is still in use stays until the next router that takes it."""
+        """Give the devices back; one that is still in use stays, and the next router waits for it."""
         for index in self.indexes:
             with contextlib.suppress(OSError):
                 control_loops(LOOP_CTL_REMOVE, index)
@@ -128,12 +128,13 @@ class FreeLoops:
 def made_loop(index, patience=10):
     """Make the loop device of that number anew and return its number of the kernel.
 
-    One that is being removed keeps its number longer than its place in /sys; one that is still in use stays as it is.
+    One that is being removed keeps its number longer than its place in /sys; one that somebody has open stays as it is.
+    :class:`TimeoutError` when it does not become free.
     """
     end = time.monotonic() + patience
     while not is_made(index):
         if time.monotonic() > end:
-            raise TimeoutError(f"loop{index} is still being removed")
+            raise TimeoutError(f"loop{index} does not become free")
         time.sleep(0.05)
     major, minor = Path(f"/sys/block/loop{index}/dev").read_text().split(":")
     return int(major), int(minor)
@@ -147,7 +148,8 @@ def is_made(index):
         try:
             control_loops(LOOP_CTL_REMOVE, index)
         except OSError as problem:
-            return problem.errno == errno.EBUSY
+            # Somebody has its node open: that does no harm. An image of a router that is gone has to leave it first.
+            return problem.errno == errno.EBUSY and not os.path.exists(f"/sys/block/loop{index}/loop/backing_file")
         return False
     return True
 

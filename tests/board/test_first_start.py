@@ -2,7 +2,7 @@
 
 import pytest
 
-from .upgrades import KERNEL, NEW, ROOT, by_hand, plan
+from .upgrades import KERNEL, NEW, OLD, ROOT, by_hand, plan
 
 
 def test_the_disk_is_full_at_the_first_start(upgrade_bench):
@@ -190,9 +190,9 @@ def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
     assert "option word 'later'" in box.read("/etc/config/mine")
 
 
-def by_sysupgrade(made):
+def by_sysupgrade(made, **changes):
     """Upgrade as LuCI does, without the script; the old root on the disk stays as it is."""
-    image = made.put_image().split()[0]
+    image = made.put_image(**changes).split()[0]
     made.router.start(f"sysupgrade {image}")
     assert made.router.wait_stopped() == "reboot"
     made.router.off()
@@ -250,3 +250,15 @@ def test_a_record_that_was_lost(upgrade_bench):
     assert made.follow() == 2
     assert made.status()["as_planned"] is True
     assert box.read("/etc/config/mine") == "config mine\n" and box.read("/root/notes") == "mine\n"
+
+
+def test_another_firmware_since(upgrade_bench):
+    """What an upgrade found says nothing of a firmware that was flashed by hand behind it."""
+    made = upgrade_bench("internal").installed()
+    assert made.upgraded() == 1
+    assert made.status()["upgraded"].startswith(f"from {OLD} to {NEW} on ")
+
+    by_sysupgrade(made, release="25.12.9")
+
+    status = made.status()
+    assert "upgraded" not in status and status["as_planned"] is True, str(status)

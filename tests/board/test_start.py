@@ -1,13 +1,15 @@
 """A router with slots from power-on to its boot scripts: which kernel and root start, and what is there for a health check."""
 
+import subprocess
+
 import pytest
 
 from bootplan.chooser import Choice, variables
 
 from . import slots, ubi
 from .images import GPT, MiB
-from .loops import KEPT_FREE
-from .router import Disk, GiB, Panic, Recovery
+from .loops import KEPT_FREE, FreeLoops, made_loop
+from .router import FREE_LOOPS, Disk, GiB, Panic, Recovery
 from .test_router import copy_root, fstab, left_behind, partition, root_source
 
 STOCK = "if pstore check ; then run boot_recovery ; else run boot_ubi ; fi"
@@ -298,3 +300,19 @@ def test_nothing_of_it_stays_on_the_host(board_parts, box, tmp_path):
     for _, minor in numbers:
         with pytest.raises(OSError):
             open(f"/sys/block/loop{minor}/loop/backing_file").close()
+
+
+def test_a_loop_device_that_still_has_an_image_is_no_free_one(board_parts, tmp_path):
+    """What a router that is gone left attached is let go a moment later: the next one waits for that."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(MiB))
+    free = FreeLoops(FREE_LOOPS)
+    minor = free.numbers[0][1]
+    subprocess.run(["losetup", f"/dev/loop{minor}", image], check=True)
+    with pytest.raises(TimeoutError):
+        made_loop(minor, patience=0.2)
+
+    subprocess.run(["losetup", "-d", f"/dev/loop{minor}"], check=True)
+
+    assert made_loop(minor)[1] == minor
+    free.let_go()
