@@ -54,7 +54,7 @@ pack_settings() { # - the archive that sysupgrade gets, read back
     [ "$phase" = change ] || return 0
     run gather_settings
     run furnish "$work/settings"
-    run record_upgrade "$work/settings"
+    run record_upgrade "$work/settings" ''
     run without_disk_root "$work/settings/etc/config"
     run archive_settings
     if [ "$upgrade_settings" = drop ]; then
@@ -123,13 +123,13 @@ archive_settings() { # - $work/upgrade.tar.gz from $work/settings; files only, s
     rm -rf "$work/again"
 }
 
-record_upgrade() { # FOLDER - what the first start of the new system has to know
+record_upgrade() { # FOLDER OLD - what the first start of the new system, whose settings are in FOLDER, has to know of the one at OLD
     local id boot command now
     read -r id </proc/sys/kernel/random/uuid # the clock may say the same twice
     now=$(date +%Y%m%d-%H%M%S)
     boot=$(env_value bootargs)
     command=$(env_value bootcmd)
-    packages_by_hand >"$work/by-hand"
+    packages_by_hand "$2" >"$work/by-hand"
     {
         printf 'state flashed\nid %s-%s\nfrom %s\nto %s\nsha256 %s\n' "$now" "${id%%-*}" "$running_version" "$image_version" "$image_sum"
         printf 'method %s\nsettings %s\nbackup %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$upgrade_backup" "$boot" "$command"
@@ -148,20 +148,20 @@ mark_upgrade() { # STATE - the record of the running system says so
 
 # ---- packages
 
-packages_by_hand() { # - what was installed since the firmware was flashed, a line for each; packages that others need are left out
+packages_by_hand() { # TOP - what the system below TOP has and the firmware has not, a line for each; packages that others need are left out
     local file name
-    for file in /usr/lib/opkg/info/*.control /lib/apk/packages/*.list; do
-        [ -e "$file" ] && [ ! -e "/rom$file" ] || continue
+    for file in "$1"/usr/lib/opkg/info/*.control "$1"/lib/apk/packages/*.list; do
+        [ -e "$file" ] && [ ! -e "/rom${file#"$1"}" ] || continue
         name=${file##*/}
         name=${name%.*}
-        if [ -e /etc/apk/world ]; then
-            grep -q "^$name\\([<>=~@].*\\)\\?\$" /etc/apk/world || continue
-        elif [ -e /usr/lib/opkg/status ]; then
+        if [ -e "$1/etc/apk/world" ]; then
+            grep -q "^$name\\([<>=~@].*\\)\\?\$" "$1/etc/apk/world" || continue
+        elif [ -e "$1/usr/lib/opkg/status" ]; then
             awk -v name="$name" '
                 /^Package: / { here = ($2 == name) }
                 here && /^Auto-Installed: yes/ { found = 1 }
                 END { exit !found }
-            ' /usr/lib/opkg/status && continue
+            ' "$1/usr/lib/opkg/status" && continue
         fi
         printf '%s\n' "$name"
     done

@@ -38,7 +38,7 @@ list_changed() { # - in $work/lost: each changed name of the system that is not 
     : >"$work/lost"
     cat /usr/lib/opkg/info/*.list /lib/apk/packages/*.list 2>/dev/null >"$work/have" || true
     sed 's|^[^/]|/&|' "$work/have" >"$work/packaged"
-    packages_by_hand >"$work/by-hand"
+    packages_by_hand '' >"$work/by-hand"
     if [ "$system" = root ]; then
         for name in $system_trees; do
             [ ! -d "/$name" ] || [ -L "/$name" ] || folders="$folders $name"

@@ -59,8 +59,14 @@ need_root_to_fit() { # - it is one that this script finished, for another firmwa
 }
 
 record_refit() { # - as an upgrade would have left it
+    local disk top
     running_version='another firmware' image_sum=''
     image_version=$(openwrt_says DISTRIB_RELEASE)
     system=$root_content upgrade_settings=keep upgrade_backup=''
-    record_upgrade ''
+    disk=$(disk_named "$root_disk")
+    mkdir -p "$work/look"
+    mount -t "$root_kind" -o ro "/dev/${disk}p$root_number" "$work/look"
+    top=$(upper_of "$work/look")
+    record_upgrade '' "$top"
+    umount "$work/look"
 }

@@ -207,6 +207,7 @@ def test_a_sysupgrade_by_hand(upgrade_bench, method):
     box.put("/etc/config/mine", "config mine\n\toption word 'kept'\n")
     box.put("/root/notes", "mine\n")
     box.put("/etc/own", "own\n")
+    by_hand(box, "htop")
     if method == "extroot-pivot":  # fstools would take it, old as it is
         box.run("uci set fstab.bootplan_root.enabled=0; uci commit fstab").ok()
     by_sysupgrade(made)
@@ -228,6 +229,7 @@ def test_a_sysupgrade_by_hand(upgrade_bench, method):
     assert "option word 'kept'" in box.read("/etc/config/mine") and box.read("/root/notes") == "mine\n"
     before = "/overlay/.bootplan" if method == "extroot-overlay" else "/.bootplan"
     assert box.run(f"cat {before}/before-*/etc/own").ok().out == "own\n"
+    assert status["upgrade_packages"].startswith("not in the new system: htop; to have them: ")
     assert "why it is not used" not in made.sh("upgrade --refit").out
     assert "runs from the disk" in made.sh("upgrade --refit").out
 
