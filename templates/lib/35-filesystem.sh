@@ -179,6 +179,10 @@ judge_root() { # PART KIND METHOD - the file system is ours by kind and label; i
             [ "$recopy" = no ] || verdict='a finished copy of the system'
             ;;
         complete*) verdict='a system copied by another root method' ;;
+        "$half")
+            verdict="stale: $half"
+            [ "$recopy" = no ] || verdict=$half
+            ;;
         *) verdict=$inside ;;
     esac
 }

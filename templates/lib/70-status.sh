@@ -117,17 +117,17 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
     fi
     have=$uuid
     look_inside "$2p$3" "$4"
-    case $inside/$stale in
-        complete*/) ;;
-        complete*)
-            have=$(upgrade_says state)
-            case $have in
-                flashed | pointed) not_as_planned "partition $3 of $2 holds $stale; the upgrade under way brings it along" "sh $service_script first-start" ;;
-                *)
-                    have=$(how_to_fit)
-                    not_as_planned "partition $3 of $2 holds $stale" "$have"
-                    ;;
-            esac
+    [ "$inside" != "$half" ] || stale=$half
+    case $inside/$stale/$root_content in
+        complete*//*) ;;
+        "complete $root_content"/* | "$half"/* | complete*/internal)
+            see_waiting
+            if [ "$waiting" = yes ]; then
+                not_as_planned "partition $3 of $2 holds $stale; the upgrade under way brings it along" "sh $service_script first-start"
+            else
+                have=$(how_to_fit)
+                not_as_planned "partition $3 of $2 holds $stale" "$have"
+            fi
             return 0
             ;;
         *)

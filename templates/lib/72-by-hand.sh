@@ -13,19 +13,27 @@ how_to_fit() { # - what to type when the disk's root is made for another firmwar
     fi
 }
 
+waiting=no # what see_waiting() found
+
+see_waiting() { # - sets waiting=yes when the next start of the firmware that runs goes on with an upgrade
+    local have want
+    waiting=no
+    have=$(upgrade_says state)
+    want="flashed "$(upgrade_says to)
+    have="$have "$(openwrt_says DISTRIB_RELEASE)
+    [ "$have" != "$want" ] || waiting=yes
+}
+
 action_upgrade_refit() { # - the next start makes the root on the disk fit the firmware that runs
-    local have
     need_no_slots_here
     [ "$root_content" != internal ] || refuse "this plan has no root on a disk that OpenWrt itself mounts"
     stop_if_refused
-    have=$(upgrade_says state)
-    case $have in
-        flashed | pointed)
-            say "the next start makes the root on the disk fit: restart the router. To give that up: rm $env_copies/upgrade"
-            return 0
-            ;;
-        *) ;;
-    esac
+    see_system
+    see_waiting
+    if [ "$system/$waiting" = internal/yes ]; then
+        say "the next start makes the root on the disk fit: restart the router. To give that up: rm $env_copies/upgrade"
+        return 0
+    fi
     plan_look
     need_root_to_fit
     stop_if_refused
@@ -59,7 +67,7 @@ need_root_to_fit() { # - it is one that this script finished, for another firmwa
 }
 
 record_refit() { # - as an upgrade would have left it
-    local disk top
+    local disk top aside
     running_version='another firmware' image_sum=''
     image_version=$(openwrt_says DISTRIB_RELEASE)
     system=$root_content upgrade_settings=keep upgrade_backup=''
@@ -67,6 +75,8 @@ record_refit() { # - as an upgrade would have left it
     mkdir -p "$work/look"
     mount -t "$root_kind" -o ro "/dev/${disk}p$root_number" "$work/look"
     top=$(upper_of "$work/look")
-    record_upgrade '' "$top"
+    # Where the old root was half made to fit, its folders are set aside.
+    aside=$(awk -v half="$half" 'NR == 1 && $0 != half { exit } NR == 2' "$work/look/.bootplan/state")
+    record_upgrade '' "$top" ${aside:+"$work/look/.bootplan/before-$aside"}
     umount "$work/look"
 }

@@ -2,12 +2,101 @@
 
 import pytest
 
+from .upgrades import NEW, ROOT, by_hand
+
+HALF = "the old root, half made to fit another firmware"
+
 
 def lived_in(made):
     """Put files on the root on the disk that must not be lost, and return the bench."""
     made.router.put("/etc/own", "own\n")
     made.router.put("/root/notes", "mine\n")
     return made
+
+
+def fits(made, method="extroot-overlay"):
+    """Look whether the router runs from the disk, as planned, with all the files of :func:`lived_in`."""
+    status = made.status()
+    assert (status["root"], status["as_planned"]) == (ROOT[method], True), str(status)
+    before = "/overlay/.bootplan" if method == "extroot-overlay" else "/.bootplan"
+    assert made.router.run(f"cat {before}/before-*/etc/own").ok().out == "own\n"
+    assert made.router.read("/root/notes") == "mine\n"
+    return status
+
+
+def disk_root(made, command):
+    """Run a command in the folder of the disk's root, mounted, and return what it says."""
+    return made.router.run(f"mkdir -p /tmp/in && mount -t ext4 /dev/nvme0n1p1 /tmp/in && cd /tmp/in && {command}; "
+                           "cd / && umount /tmp/in").ok().out
+
+
+def without_disks(box):
+    """Take the disks out of a router that is off; returns the function that puts them back."""
+    disks, box.disks = box.disks, ()
+    hidden = box.image("nvme0").rename(box.folder / "away")
+
+    def put_back():
+        """Put them back, into a router that is off."""
+        hidden.rename(box.image("nvme0"))
+        box.disks = disks
+    return put_back
+
+
+def test_the_record_of_an_upgrade_to_another_firmware(upgrade_bench):
+    """It was never finished, and another firmware was flashed behind it: its record stands in nobody's way."""
+    made = lived_in(upgrade_bench().installed())
+    box = made.router
+    made.flash(made.put_image())
+    put_back = without_disks(box)
+    assert made.follow() == 1
+    made.flash_by_hand(put_back, release="25.12.9")
+    assert box.read("/etc/bootplan/upgrade").startswith("state flashed\n")
+
+    told = made.sh("status").out
+    assert "under way" not in told and "advice       sh r4.sh upgrade --refit" in told, told
+    assert "an upgrade to 25.12.6 was not finished, and another firmware runs" in told, told
+    made.sh("upgrade --refit --apply").ok()
+    box.off()
+
+    assert made.follow() == 2
+    assert fits(made)["upgraded"].startswith("from another firmware to 25.12.9 on ")
+
+
+def test_a_record_whose_root_was_not_taken(upgrade_bench):
+    """The same release, built once more: the first start of the last upgrade has nothing to do with it."""
+    made = lived_in(upgrade_bench().installed())
+    box = made.router
+    made.flash_by_hand()
+    box.put("/etc/bootplan/upgrade", f"state pointed\nid 1\nfrom 1\nto {NEW}\nmethod overlay\n")
+
+    told = made.sh("status").out
+    assert "under way" not in told and "advice       sh r4.sh upgrade --refit" in told, told
+    made.sh("upgrade --refit --apply").ok()
+    box.off()
+
+    assert made.follow() == 2
+    fits(made)
+
+
+def test_a_root_half_made_to_fit_without_a_record(upgrade_bench):
+    """status and install name --refit, --wipe alone takes nothing; the packages of the old root are told."""
+    made = lived_in(upgrade_bench().installed())
+    box = made.router
+    by_hand(box, "htop")
+    made.flash_by_hand()
+    disk_root(made, f"mkdir .bootplan/before-7 && mv upper/etc upper/lib .bootplan/before-7/ && mkdir upper/etc && "
+                    f"printf '%s\\n' '{HALF}' 7 >.bootplan/state")
+
+    told = made.sh("status").out
+    assert HALF in told and "advice       sh r4.sh upgrade --refit" in told, told
+    refused = made.sh("install --apply --wipe S4EWNF0M531930D")
+    assert refused.code == 3 and "upgrade --refit" in refused.out, refused.out
+    made.sh("upgrade --refit --apply").ok()
+    box.off()
+
+    assert made.follow() == 2
+    status = fits(made)
+    assert status["upgrade_packages"].startswith("not in the new system: htop; to have them: "), str(status)
 
 
 def test_an_image_without_the_disks_driver(upgrade_bench):
