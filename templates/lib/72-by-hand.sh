@@ -31,6 +31,12 @@ action_upgrade_refit() { # - the next start makes the root on the disk fit the f
     see_system
     see_waiting
     if [ "$system/$waiting" = internal/yes ]; then
+        phase=change at='preparing the next start'
+        leave_disk_root
+        if [ "$changes" -gt 0 ]; then
+            finish "Restart the router: this start makes the root on the disk fit, and restarts once more."
+            return 0
+        fi
         say "the next start makes the root on the disk fit: restart the router. To give that up: rm $env_copies/upgrade"
         return 0
     fi
@@ -40,6 +46,7 @@ action_upgrade_refit() { # - the next start makes the root on the disk fit the f
     see_env
     phase=change at='preparing the next start'
     say "  the settings of this system come along; those on the disk are set aside there with the old system, in .bootplan/before-..."
+    leave_disk_root
     run furnish ''
     run record_refit
     finish "Restart the router: this start makes the root on the disk fit, and restarts once more. Then: sh $service_script status"
@@ -64,6 +71,16 @@ need_root_to_fit() { # - it is one that this script finished, for another firmwa
             fi
             ;;
     esac
+}
+
+leave_disk_root() { # - fstab names no root on the disk: a whole one is taken whatever firmware it was made for
+    local enabled
+    enabled=$(uci -q get fstab.bootplan_root) || return 0
+    enabled=$(uci -q get fstab.bootplan_root.enabled) || enabled=1
+    [ "$enabled" != 0 ] || return 0
+    [ "$apply" = no ] || boots='the system of the boot medium, or as before if fstab was not written any more'
+    stage bootplan_root mount enabled 0
+    commit_fstab
 }
 
 record_refit() { # - as an upgrade would have left it

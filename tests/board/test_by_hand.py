@@ -42,6 +42,29 @@ def without_disks(box):
     return put_back
 
 
+def test_a_pivot_root_that_fstools_would_take(upgrade_bench):
+    """It has no mark of its firmware, and fstab came along from the boot medium: the next start must not be the old root's."""
+    made = lived_in(upgrade_bench("extroot-pivot").installed())
+    box = made.router
+    box.off()
+    put_back = without_disks(box)
+    assert made.follow() == 1
+    made.flash_by_hand(put_back)
+    assert box.run("uci get fstab.bootplan_root.enabled").ok().out == "1\n"
+
+    assert "fstab.bootplan_root.enabled=0" in made.sh("upgrade --refit").ok().out
+    assert box.run("uci get fstab.bootplan_root.enabled").ok().out == "1\n"
+    made.sh("upgrade --refit --apply").ok()
+    assert box.run("uci get fstab.bootplan_root.enabled").ok().out == "0\n"
+    box.run("uci set fstab.bootplan_root.enabled=1; uci commit fstab").ok()
+    assert "changes shown, none made" in made.sh("upgrade --refit").ok().out
+    made.sh("upgrade --refit --apply").ok()
+    box.off()
+
+    assert made.follow() == 2
+    fits(made, "extroot-pivot")
+
+
 def test_the_record_of_an_upgrade_to_another_firmware(upgrade_bench):
     """It was never finished, and another firmware was flashed behind it: its record stands in nobody's way."""
     made = lived_in(upgrade_bench().installed())
