@@ -68,9 +68,29 @@ need_root_to_fit() { # - it is one that this script finished, for another firmwa
                 refuse "$root_told${root_way:+; $root_way}"
             elif [ "$inside" != "$half" ] && [ -z "$stale" ]; then
                 refuse "the root on the disk fits this firmware; why it is not used: sh ${0##*/} status"
+            else
+                need_room_to_fit
             fi
             ;;
     esac
+}
+
+need_room_to_fit() { # - the new system has room on the disk beside the old one, which is set aside
+    local source name size need=16384
+    mkdir -p "$work/root"
+    mount -o bind / "$work/root"
+    mount -o remount,bind,ro "$work/root"
+    source=$(source_of_new)
+    list_top "$source" >"$work/top.new"
+    while IFS= read -r name; do
+        belongs_to_system "$name"
+        [ "$ours" = yes ] || continue
+        size=$(du -sk "$source/$name")
+        need=$((need + ${size%%[!0-9]*} * 5 / 4))
+    done <"$work/top.new"
+    umount "$work/root"
+    [ "$room_inside" -ge "$need" ] ||
+        refuse "the disk has $room_inside KiB free for the new root, $need are needed beside the old one: mount it and make room; what earlier upgrades set aside is in .bootplan/before-..."
 }
 
 leave_disk_root() { # - fstab names no root on the disk: a whole one is taken whatever firmware it was made for

@@ -122,6 +122,21 @@ def test_a_root_half_made_to_fit_without_a_record(upgrade_bench):
     assert status["upgrade_packages"].startswith("not in the new system: htop; to have them: "), str(status)
 
 
+def test_no_room_beside_the_old_root(upgrade_bench):
+    """Refused before the first change."""
+    made = lived_in(upgrade_bench("extroot-pivot").installed())
+    made.flash_by_hand()
+    disk_root(made, "dd if=/dev/zero of=filler bs=1M 2>/dev/null; true")
+
+    made.refused("--refit", "KiB free for the new root", "are needed beside the old one")
+
+    disk_root(made, "rm filler")
+    made.sh("upgrade --refit --apply").ok()
+    made.router.off()
+    assert made.follow() == 2
+    fits(made, "extroot-pivot")
+
+
 def test_an_image_without_the_disks_driver(upgrade_bench):
     """The disk is not seen, wherever it is seated: status and --refit tell the line that installs it."""
     made = lived_in(upgrade_bench().installed())
