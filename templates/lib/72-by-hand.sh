@@ -25,9 +25,11 @@ see_waiting() { # - sets waiting=yes when the next start of the firmware that ru
 }
 
 action_upgrade_refit() { # - the next start makes the root on the disk fit the firmware that runs
-    need_no_slots_here
-    [ "$root_content" != internal ] || refuse "this plan has no root on a disk that OpenWrt itself mounts"
+    [ "$slots_kind" = none ] ||
+        refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the system of a slot. Start the other one (sh ${0##*/} switch --apply, then reboot), and upgrade this one from there"
+    [ "$slots_kind/$root_content" != none/internal ] || refuse "this plan has no root on a disk that OpenWrt itself mounts"
     stop_if_refused
+    fit_again="sh ${0##*/} upgrade --refit"
     see_system
     see_waiting
     if [ "$system/$waiting" = internal/yes ]; then
@@ -46,8 +48,10 @@ action_upgrade_refit() { # - the next start makes the root on the disk fit the f
     see_env
     phase=change at='preparing the next start'
     say "  the settings of this system come along; those on the disk are set aside there with the old system, in .bootplan/before-..."
+    say "  what is in /root, /home and such of this system stays on the boot medium: the disk has its own"
     leave_disk_root
     run furnish ''
+    keep_over_sysupgrade
     run record_refit
     finish "Restart the router: this start makes the root on the disk fit, and restarts once more. Then: sh $service_script status"
 }
@@ -62,7 +66,7 @@ need_root_to_fit() { # - it is one that this script finished, for another firmwa
     fi
     need_refit
     case $inside in
-        unread*) note "the partition was not unmounted before the power went: what it holds is seen by the next start" ;;
+        unread*) note "the partition was not unmounted before the power went: what it holds can be seen with --apply only" ;;
         *)
             if [ "$root_told" != ok ]; then
                 refuse "$root_told${root_way:+; $root_way}"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from .upgrades import NEW, ROOT, by_hand
+from . import slotted
+from .upgrades import NEW, ROOT, by_hand, plan
 
 HALF = "the old root, half made to fit another firmware"
 
@@ -137,6 +138,22 @@ def test_no_room_beside_the_old_root(upgrade_bench):
     fits(made, "extroot-pivot")
 
 
+def test_what_is_in_the_way(upgrade_bench):
+    """A partition in use, a root that fits: refused, with what to type that is of use here."""
+    made = lived_in(upgrade_bench().installed())
+    box = made.router
+    made.flash_by_hand()
+    box.run("mkdir -p /mnt/in && mount -t ext4 /dev/nvme0n1p1 /mnt/in").ok()
+    made.refused("--refit", "partition 1 of nvme0n1 is in use: /mnt/in; umount it; then: sh r4.sh upgrade --refit")
+    box.run("umount /mnt/in").ok()
+    disk_root(made, "mv .bootplan/state .bootplan/away")
+    made.refused("--refit", "partition 1 of nvme0n1 holds files that this script did not put there")
+    disk_root(made, "mv .bootplan/away .bootplan/state")
+    disk_root(made, "sed -i '1s/.*/complete root/' .bootplan/state")
+    told = made.sh("status").out
+    assert "--refit" not in told, told
+
+
 def test_an_image_without_the_disks_driver(upgrade_bench):
     """The disk is not seen, wherever it is seated: status and --refit tell the line that installs it."""
     made = lived_in(upgrade_bench().installed())
@@ -144,6 +161,15 @@ def test_an_image_without_the_disks_driver(upgrade_bench):
     status = made.status()
     assert status["advice"] == "apk update && apk add kmod-nvme block-mount; then: sh r4.sh status", str(status)
     assert "apk add kmod-nvme block-mount" in made.sh("upgrade --refit").out
+
+
+def test_what_an_upgrade_would_have_left(upgrade_bench):
+    """The next sysupgrade by hand keeps the script and what the plan keeps; what else is here is told."""
+    made = lived_in(upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")).installed())
+    made.flash_by_hand()
+    told = made.sh("upgrade --refit --apply").ok().out
+    assert "stays on the boot medium" in told
+    assert {"/etc/bootplan/", "/etc/kept"} <= set(made.router.read("/etc/sysupgrade.conf").splitlines())
 
 
 @pytest.mark.parametrize(("words", "reason"), [
@@ -157,3 +183,9 @@ def test_options_that_say_nothing_to_it(upgrade_bench, words, reason):
     """They are no mistake to be passed over: wrong usage."""
     result = upgrade_bench().sh(f"upgrade {words}")
     assert result.code == 2 and reason in result.err, result.err
+
+
+def test_slots_are_another_matter(upgrade_bench):
+    """What it says is true of a sysupgrade by hand, which replaces the slot that runs."""
+    told = upgrade_bench(text=slotted.plan("pair")).sh("upgrade --refit")
+    assert told.code == 3 and "stay as they are" not in told.out and "switch --apply" in told.out, told.out
