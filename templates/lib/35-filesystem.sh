@@ -12,6 +12,7 @@ verdict='' # what judge() decided: keep, make, or what is in the way
 inside=''  # what look_inside() found there
 made=''    # the partitions that got a new file system in this run, or would have in a rehearsal
 stale=''   # why a finished copy there does not fit this system
+room_inside=0 # KiB free there
 
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
     local magic features
@@ -179,6 +180,10 @@ judge_root() { # PART KIND METHOD - the file system is ours by kind and label; i
             [ "$recopy" = no ] || verdict='a finished copy of the system'
             ;;
         complete*) verdict='a system copied by another root method' ;;
+        "$half")
+            verdict="stale: $half"
+            [ "$recopy" = no ] || verdict=$half
+            ;;
         *) verdict=$inside ;;
     esac
 }
@@ -238,6 +243,7 @@ look_inside() { # PART KIND - after probe(): sets inside: in use, empty, unfinis
     mount -t "$2" -o "$options" "/dev/$1" "$work/look" 2>>"$log" || return 0
     read_state "$work/look"
     see_stale
+    room_inside=$(room_in "$work/look")
     umount "$work/look"
 }
 

@@ -123,21 +123,25 @@ archive_settings() { # - $work/upgrade.tar.gz from $work/settings; files only, s
     rm -rf "$work/again"
 }
 
-record_upgrade() { # FOLDER OLD - what the first start of the new system, whose settings are in FOLDER, has to know of the one at OLD
-    local id boot command now
+record_upgrade() { # FOLDER OLD... - what the first start of the new system, whose settings are in FOLDER, has to know of the one at OLD
+    local id boot command now folder=$1 old
     read -r id </proc/sys/kernel/random/uuid # the clock may say the same twice
     now=$(date +%Y%m%d-%H%M%S)
     boot=$(env_value bootargs)
     command=$(env_value bootcmd)
-    packages_by_hand "$2" >"$work/by-hand"
+    shift
+    for old; do
+        packages_by_hand "$old"
+    done >"$work/by-hand.all"
+    sort -u "$work/by-hand.all" >"$work/by-hand"
     {
         printf 'state flashed\nid %s-%s\nfrom %s\nto %s\nsha256 %s\n' "$now" "${id%%-*}" "$running_version" "$image_version" "$image_sum"
         printf 'method %s\nsettings %s\nbackup %s\nbootargs %s\nbootcmd %s\n' "$system" "$upgrade_settings" "$upgrade_backup" "$boot" "$command"
         sed 's/^/package /' "$work/by-hand"
     } >"$work/record"
     boot=$(cat "$work/record")
-    mkdir -p "$1$env_copies"
-    write_file "$1$env_copies/upgrade" "$boot"
+    mkdir -p "$folder$env_copies"
+    write_file "$folder$env_copies/upgrade" "$boot"
 }
 
 mark_upgrade() { # STATE - the record of the running system says so

@@ -214,13 +214,15 @@ tell_upgrade() { # - the last upgrade, and what is left to do of it
     to=$(last_says to)
     date=$(last_says date)
     way="sh $service_script first-start"
-    case $state in
-        flashed)
-            text=$(upgrade_says to)
-            not_as_planned "the upgrade to $text has not come to its end" "wait for the first start to end; after that: $way"
-            ;;
-        *) ;;
-    esac
+    text=$(upgrade_says to)
+    see_waiting
+    if [ "$waiting" = yes ]; then
+        not_as_planned "the upgrade to $text has not come to its end" "wait for the first start to end; after that: $way"
+    elif [ "$state" = flashed ]; then
+        way=$(how_to_fit)
+        [ "$root_content" != internal ] || way="rm $env_copies/upgrade"
+        not_as_planned "an upgrade to $text was not finished, and another firmware runs" "$way"
+    fi
     [ -n "$to" ] || return 0
     text=$(last_says version)
     have=$(openwrt_says DISTRIB_RELEASE)

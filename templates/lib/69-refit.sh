@@ -9,6 +9,7 @@
 #   .bootplan/before-ID/names  what is moved, and what is new; written before the first rename
 
 half='the old root, half made to fit another firmware' # as first line of .bootplan/state
+fit_again="sh $service_script first-start" # what goes on when that is mended which is in the way
 users_places='root home srv mnt opt media var run tmp proc sys dev overlay rom lost+found .bootplan'
 
 refit_root() { # - makes it fit, and points fstab at it; root_told says what is in the way
@@ -58,7 +59,7 @@ need_refit() { # - the disk and its root are there, and nobody uses it
     done
     if [ ! -b "/dev/${disk:-none}p$root_number" ]; then
         root_told="the disk '$root_disk' is not here"
-        root_way="seat the disk, and see that kmod-nvme is installed; then: sh $service_script first-start"
+        root_way="seat the disk, and see that kmod-nvme is installed; then: $fit_again"
         return 0
     fi
     probe "/dev/${disk}p$root_number" 0
@@ -69,12 +70,12 @@ need_refit() { # - the disk and its root are there, and nobody uses it
     users=$(users_of "${disk}p$root_number")
     if [ -n "$users" ]; then
         root_told="partition $root_number of $disk is in use:$users"
-        root_way="umount it; then: sh $service_script first-start"
+        root_way="umount it; then: $fit_again"
         return 0
     fi
     command -v block >/dev/null || {
         root_told="block-mount is not installed"
-        root_way="$(install_line ' block-mount'); then: sh $service_script first-start"
+        root_way="$(install_line ' block-mount'); then: $fit_again"
         return 0
     }
     users=$uuid

@@ -60,14 +60,22 @@ tell_root_internal() { # - is root on the boot medium?
 }
 
 tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: overlay or root
-    local disk
+    local disk install
     tell_system
     tell wanted "$1, partition $4 '$6' of $3"
     [ "$system" != unknown ] || return 0
     disk=$(disk_named "$3")
     if [ ! -b "/dev/${disk:-none}" ]; then
-        not_as_planned "the disk '$3' is not here" \
-            "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
+        plan_packages >>"$work/said"
+        refusals=0 # told by `check`
+        install=$(install_line "$missing_packages")
+        case "$missing_packages " in
+            *' kmod-nvme '*) not_as_planned "the disk '$3' is not here, and neither is its driver" "$install; then: sh ${0##*/} status" ;;
+            *)
+                not_as_planned "the disk '$3' is not here" \
+                    "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
+                ;;
+        esac
     elif [ "$system/$system_block" != "$2/${disk}p$4" ]; then
         why_not "$1" "$disk" "$4" "$5" "$6"
     else
@@ -109,17 +117,17 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
     fi
     have=$uuid
     look_inside "$2p$3" "$4"
-    case $inside/$stale in
-        complete*/) ;;
-        complete*)
-            have=$(upgrade_says state)
-            case $have in
-                flashed | pointed) not_as_planned "partition $3 of $2 holds $stale; the upgrade under way brings it along" "sh $service_script first-start" ;;
-                *)
-                    have=$(how_to_fit)
-                    not_as_planned "partition $3 of $2 holds $stale" "$have"
-                    ;;
-            esac
+    [ "$inside" != "$half" ] || stale=$half
+    case $inside/$stale/$root_content in
+        complete*//*) ;;
+        "complete $root_content"/* | "$half"/* | complete*/internal)
+            see_waiting
+            if [ "$waiting" = yes ]; then
+                not_as_planned "partition $3 of $2 holds $stale; the upgrade under way brings it along" "sh $service_script first-start"
+            else
+                have=$(how_to_fit)
+                not_as_planned "partition $3 of $2 holds $stale" "$have"
+            fi
             return 0
             ;;
         *)

@@ -225,9 +225,9 @@ main() { # ACTION [WORD]... - the command line
             --console) console=yes ;;
             --json) json=yes ;;
             --stock) stock=yes ;;
-            --list) upgrade_word=list ;;
-            --refit) upgrade_word=refit ;;
-            --clean) upgrade_word=clean ;;
+            --list) upgrade_word="${upgrade_word}list" ;;
+            --refit) upgrade_word="${upgrade_word}refit" ;;
+            --clean) upgrade_word="${upgrade_word}clean" ;;
             --drop-settings) drop_settings=yes upgrade_settings=drop ;;
             --backup)
                 [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--backup needs a folder, or USER@HOST:FOLDER"
@@ -343,7 +343,10 @@ check_usage() { # ACTION OPERANDS FIRST - the action exists, and has the options
     case $1/$recopy$console in install/* | check/* | */nono) ;; *) misused "--recopy and --console belong to install and check" ;; esac
     case $1/$wipe in install/* | check/* | make-sd/* | upgrade/* | */) ;; *) misused "--wipe belongs to install, check, make-sd and upgrade --clean" ;; esac
     case $1/$upgrade_word$backup_wanted$drop_settings in upgrade/* | */no) ;; *) misused "--list, --refit, --clean, --backup and --drop-settings belong to upgrade" ;; esac
+    case $upgrade_word in '' | list | refit | clean) ;; *) misused "--list, --refit and --clean: one at a time" ;; esac
     case $upgrade_word/$backup_wanted$drop_settings in /* | */no) ;; *) misused "--$upgrade_word takes neither --backup nor --drop-settings" ;; esac
+    case $upgrade_word/$wanted_sum in /* | */) ;; *) misused "--$upgrade_word takes no --sha256" ;; esac
+    case $upgrade_word/$wipe in /* | clean/* | */) ;; *) misused "--$upgrade_word takes no --wipe" ;; esac
     case $upgrade_word/$apply in list/yes) misused "--list takes no --apply" ;; *) ;; esac
     case $1/$kit_wanted in make-sd/* | */) ;; *) misused "--kit belongs to make-sd" ;; esac
     case $1/$image_wanted in make-sd/* | check-sd/* | */) ;; *) misused "--image belongs to make-sd and check-sd" ;; esac

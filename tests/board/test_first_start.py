@@ -190,15 +190,6 @@ def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
     assert "option word 'later'" in box.read("/etc/config/mine")
 
 
-def by_sysupgrade(made, **changes):
-    """Upgrade as LuCI does, without the script; the old root on the disk stays as it is."""
-    image = made.put_image(**changes).split()[0]
-    made.router.start(f"sysupgrade {image}")
-    assert made.router.wait_stopped() == "reboot"
-    made.router.off()
-    assert made.follow() == 1
-
-
 @pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
 def test_a_sysupgrade_by_hand(upgrade_bench, method):
     """status says what to type; then the root on the disk fits, with the files that were there."""
@@ -208,9 +199,7 @@ def test_a_sysupgrade_by_hand(upgrade_bench, method):
     box.put("/root/notes", "mine\n")
     box.put("/etc/own", "own\n")
     by_hand(box, "htop")
-    if method == "extroot-pivot":  # fstools would take it, old as it is
-        box.run("uci set fstab.bootplan_root.enabled=0; uci commit fstab").ok()
-    by_sysupgrade(made)
+    made.flash_by_hand()
 
     told = made.sh("status").out
     assert "upgrade --refit" in told and made.root() == "internal", told
@@ -260,7 +249,7 @@ def test_another_firmware_since(upgrade_bench):
     assert made.upgraded() == 1
     assert made.status()["upgraded"].startswith(f"from {OLD} to {NEW} on ")
 
-    by_sysupgrade(made, release="25.12.9")
+    made.flash_by_hand(release="25.12.9")
 
     status = made.status()
     assert "upgraded" not in status and status["as_planned"] is True, str(status)

@@ -112,6 +112,19 @@ class UpgradeBench(Bench):
         self.flash(f"{self.put_image(**changes)} {more}")
         return self.follow()
 
+    def flash_by_hand(self, meanwhile=None, **changes):
+        """Upgrade as LuCI does, without the script, and start; the old root on the disk stays as it is.
+
+        ``meanwhile`` is called while the router is off.
+        """
+        image = self.put_image(**changes).split()[0]
+        self.router.start(f"sysupgrade {image}")
+        assert self.router.wait_stopped() == "reboot"
+        self.router.off()
+        if meanwhile:
+            meanwhile()
+        assert self.follow() == 1
+
     def refused(self, words, *reasons):
         """Look whether an upgrade with these words is refused for all these reasons, and nothing was written."""
         untouched = self.seen()
