@@ -10,7 +10,7 @@ UP = 120
 OLD, NEW = "25.12.5", "25.12.6"
 KERNEL = "6.12.999"
 KIND = {"disks": (Disk(size=GiB),), "data_bytes": 24 * MiB}
-DONE = "/etc/bootplan/last-upgrade"
+DONE = "grep -qx 'state done' /etc/bootplan/upgrade"
 
 
 def check(condition, *texts):
@@ -56,7 +56,7 @@ def upgraded(folder, method):
         machine.start(f"sh {bench.name} upgrade {image} --sha256 {digest} --apply")
         wait_for_restarts(machine, started + 2)
         check("sysupgrade: restarting" in machine.console, machine.console)
-        machine.run(f"for second in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ ! -e {DONE} ] || break; sleep 1; done", 60)
+        machine.run(f"second=0; while [ $second -lt 60 ] && ! {DONE}; do second=$((second + 1)); sleep 1; done", 90)
         told = status_of(bench)
         check(told["as-planned"] == "yes" and told["release"] == NEW, told, machine.run("cat /tmp/bootplan.log").out)
         check(told["upgraded"].startswith(f"from {OLD} to {NEW}"), told)
