@@ -116,8 +116,8 @@ def test_a_configuration_that_starts_no_system(
     assert against == [f"its configuration 'config-mt7988a-bananapi-bpi-r4' {reason}"]
 
 
-def test_packages_that_can_come_later_are_notes(tmp_path: Path, plan_with: PlanWith) -> None:
-    verdict = fits(files_of(tmp_path), "system", plan_with(SLOTS + "packages: [tcpdump]\n"))
+def test_packages_that_can_come_later_are_notes(files: dict[str, bytes], plan_with: PlanWith) -> None:
+    verdict = fits(files["system"], "system", plan_with(SLOTS + "packages: [tcpdump]\n"))
 
     assert verdict.against == []
     assert "it has no tcpdump: you asked for it" in verdict.notes
@@ -145,11 +145,6 @@ def test_partitions_for_data_need_the_service_that_mounts_them(tmp_path: Path, p
 
     said = "its service fstab is switched off: the partitions for data are not mounted at boot"
     assert verdict.against == [] and said in verdict.notes and said not in notes
-
-
-def files_of(folder: Path) -> bytes:
-    """A whole system."""
-    return released.system(folder / "new")
 
 
 @pytest.mark.parametrize(

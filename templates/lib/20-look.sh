@@ -120,6 +120,13 @@ need_stock_commands() { # - what this library calls and every stock image has; l
     }
 }
 
+look_for_packages() { # - sets missing_packages to what the plan needs and this system lacks; that is no reason to stop
+    local before=$refusals
+    missing_packages=''
+    plan_packages >>"$log"
+    refusals=$before
+}
+
 no_package_missing() { # MANAGER - one line that installs all that was found missing
     [ -n "$missing_packages" ] || return 0
     case $1 in

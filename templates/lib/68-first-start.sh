@@ -52,7 +52,6 @@ log_line() { # TEXT - to the system's log
 }
 
 proof_version=ok proof_env=ok # what prove_system() found
-proof_missing='' # packages of the plan that are not there
 
 prove_system() { # - release, environment and packages are what they are to be
     local have want
@@ -61,14 +60,7 @@ prove_system() { # - release, environment and packages are what they are to be
     [ "$have" = "$want" ] || proof_version="OpenWrt ${have:-of no version} runs, the upgrade was to $want"
     prove_env
     look_for_packages
-    log_line "release: $proof_version; environment: $proof_env; packages: ${proof_missing:-ok}"
-}
-
-look_for_packages() { # - sets proof_missing
-    missing_packages=''
-    plan_packages
-    proof_missing=$missing_packages
-    refusals=0 # told by `status`, and no reason to stop
+    log_line "release: $proof_version; environment: $proof_env; packages: ${missing_packages:-ok}"
 }
 
 see_env() { # - sets env_state, and $work/env when it is good
@@ -108,8 +100,8 @@ see_disk_root() { # - the system runs from the disk: from the plan's partition, 
 
 move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one restart
     # A root whose driver is not in the image is seen only when that is installed. The user's own packages have more room there.
-    if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing" ]; then
-        reinstall "$proof_missing"
+    if [ "$upgrade_reinstall" = yes ] && [ -n "$missing_packages" ]; then
+        reinstall "$missing_packages"
         look_for_packages
     fi
     # What status tells when this is cut, or fails half way: a disk that is full, for instance.
@@ -120,7 +112,7 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
     if [ "$root_told" != ok ]; then
         log_line "the root stays on the boot medium: $root_told"
         write_result
-        [ "$reinstalled/$proof_missing" = ok/ ] || return 0
+        [ "$reinstalled/$missing_packages" = ok/ ] || return 0
         # A driver may need a start of its own. The next one has nothing to install, and so does not come here again.
         log_line "packages were installed; restarting"
         go_down
@@ -140,8 +132,8 @@ go_down() { # - restarts
 close_upgrade() { # - nothing is left but packages
     local lost
     lost=$(packages_lost)
-    if [ "$upgrade_reinstall" = yes ] && [ -n "$proof_missing$lost" ]; then
-        reinstall "$proof_missing$lost"
+    if [ "$upgrade_reinstall" = yes ] && [ -n "$missing_packages$lost" ]; then
+        reinstall "$missing_packages$lost"
         look_for_packages
     fi
     # In this order: who finds it done finds the result, too.
@@ -194,7 +186,7 @@ write_result() { # - what `status` tells: /etc/bootplan/last-upgrade, on the roo
     text="${text}date $date${newline}version $proof_version${newline}env $proof_env${newline}root $root_told"
     [ -z "$root_way" ] || text="$text${newline}way $root_way"
     [ -z "$reinstalled" ] || text="$text${newline}reinstalled $reinstalled"
-    for key in $proof_missing; do
+    for key in $missing_packages; do
         text="$text${newline}package $key"
     done
     write_file "$env_copies/last-upgrade" "$text"

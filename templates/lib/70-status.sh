@@ -66,8 +66,7 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
     [ "$system" != unknown ] || return 0
     disk=$(disk_named "$3")
     if [ ! -b "/dev/${disk:-none}" ]; then
-        plan_packages >>"$work/said"
-        refusals=0 # told by `check`
+        look_for_packages
         install=$(install_line "$missing_packages")
         case "$missing_packages " in
             *' kmod-nvme '*) not_as_planned "the disk '$3' is not here, and neither is its driver" "$install; then: sh ${0##*/} status" ;;
