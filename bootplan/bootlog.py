@@ -168,9 +168,7 @@ class _Watch:
         sized = ((len(plain), plain, one, search) for one, plain, search in watched)
         self._all = sorted(sized, key=lambda one: one[:3])
         self.shortest = self._all[0][0]
-        self.stages = {
-            one: place for place, stage in enumerate(cases.stages) for one in (*stage.starts, *stage.signs)
-        }
+        self.stages = {one: place for place, stage in enumerate(cases.stages) for one in (*stage.starts, *stage.signs)}
         self.begins = {one: place for place, stage in enumerate(cases.stages) for one in stage.starts}
 
     def hits(self, text: str) -> list[str]:

@@ -100,7 +100,11 @@ def _ways(plan: Plan, board: Board, stages: tuple[Stage, ...]) -> list[Way]:
     if plan.boot.medium != "sd":
         ways.append(Way(0, f"SW3 {digits(card.switch)}, power-cycle", "SD card: BL2 to root are its own"))
     ways.append(
-        Way(uboot, "crash record, flag_recover, or no kernel that is whole", f"recovery system ({medium.stages.recovery})")
+        Way(
+            uboot,
+            "crash record, flag_recover, or no kernel that is whole",
+            f"recovery system ({medium.stages.recovery})",
+        )
     )
     ways.append(Way(uboot, "no recovery system either", f"TFTP from {server}, for ever"))
     if plan.slots is not None:

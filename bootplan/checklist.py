@@ -42,12 +42,17 @@ def _asked(plan: Plan, board: Board) -> Iterator[Titled]:
         ("card-printed", "the recovery card is printed and lies beside the router (bootplan card, on your computer)"),
         ("serial-cable", "a serial cable is at hand (3.3 V, 115200 8N1) and was tried: you saw U-Boot's menu"),
         ("switch", f"you know the switch SW3: {positions}; it is read at power-on only"),
-        ("backup", "a backup of this router lies on another computer (backup USER@HOST:FOLDER, or copy the archive there)"),
+        (
+            "backup",
+            "a backup of this router lies on another computer (backup USER@HOST:FOLDER, or copy the archive there)",
+        ),
     ]
     if plan.fallback is not None:
         asked.append(("card-kept", "the SD card lies where you find it, and says on it what it is"))
     if plan.recovery is not None:
         server = plan.recovery.server
-        asked.append(("tftp", f"a computer can have the address {server}, and has a TFTP server with the recovery image"))
+        asked.append(
+            ("tftp", f"a computer can have the address {server}, and has a TFTP server with the recovery image")
+        )
     for name, text in asked:
         yield name, ("ask_owner", name, text), ("boot", "medium")

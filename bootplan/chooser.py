@@ -48,8 +48,7 @@ _BOOT = (
     "elif pstore check ; then run bp_crashed ; else run bp_use_$bp_good ; fi"
 )
 _TRIAL = (
-    "setexpr bp_left 0$bp_left % a ; "
-    'test "$bp_left" -ge 1 && setexpr bp_left $bp_left - 1 && saveenv && run bp_counted'
+    'setexpr bp_left 0$bp_left % a ; test "$bp_left" -ge 1 && setexpr bp_left $bp_left - 1 && saveenv && run bp_counted'
 )
 _COUNTED = "setenv bp_mark bootplan.trial=1 ; run bp_use_$bp_try ; setenv bp_mark ; run bp_use_$bp_good ; true"
 _FALLBACK = (

@@ -100,7 +100,9 @@ class _Failures:
     def start_from(self, name: str, more: str = "") -> Line:
         """How to come to the prompt of another medium's U-Boot."""
         medium = self._board.media[name]
-        return _hand(f"Power off. {more}SW3 to {digits(medium.switch)}. Power on. Menu title {medium.menu_title}; Ctrl-C.")
+        return _hand(
+            f"Power off. {more}SW3 to {digits(medium.switch)}. Power on. Menu title {medium.menu_title}; Ctrl-C."
+        )
 
     def back(self, more: str = "") -> Line:
         """How to come back to the plan's medium."""
@@ -124,7 +126,9 @@ class _Failures:
         else:
             wait = DEFAULT_ROOTWAIT_SECONDS if plan.root.rootwait is None else plan.root.rootwait
             panic = DEFAULT_PANIC_SECONDS if plan.root.panic is None else plan.root.panic
-            seen = f"'Waiting for root device PARTUUID=...'; after {wait} s 'Kernel panic - not syncing'; after {panic} s"
+            seen = (
+                f"'Waiting for root device PARTUUID=...'; after {wait} s 'Kernel panic - not syncing'; after {panic} s"
+            )
             seen += " a restart, in the end into the recovery system."
             steps.append(_hand(f"No disk at hand: the system on {title}, once; nothing is saved."))
             steps += self.uboot(f"setenv bootargs '{self._medium.bootargs}'", "run boot_production")
@@ -137,12 +141,16 @@ class _Failures:
     def bad_slot(self) -> Failure:
         slots = self._plan.slots
         assert slots is not None
-        seen = f"The slot on trial panics, hangs or restarts. After {slots.tries} starts the good one is back by itself."
+        seen = (
+            f"The slot on trial panics, hangs or restarts. After {slots.tries} starts the good one is back by itself."
+        )
         steps = [
             *_linux(f"sh {SCRIPT} status", f"sh {SCRIPT} rollback --apply"),
             _hand("Nothing comes up: end the trial and start the good slot."),
             *self.uboot("printenv bp_good bp_why", "setenv bp_try", "saveenv", "run bp_use_$bp_good"),
-            _hand(f"That one is broken, too: the other one becomes the good one (a: {slots.a.root}, b: {slots.b.root})."),
+            _hand(
+                f"That one is broken, too: the other one becomes the good one (a: {slots.a.root}, b: {slots.b.root})."
+            ),
             *self.uboot(
                 "setenv bp_try",
                 "if test $bp_good = a ; then setenv bp_good b ; else setenv bp_good a ; fi",
@@ -167,7 +175,9 @@ class _Failures:
             *self.uboot("run reset_factory", "reset"),
             _hand("When it has started once: power off and on, stop the menu, and put the addresses back:"),
             *self.uboot("setenv ethaddr ADDRESS", "setenv eth1addr ADDRESS", "saveenv", "reset"),
-            _hand("No cable: WPS held at power-on does so, and starts the recovery system (never shown on the hardware)."),
+            _hand(
+                "No cable: WPS held at power-on does so, and starts the recovery system (never shown on the hardware)."
+            ),
             _hand("The system is up: copies of the environment are in /etc/bootplan and in your backups."),
             *_linux("ls /etc/bootplan/env-*.txt", f"sh {SCRIPT} restore-env /etc/bootplan/env-DATE.txt --apply"),
         ]
@@ -180,7 +190,9 @@ class _Failures:
         return Failure("Bad environment", seen, tuple(steps))
 
     def recovery_loop(self) -> Failure:
-        seen = "A system without your settings at each start, the blue LED is on. They are not lost: a crash record in RAM"
+        seen = (
+            "A system without your settings at each start, the blue LED is on. They are not lost: a crash record in RAM"
+        )
         seen += " (pstore), or flag_recover, sends U-Boot to the recovery system."
         mounted = [] if self._name == "sd" or self._no_env_tool() else [FORGET_FLAG]
         steps = [
@@ -231,7 +243,9 @@ class _Failures:
                 "shared": f"the kernel of both slots, so it must be of their release, and {lost}",
             }.get(kernel_place(plan, plan.slots), f"the stock system, which starts where no slot does, and {lost}")
             lost = f"what it replaces: {lost}"
-        steps.append(_hand(f"In the recovery system, the image in /tmp ({self._board.uboot.address}). sysupgrade loses {lost}."))
+        steps.append(
+            _hand(f"In the recovery system, the image in /tmp ({self._board.uboot.address}). sysupgrade loses {lost}.")
+        )
         if self._name == "nand":
             steps += _linux("ubinfo -a")
             steps.append(_hand("Only when that lists the volume fip: sysupgrade formats a UBI it cannot attach."))
@@ -280,7 +294,9 @@ class _Failures:
         steps = self._write_bl2()
         if self._name == "nand":
             steps += [
-                _hand("UBI is gone, too: in the card's U-Boot, all of the SPI-NAND anew. Settings, slots, addresses are lost."),
+                _hand(
+                    "UBI is gone, too: in the card's U-Boot, all of the SPI-NAND anew. Settings, slots, addresses are lost."
+                ),
                 *self.uboot("run ubi_init", medium="sd"),
             ]
         return Failure("Bad BL2", seen, tuple(steps))
@@ -341,7 +357,9 @@ class _Failures:
     def wrong_bl2(self) -> Failure:
         large, build = LARGE_MEMORY_BYTES, self._medium.stages.bl2_build
         ram = self._plan.board.ram
-        marks = f"'({build})' at the end of BL2's first line is for 4 GiB, '({build}-4bg)' for 8 GiB (never shown on the"
+        marks = (
+            f"'({build})' at the end of BL2's first line is for 4 GiB, '({build}-4bg)' for 8 GiB (never shown on the"
+        )
         marks += " hardware)."
         if ram is None or ram == large:
             seen = f"A board with 8 GiB shows 'DRAM:  4 GiB' in U-Boot, or does not start. {marks}"

@@ -83,7 +83,9 @@ def _days(smallest: int, largest: int, pattern: str) -> tuple[BeforeValidator, W
     def check(value: Any) -> int:
         match = re.fullmatch("0*([0-9]{1,6}) ?d", value) if isinstance(value, str) else None
         if match is None or not smallest <= int(match[1]) <= largest:
-            raise wrong("BP117", f"{value!r:.40} is not a number of days", f"write {smallest}d to {largest}d, like 180d")
+            raise wrong(
+                "BP117", f"{value!r:.40} is not a number of days", f"write {smallest}d to {largest}d, like 180d"
+            )
         return int(match[1])
 
     return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})

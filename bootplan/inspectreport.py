@@ -15,7 +15,9 @@ _FORMATS = {"fit": "a FIT", "gzip": "a gzip stream", "bl2": "a BL2", "fip": "a F
 
 def as_text(content: Content, verdict: Verdict, name: str, plan: str) -> str:
     """All of it, one fact a line."""
-    what = KIND_TITLES[content.kind] if content.kind is not None else _FORMATS.get(content.format or "", "an unknown file")
+    what = (
+        KIND_TITLES[content.kind] if content.kind is not None else _FORMATS.get(content.format or "", "an unknown file")
+    )
     lines = [f"{name}: {what}, {content.size} bytes", f"  sha256         {content.sha256}"]
     lines += [f"  {label:<14} {visible(text)}" for label, text in _facts(content)]
     if verdict.planned:

@@ -310,7 +310,8 @@ class Upgrade(_Strict):
         description="Without slots. keep: the settings come along; drop: they do not, which 24.10 to 25.12 needs.",
     )
     backup: BackupPlace | None = Field(
-        None, description="Without slots: the folder for the backup that is made before each upgrade, or user@host:/folder."
+        None,
+        description="Without slots: the folder for the backup that is made before each upgrade, or user@host:/folder.",
     )
     reinstall: bool = Field(
         False,
@@ -321,7 +322,9 @@ class Upgrade(_Strict):
 class Fallback(_Strict):
     """The SD card that starts the router when nothing else does."""
 
-    medium: Literal["sd"] = Field(description="sd: the only medium that can be taken out, written on a PC and put back.")
+    medium: Literal["sd"] = Field(
+        description="sd: the only medium that can be taken out, written on a PC and put back."
+    )
     image: Image = Field(description="The image of the card: …bananapi_bpi-r4-sdcard.img.gz")
     max_age_days: Days = Field(
         DEFAULT_FALLBACK_DAYS,
@@ -336,7 +339,8 @@ class Bootloader(_Strict):
     bl2: Image | None = Field(None, description="BL2, the first stage: …-snand-preloader.bin or …-emmc-preloader.bin")
     fip: Image | None = Field(None, description="FIP, with U-Boot: …-snand-bl31-uboot.fip or …-emmc-bl31-uboot.fip")
     mtd_rw: bool = Field(
-        False, description="true: BL2 on SPI-NAND may be written by Linux with kmod-mtd-rw; a power cut there needs the card."
+        False,
+        description="true: BL2 on SPI-NAND may be written by Linux with kmod-mtd-rw; a power cut there needs the card.",
     )
 
 

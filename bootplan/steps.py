@@ -34,7 +34,6 @@ _PROOF = {  # package -> the look that shows it is there
 }
 
 
-
 @dataclass(frozen=True)
 class Step:
     """One call on the router: a function of templates/lib and its arguments, in order.
@@ -85,7 +84,9 @@ def program(plan: Plan, board: Board, document: Document) -> Program:
         steps.action("checklist", "The fallback to be proven, and what checklist asks.", checklist_steps(plan, board)),
         steps.action("saved_env", "Is that file a saved environment of this router?", steps.saved_env()),
         steps.action("bootloader", "The boot loader's files, for reflash.", bootloader_facts(plan, board)),
-        steps.action("fallback", "The card that starts the router when nothing else does.", fallback_steps(plan, board)),
+        steps.action(
+            "fallback", "The card that starts the router when nothing else does.", fallback_steps(plan, board)
+        ),
     )
     calls = json.dumps([[step.call for step in action.steps] for action in actions])
     facts = (
@@ -142,9 +143,13 @@ class _Steps:
         """What only a plan with slots can do, and the upgrade of one without."""
         if self._slots:
             yield self.action("decide", "What every decision about the slots looks at first.", self.decide())
-            yield self.action("upgrade_look", "Is the image one for the slot that does not run?", self._slots.look_at_upgrade())
+            yield self.action(
+                "upgrade_look", "Is the image one for the slot that does not run?", self._slots.look_at_upgrade()
+            )
             yield self.action("upgrade", "A new system into the slot that does not run.", self._slots.upgrade(), True)
-            yield self.action("chooser", "What U-Boot runs at power-on, before its stock commands.", self._slots.chooser())
+            yield self.action(
+                "chooser", "What U-Boot runs at power-on, before its stock commands.", self._slots.chooser()
+            )
         else:
             yield self.action("upgrade_look", "Can sysupgrade bring this image here?", self._upgrade.look())
             if self._plan.root.method != "cmdline":
@@ -271,7 +276,11 @@ class _Steps:
             call = ("root_from_cmdline", *root.on_disk, self._medium.bootargs, before, behind)
             yield f"root on {label}, by the kernel's command line", call, path
         else:
-            yield f"root on {label}, from the next start on", ("root_from_disk", TARGET[method], *root.on_disk, label), path
+            yield (
+                f"root on {label}, from the next start on",
+                ("root_from_disk", TARGET[method], *root.on_disk, label),
+                path,
+            )
 
     def status(self) -> Iterator[Titled]:
         yield "the router", ("tell_router",), ("board",)

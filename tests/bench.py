@@ -47,6 +47,7 @@ def cold_compile():
 def many_plans():
     """1,000 different plans, compiled one after the other in one process."""
     from bootplan.compiler import compile_plan
+
     text = (HERE.parent / "plans" / "nand-nvme.yaml").read_text()
     compile_plan(text.encode(), "warm.yaml")
     for count in (250, 500, 1000):
@@ -63,8 +64,12 @@ def verified_copy():
     """Copy and read back 300 MB, against `tar | tar` and against one reading of the copy."""
     from tests.board.images import GiB
     from tests.board.router import Disk, Router
+
     disks = (Disk(size=GiB), Disk(serial="SOURCE", pci="0003:01:00.0", size=GiB))
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder, Router(Path(folder) / "r", disks=disks) as box:
+    with (
+        tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder,
+        Router(Path(folder) / "r", disks=disks) as box,
+    ):
         box.boot()
         library = "\n".join(path.read_text() for path in sorted((HERE.parent / "templates/lib").glob("*.sh")))
         box.put("/tmp/lib.sh", library)
@@ -76,8 +81,10 @@ def verified_copy():
             raw.append(timed_copy(box, RAW))
             read.append(box.run(READ, timeout=300).ok().seconds)
         ours, raw, read = map(statistics.median, (ours, raw, read))
-        print(f"verified copy of 300 MB: {ours:.2f} s; tar | tar: {raw:.2f} s; one reading: {read:.2f} s; "
-              f"allowed {raw / 0.95 + read:.2f} s (goal: at least 0.95 of tar, plus one reading)")
+        print(
+            f"verified copy of 300 MB: {ours:.2f} s; tar | tar: {raw:.2f} s; one reading: {read:.2f} s; "
+            f"allowed {raw / 0.95 + read:.2f} s (goal: at least 0.95 of tar, plus one reading)"
+        )
         box.run("umount /tmp/t; mkfs.ext4 -q -F -L t /dev/nvme0n1; sync")
         print(f"  peak memory of one process: {memory_in_router(box, OURS):.1f} MiB")
 
@@ -120,6 +127,7 @@ def looks():
     """`check` on a stock router, and `install` again when all is done, before and after the restart."""
     from tests.board.router import Router
     from tests.board.scripts import Bench, plan
+
     with tempfile.TemporaryDirectory() as folder, Router(Path(folder) / "r") as box:
         box.boot()
         bench = Bench(box, plan())
@@ -136,14 +144,20 @@ def looks():
 def process(words):
     """Seconds of one process."""
     begin = time.perf_counter()
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=HERE.parent, env=ENVIRONMENT)
+    subprocess.run(
+        words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=HERE.parent, env=ENVIRONMENT
+    )
     return time.perf_counter() - begin
 
 
 def peak_memory(words, folder):
     """Peak resident MiB of one process."""
-    pid = os.posix_spawnp(words[0], words, os.environ | {"PYTHONPATH": str(HERE.parent)},
-                          file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)])
+    pid = os.posix_spawnp(
+        words[0],
+        words,
+        os.environ | {"PYTHONPATH": str(HERE.parent)},
+        file_actions=[(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)],
+    )
     _, _, usage = os.wait4(pid, 0)
     return usage.ru_maxrss / 1024
 
@@ -151,8 +165,11 @@ def peak_memory(words, folder):
 def paired(ours, theirs, runs):
     """Medians of both, and of the ratio pair by pair; one pair before does not count."""
     pairs = [(ours(), theirs()) for _ in range(runs + 1)][1:]
-    return (statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs),
-            statistics.median(a / b for a, b in pairs))
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
 
 
 def median(measure, runs=5):

@@ -28,6 +28,7 @@ OTHERS = {
 }
 PlanWith = Callable[[str], str]
 
+
 def the_plan(text: str) -> Plan:
     """The plan in *text*, which holds."""
     checked = check(text, "plan.yaml")
@@ -312,7 +313,9 @@ def test_with_slots_no_slot_is_replaced_at_once(name: str) -> None:
     steps = [one.text for one in told(log_of(name), plan).last.causes[0].steps]
 
     writes = [place for place, one in enumerate(steps) if one.startswith("sysupgrade -n")]
-    other = [place for place, one in enumerate(steps) if "bp_use_" in one or "'Bad slot'" in one or "r4.sh upgrade" in one]
+    other = [
+        place for place, one in enumerate(steps) if "bp_use_" in one or "'Bad slot'" in one or "r4.sh upgrade" in one
+    ]
     assert other and all(other[0] < place for place in writes)
 
 
@@ -324,7 +327,9 @@ def test_the_loop_is_stopped_before_a_server_answers(name: str, plan: str | None
 
     steps = [one.text for one in told(log_of(name), the_plan).last.causes[0].steps]
 
-    serves = next(place for place, one in enumerate(steps) if "server's folder" in one or "let its" in one or "dnsmasq" in one)
+    serves = next(
+        place for place, one in enumerate(steps) if "server's folder" in one or "let its" in one or "dnsmasq" in one
+    )
     assert "Ctrl-C" in steps[0] and steps.index("setenv replacevol") < serves
 
 

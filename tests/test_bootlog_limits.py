@@ -64,7 +64,19 @@ def processor_seconds() -> float:
 
 
 @pytest.mark.parametrize(
-    "kind", ["one character", "blanks", "zeros", "empty lines", "tiny lines", "lines", "noise", "escapes", "carriage returns", "starts"]
+    "kind",
+    [
+        "one character",
+        "blanks",
+        "zeros",
+        "empty lines",
+        "tiny lines",
+        "lines",
+        "noise",
+        "escapes",
+        "carriage returns",
+        "starts",
+    ],
 )
 def test_fifty_megabytes_take_seconds_and_no_memory(tmp_path: Path, kind: str) -> None:
     block = {

@@ -164,15 +164,19 @@ def test_who_has_8_gib_is_told_before_the_lines_that_write(medium: str) -> None:
 def test_no_line_writes_before_its_own_look() -> None:
     """A sum of an earlier line, another `bootcmd`, or a server that answers at once must not be enough."""
     for text in texts():
-        lines = [line.text for one in failures(plan_of(text), load_board()) for line in one.steps if line.where != "hand"]
+        lines = [
+            line.text for one in failures(plan_of(text), load_board()) for line in one.steps if line.where != "hand"
+        ]
 
         for line in lines:
-            assert "$sum" not in line or line.startswith("tftpboot ") and len(line) < 512
+            assert "$sum" not in line or (line.startswith("tftpboot ") and len(line) < 512)
             assert "fw_setenv" not in line or line.startswith("fw_printenv bootcmd | grep 'pstore check' && ")
             assert not line.startswith("sysupgrade -n") or "medium: nand" not in text or "ubinfo -a" in lines
         steps = steps_of(text, "No system starts")
         assert "Ctrl-C" in steps[0] and steps[1] == "setenv replacevol"
-        assert steps.index("setenv replacevol") < next(i for i, one in enumerate(steps) if one.startswith("sudo dnsmasq"))
+        assert steps.index("setenv replacevol") < next(
+            i for i, one in enumerate(steps) if one.startswith("sudo dnsmasq")
+        )
 
 
 def test_how_production_comes_back_and_what_it_costs() -> None:
@@ -192,7 +196,9 @@ def test_a_card_is_named_as_the_script_wants_it_and_really_written() -> None:
         assert "make-sd" not in markdown(text) or "make-sd /dev/DEVICE --apply` writes it" in markdown(text)
         assert all(line.endswith(" --apply") for line in re.findall(r"sh r4.sh reflash [^`\n]+", markdown(text)))
         assert "setenv ethaddr ADDRESS" in steps_of(text, "Bad environment")
-        assert ("slots:" in text or "cmdline" in text) == ("sh r4.sh install --apply" in steps_of(text, "Bad environment"))
+        assert ("slots:" in text or "cmdline" in text) == (
+            "sh r4.sh install --apply" in steps_of(text, "Bad environment")
+        )
 
 
 def test_names_stay_names() -> None:

@@ -287,7 +287,9 @@ def test_closed_streams_are_no_traceback(good: Path, command: list[str]) -> None
 def test_what_nobody_can_read_is_no_success(good: Path, doubtful: Path, command: list[str]) -> None:
     words = " ".join(word.format(good=good, doubtful=doubtful) for word in command)
 
-    done = subprocess.run(["/bin/sh", "-c", f"{sys.executable} -m bootplan {words} >&-"], capture_output=True, timeout=60)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m bootplan {words} >&-"], capture_output=True, timeout=60
+    )
 
     assert done.returncode == 2 and done.stderr.endswith(b"bootplan: standard output is closed\n")
 

@@ -111,10 +111,13 @@ def test_slots_have_defaults(plan_with: PlanWith) -> None:
 
 
 def test_slots_are_held_in_bytes_and_seconds(plan_with: PlanWith) -> None:
-    text = with_slots(
-        "  kernel: shared\n  room: {firmware: 1GiB, data: 8MiB}\n  tries: 9\n  on_crash: {good: 2}\n"
-        "  confirm: {within: 90s, deadman: 3min, checks: [ssh, lan]}\n"
-    ) + f"upgrade: {{image: {{file: x.itb, sha256: '{'0' * 64}'}}, keep: [/etc/a, /etc/b]}}\n"
+    text = (
+        with_slots(
+            "  kernel: shared\n  room: {firmware: 1GiB, data: 8MiB}\n  tries: 9\n  on_crash: {good: 2}\n"
+            "  confirm: {within: 90s, deadman: 3min, checks: [ssh, lan]}\n"
+        )
+        + f"upgrade: {{image: {{file: x.itb, sha256: '{'0' * 64}'}}, keep: [/etc/a, /etc/b]}}\n"
+    )
 
     plan = plan_of(plan_with(text))
     slots, upgrade = plan.slots, plan.upgrade

@@ -21,7 +21,17 @@ LAYERS = [
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],
-    ["formats.window", "formats.headers", "formats.fit", "formats.fwtool", "formats.squashfs", "formats.fip", "formats.bl2", "formats.card", "formats"],
+    [
+        "formats.window",
+        "formats.headers",
+        "formats.fit",
+        "formats.fwtool",
+        "formats.squashfs",
+        "formats.fip",
+        "formats.bl2",
+        "formats.card",
+        "formats",
+    ],
     ["inspection", "verdict", "inspectreport", "pin"],
     ["slots", "sysupgrade", "checklist", "bootloader"],
     ["chain", "failures", "picture", "card", "bootlog", "logreport"],
@@ -51,7 +61,12 @@ LAYERS = [
     ["files", "cli"],
     ["__main__"],
 ]
-FOREIGN = {"ruamel": {"document"}, "jinja2": {"script", "card"}, "argparse": {"cli"}, "PySquashfsImage": {"formats.squashfs"}}
+FOREIGN = {
+    "ruamel": {"document"},
+    "jinja2": {"script", "card"},
+    "argparse": {"cli"},
+    "PySquashfsImage": {"formats.squashfs"},
+}
 ORDER = [name for layer in LAYERS for name in layer]
 
 
@@ -121,7 +136,15 @@ def test_only_the_command_line_prints_and_exits() -> None:
 
 def test_every_group_of_board_facts_has_a_source(root: Path) -> None:
     data = parse((root / "schemas/boards/bpi-r4.yaml").read_bytes(), "bpi-r4.yaml").data
-    groups = [data["identity"], data["files"], data["uboot"], data["stock"], data["commands"], data["reserved"], data["directories"]]
+    groups = [
+        data["identity"],
+        data["files"],
+        data["uboot"],
+        data["stock"],
+        data["commands"],
+        data["reserved"],
+        data["directories"],
+    ]
     for several in ("models", "media", "releases"):
         groups += data[several].values()
     groups += [medium["environment"] for medium in data["media"].values()]

@@ -106,9 +106,7 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
         "root: {method: cmdline, partition: other}\npackages: [opkg]\n"
     )
 
-    assert codes_of(text) == {
-        "BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401", "BP903"
-    }
+    assert codes_of(text) == {"BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401", "BP903"}
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
@@ -305,9 +303,7 @@ def file(name: str) -> str:
         ("bpi-r4", "", f"{SNAPSHOT}-sdcard_8g.img.gz", {"BP804"}),
     ],
 )
-def test_a_card_is_known_by_its_name(
-    plan_with: PlanWith, model: str, ram: str, name: str, codes: set[str]
-) -> None:
+def test_a_card_is_known_by_its_name(plan_with: PlanWith, model: str, ram: str, name: str, codes: set[str]) -> None:
     text = plan_with(f"board: {{model: {model}{ram}}}\nfallback: {{medium: sd, image: {file(name)}}}\n")
 
     assert {code for code in codes_of(text) if code.startswith("BP80")} == codes
@@ -355,8 +351,14 @@ def test_a_boot_loader_fits_board_medium_memory_and_release(
 @pytest.mark.parametrize(
     ("server", "right"),
     [
-        ("192.168.1.254", True), ("192.168.1.2", True), ("192.168.1.1", False), ("192.168.1.0", False),
-        ("192.168.1.255", False), ("192.168.2.254", False), ("0.0.0.0", False), ("127.0.0.1", False),
+        ("192.168.1.254", True),
+        ("192.168.1.2", True),
+        ("192.168.1.1", False),
+        ("192.168.1.0", False),
+        ("192.168.1.255", False),
+        ("192.168.2.254", False),
+        ("0.0.0.0", False),
+        ("127.0.0.1", False),
         ("224.0.0.1", False),
     ],
 )
@@ -461,7 +463,9 @@ def test_a_directory_of_your_own_is_a_mount_point(plan_with: PlanWith, mount: st
     assert "BP213" not in codes_of(plan_with(MOUNTED.format(mount=mount)))
 
 
-@pytest.mark.parametrize("version", ["SNAPSHOT", "SNAPSHOT-r30000-0123456789", "25.12-SNAPSHOT", "24.10.7", "24.10.0-rc1"])
+@pytest.mark.parametrize(
+    "version", ["SNAPSHOT", "SNAPSHOT-r30000-0123456789", "25.12-SNAPSHOT", "24.10.7", "24.10.0-rc1"]
+)
 def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
     board = load_board()
 

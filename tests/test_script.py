@@ -55,7 +55,9 @@ def test_every_script_has_the_same_library() -> None:
         carried, end, rest = behind.partition('\nmain "$@"; exit\n}\n')
 
         assert (end, rest) == ('\nmain "$@"; exit\n}\n', "")
-        assert re.fullmatch(r"(\nkit_(plan|card)\(\) \{ # - [^\n]*\n(    printf '%[sb](\\n)?' '.*'\n)+\}\n)*", carried), carried
+        assert re.fullmatch(
+            r"(\nkit_(plan|card)\(\) \{ # - [^\n]*\n(    printf '%[sb](\\n)?' '.*'\n)+\}\n)*", carried
+        ), carried
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -88,7 +90,9 @@ def test_a_library_file_uses_what_a_stock_router_has(path: Path) -> None:
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
 def test_every_function_says_how_to_call_it(path: Path) -> None:
     for match in FUNCTION.finditer(path.read_text()):
-        assert match["usage"] and re.fullmatch(r"([A-Z]+ |\[[A-Z]+( [A-Z]+)*\](\.\.\.)? |[A-Z]+\.\.\. )*- .+", match["usage"]), match[0]
+        assert match["usage"] and re.fullmatch(
+            r"([A-Z]+ |\[[A-Z]+( [A-Z]+)*\](\.\.\.)? |[A-Z]+\.\.\. )*- .+", match["usage"]
+        ), match[0]
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -145,8 +149,12 @@ def yaml_text(text: str) -> str:
 def ends_by(shell: str, program: str, prefix: str) -> tuple[int, bytes]:
     """Exit code and output of a shell that reads a prefix of a script."""
     done = subprocess.run(
-        [shell, "-s", "install", "--apply"], executable=program, input=prefix.encode(), capture_output=True,
-        env={"PATH": "/nonexistent"}, check=False,
+        [shell, "-s", "install", "--apply"],
+        executable=program,
+        input=prefix.encode(),
+        capture_output=True,
+        env={"PATH": "/nonexistent"},
+        check=False,
     )
     return done.returncode, done.stdout
 

@@ -10,7 +10,29 @@ from hypothesis import strategies as st
 from bootplan.shell import Verbatim, comment, name_of, printed, quote, words
 
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
-HOSTILE = ["", "a b", "'", "''", '"', "$(reboot)", "`reboot`", "$HOME", "\\", "\\n", "*", "~", "-n", "%s", "#x", "!", "a'b'c", ";:", "&", "ü€", "{{ x }}"]
+HOSTILE = [
+    "",
+    "a b",
+    "'",
+    "''",
+    '"',
+    "$(reboot)",
+    "`reboot`",
+    "$HOME",
+    "\\",
+    "\\n",
+    "*",
+    "~",
+    "-n",
+    "%s",
+    "#x",
+    "!",
+    "a'b'c",
+    ";:",
+    "&",
+    "ü€",
+    "{{ x }}",
+]
 PRINTABLE = st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]).filter(str.isprintable))
 
 

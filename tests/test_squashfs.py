@@ -81,9 +81,7 @@ def with_file(content: bytes, *blocks: int, size: int, kind: int = GZIP) -> byte
     """A squashfs with the file /sbin/mount_root, which is also called /etc/openwrt_release."""
     names = [("etc", FOLDER, 0), ("mount_root", FILE, 40), ("openwrt_release", FILE, 40), ("sbin", FOLDER, 0)]
     listing = entries(*names)
-    return squashfs(
-        metadata(folder(len(listing)) + file(size, *blocks), kind), metadata(listing, kind), content, kind
-    )
+    return squashfs(metadata(folder(len(listing)) + file(size, *blocks), kind), metadata(listing, kind), content, kind)
 
 
 def test_a_squashfs_made_by_hand_is_one() -> None:
@@ -196,7 +194,9 @@ def test_nothing_of_an_image_stays_in_memory(tmp_path: Path) -> None:
 
 def test_what_opkg_removed_is_not_there(tmp_path: Path) -> None:
     states = {"a": "install user installed", "b": "deinstall ok not-installed", "c": "install ok installed", "d": ""}
-    text = "".join(f"Package: {name}\nVersion: 1\nStatus: {state}\nArchitecture: all\n\n" for name, state in states.items())
+    text = "".join(
+        f"Package: {name}\nVersion: 1\nStatus: {state}\nArchitecture: all\n\n" for name, state in states.items()
+    )
     text += "Package: last\nStatus: install hold not-installed\n"
     data = released.squashfs(tmp_path, {"usr/lib/opkg/status": text}).read_bytes()
 

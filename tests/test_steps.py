@@ -76,7 +76,14 @@ def test_a_card_of_another_release_may_call_the_board_otherwise(plan_with: Calla
 
     assert calls(made, "checklist")[:2] == [
         ("fallback_is", 180, "", "[SPI-NAND]"),
-        ("fallback_runs_on", "mediatek,mt7988a", "mediatek/filogic", "bananapi,bpi-r4-poe bananapi,bpi-r4-2g5", "11", "[SD card]"),
+        (
+            "fallback_runs_on",
+            "mediatek,mt7988a",
+            "mediatek/filogic",
+            "bananapi,bpi-r4-poe bananapi,bpi-r4-2g5",
+            "11",
+            "[SD card]",
+        ),
     ]
 
 
@@ -211,7 +218,9 @@ def test_an_upgrade_without_slots_takes_any_running_release(plan_with: Callable[
 
 
 def test_a_root_on_the_command_line_has_no_upgrade_without_slots(plan_with: Callable[[str], str]) -> None:
-    made = made_from(plan_with("firmware: {release: '25.12', kernel: nvme-builtin}\nroot: {method: cmdline, partition: root}\n"))
+    made = made_from(
+        plan_with("firmware: {release: '25.12', kernel: nvme-builtin}\nroot: {method: cmdline, partition: root}\n")
+    )
 
     assert calls(made, "slots") == [("no_slots",)]
     assert calls(made, "upgrade_look") == [("need_slots_to_upgrade",)]

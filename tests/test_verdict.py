@@ -93,7 +93,7 @@ def test_metadata_for_another_target_are_in_the_way(files: dict[str, bytes], pla
 @pytest.mark.parametrize(
     ("kind", "old", "new", "reason"),
     [
-        ("recovery", 'kernel = "kernel-1"; fdt', 'fdt', "has no kernel"),
+        ("recovery", 'kernel = "kernel-1"; fdt', "fdt", "has no kernel"),
         ("recovery", 'fdt = "fdt-1"; ', "", "has no flat_dt"),
         ("system", ' loadables = "rootfs-1";', "", "has no filesystem"),
     ],

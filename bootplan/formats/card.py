@@ -61,7 +61,9 @@ def read_card(window: Window, spool: BinaryIO, last: Part) -> tuple[CardImage, W
     if parts is None:
         raise Damaged("it is too short to have a partition table")
     if kept >= _SPOOLED_BYTES:
-        raise Damaged(f"what is in its partition {last.name} has more than {_SPOOLED_BYTES >> 20} MiB: it is not looked into")
+        raise Damaged(
+            f"what is in its partition {last.name} has more than {_SPOOLED_BYTES >> 20} MiB: it is not looked into"
+        )
     spool.flush()
     whole = kept and start + kept == total
     return CardImage(parts, total), Window(spool, 0, kept) if whole else None

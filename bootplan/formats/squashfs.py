@@ -64,7 +64,7 @@ def read_system(window: Window) -> System:
         return _Tree(_Image(window.part(0, size))).system()
     except Damaged:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever the library stumbles over, the image is what is wrong
+    except Exception as error:
         raise Damaged(f"its squashfs cannot be read ({type(error).__name__})") from None
 
 

@@ -162,7 +162,10 @@ def slots_need_no_backup(plan: Plan, board: Board) -> Iterator[Finding]:
     for key in ("settings", "backup", "reinstall"):
         if key in plan.upgrade.model_fields_set:
             yield Finding(
-                ("upgrade", key), f"with slots an upgrade knows no `{key}`: the old system stays", "remove it", of_key=True
+                ("upgrade", key),
+                f"with slots an upgrade knows no `{key}`: the old system stays",
+                "remove it",
+                of_key=True,
             )
 
 
@@ -191,7 +194,9 @@ def backup_outlives_the_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(("upgrade", "backup"), f"{place} is RAM, or no place for files", "name a folder on a disk")
     elif top in board.system_trees:
         yield Finding(
-            ("upgrade", "backup"), f"{place} is in a folder of the system, which an upgrade replaces", "name one like /srv/backup"
+            ("upgrade", "backup"),
+            f"{place} is in a folder of the system, which an upgrade replaces",
+            "name one like /srv/backup",
         )
 
 

@@ -64,8 +64,16 @@ def recipe_of(*functions):
 def command(arguments, folder=None, extra_env=None):
     """Run a build command and return its output; raise :class:`BuildError` with the log's end when it fails."""
     env = {**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", **(extra_env or {})}
-    done = subprocess.run(arguments, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          stdin=subprocess.DEVNULL, text=True, errors="replace")
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+    )
     if done.returncode != 0:
         end = "\n".join(done.stdout.splitlines()[-LOG_LINES:])
         raise BuildError(f"{' '.join(map(str, arguments))} ended with {done.returncode}:\n{end}")

@@ -37,8 +37,11 @@ def squashfs(folder):
     tree = folder / "squashfs-root"
     tree.mkdir(exist_ok=True)
     (tree / "file").write_bytes(hashlib.shake_128(b"file").digest(SMALL_SYSTEM))
-    subprocess.run(["mksquashfs", tree, folder / "small.squashfs", "-quiet", "-noappend", "-comp", "gzip", "-no-progress"],
-                   check=True, capture_output=True)
+    subprocess.run(
+        ["mksquashfs", tree, folder / "small.squashfs", "-quiet", "-noappend", "-comp", "gzip", "-no-progress"],
+        check=True,
+        capture_output=True,
+    )
     return (folder / "small.squashfs").read_bytes()
 
 
@@ -52,7 +55,11 @@ def noise():
 def fit(root):
     """Return what stands in production: a FIT as far as the script reads it, with that squashfs, and metadata behind it."""
     header = b"\xd0\x0d\xfe\xed" + b"kernel and device trees " * 900
-    return header.ljust(-(-len(header) // 4096) * 4096, b"\0") + root.ljust(-(-len(root) // 4096) * 4096, b"\0") + b"metadata FWx0"
+    return (
+        header.ljust(-(-len(header) // 4096) * 4096, b"\0")
+        + root.ljust(-(-len(root) // 4096) * 4096, b"\0")
+        + b"metadata FWx0"
+    )
 
 
 def content(system, recovery=b""):
@@ -94,15 +101,23 @@ def faults_of(card, image, folder, script="", plan=""):
     with open(card, "rb") as file:
         have = file.read(len(want))
         size = file.seek(0, 2)
-    faults = [f"{name} differs" for name, first, end in (
-        ("mbr", 0, 512), ("bl2 to environment", 17 * KiB, 4 * MiB), ("the rest", 4608 * KiB, len(want)))
-        if have[first:end] != want[first:end]]
+    faults = [
+        f"{name} differs"
+        for name, first, end in (
+            ("mbr", 0, 512),
+            ("bl2 to environment", 17 * KiB, 4 * MiB),
+            ("the rest", 4608 * KiB, len(want)),
+        )
+        if have[first:end] != want[first:end]
+    ]
     lines = command(["sfdisk", "--dump", card]).splitlines()
     table = [line.partition(" : ")[2] for line in lines if " : start=" in line]
     whole = folder / "table.img"
     images.sparse(whole, images.GPT_BYTES)
     images.fill_front(whole, want[:MiB])
-    stock = [line.partition(" : ")[2] for line in command(["sfdisk", "--dump", whole]).splitlines() if " : start=" in line]
+    stock = [
+        line.partition(" : ")[2] for line in command(["sfdisk", "--dump", whole]).splitlines() if " : start=" in line
+    ]
     if table[:-1] != stock or 'name="bootplan"' not in table[-1]:
         return [*faults, f"table: {table}"]
     ends = [gpt.header_of(gpt.read(card, place)) for place in (1, size // gpt.SECTOR - 1)]

@@ -18,8 +18,12 @@ TRIES = 3
 
 def missing(packages):
     """Return the names that dpkg does not list as installed."""
-    done = subprocess.run(["dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", *packages],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", *packages],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
     return [name for name in packages if name not in installed]
 
@@ -47,12 +51,16 @@ def private_apt(folder, suite, architecture=None, sources=False):
     kind = "deb-src" if sources else "deb"
     suites = dict.fromkeys((suite.removesuffix("-backports"), suite))
     (folder / "etc/sources.list").write_text(
-        "".join(f"{kind} [signed-by={KEYRING}] {MIRROR} {name} main\n" for name in suites))
-    foreign = f'APT::Architecture "{architecture}"; APT::Architectures {{ "{architecture}"; }};\n' if architecture else ""
+        "".join(f"{kind} [signed-by={KEYRING}] {MIRROR} {name} main\n" for name in suites)
+    )
+    foreign = (
+        f'APT::Architecture "{architecture}"; APT::Architectures {{ "{architecture}"; }};\n' if architecture else ""
+    )
     (folder / "apt.conf").write_text(
         f'Dir::State "{folder}/state"; Dir::State::status "{folder}/state/status"; Dir::Cache "{folder}/cache";\n'
         f'Dir::Etc::sourcelist "{folder}/etc/sources.list"; Dir::Etc::sourceparts "-"; APT::Sandbox::User "root";\n'
-        f'Acquire::Retries "{TRIES}"; Acquire::Languages "none";\n{foreign}')
+        f'Acquire::Retries "{TRIES}"; Acquire::Languages "none";\n{foreign}'
+    )
     env = {"APT_CONFIG": str(folder / "apt.conf")}
     command(["apt-get", "update"], extra_env=env)
     return env
@@ -95,8 +103,10 @@ def unpack(packages, folder, *, architecture=None, suite="bookworm", dependencie
     apt = folder / ".apt"
     env = private_apt(apt, suite, architecture)
     if dependencies:
-        command(["apt-get", "install", "-y", "--download-only", "--no-install-recommends", "-t", suite, *packages],
-                extra_env=env)
+        command(
+            ["apt-get", "install", "-y", "--download-only", "--no-install-recommends", "-t", suite, *packages],
+            extra_env=env,
+        )
     else:
         command(["apt-get", "download", *packages], apt / "fetched", env)
     archives = sorted([*(apt / "fetched").glob("*.deb"), *(apt / "cache/archives").glob("*.deb")])

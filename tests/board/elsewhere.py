@@ -48,7 +48,22 @@ def computer(box, folder, *, port=22, known=True, same_boot=False):
     box.run("cat >/root/.ssh/id_dropbear && chmod 600 /root/.ssh/id_dropbear", input=mine.read_bytes()).ok()
     if known:
         box.put("/root/.ssh/known_hosts", f"127.0.0.1 {known_host}\n", 0o600)
-    words = ["nsenter", "-t", str(box.pid), "-n", "unshare", "-m", "sh", "-c", SERVER, "sh", home, boot, host, str(port)]
+    words = [
+        "nsenter",
+        "-t",
+        str(box.pid),
+        "-n",
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        SERVER,
+        "sh",
+        home,
+        boot,
+        host,
+        str(port),
+    ]
     with open(home.parent / "server.log", "wb") as log:
         server = subprocess.Popen(words, stdout=log, stderr=log, env={"PATH": SEARCH_PATH}, start_new_session=True)
     try:

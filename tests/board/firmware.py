@@ -49,19 +49,27 @@ def file_name(release, model="bpi-r4"):
 
 def image_node(name, path, kind, arch, more=""):
     """Return the source of one image of the FIT."""
-    return (f'{name} {{ description = "{name}"; data = /incbin/("{path}"); type = "{kind}"; arch = "{arch}"; {more}'
-            'hash-1 { algo = "crc32"; }; hash-2 { algo = "sha256"; }; };\n')
+    return (
+        f'{name} {{ description = "{name}"; data = /incbin/("{path}"); type = "{kind}"; arch = "{arch}"; {more}'
+        'hash-1 { algo = "crc32"; }; hash-2 { algo = "sha256"; }; };\n'
+    )
 
 
 def fit_source(folder, model, kernel, arch, squashfs):
     """Return the source of the FIT; its pieces lie in ``folder``, ``squashfs`` are the file systems."""
     plain = 'compression = "none"; '
-    images = image_node("kernel-1", folder / "kernel.gz", "kernel", arch,
-                        f'os = "linux"; compression = "gzip"; load = <{LOAD:#x}>; entry = <{LOAD:#x}>; ')
+    images = image_node(
+        "kernel-1",
+        folder / "kernel.gz",
+        "kernel",
+        arch,
+        f'os = "linux"; compression = "gzip"; load = <{LOAD:#x}>; entry = <{LOAD:#x}>; ',
+    )
     images += image_node("fdt-1", folder / "base.dtb", "flat_dt", arch, f"{plain}load = <{TREE_LOAD:#x}>; ")
     for name in OVERLAYS:
-        images += image_node(f"fdt-{BASE}-{name}", folder / f"{name}.dtbo", "flat_dt", arch,
-                             f"{plain}load = <{OVERLAY_LOAD:#x}>; ")
+        images += image_node(
+            f"fdt-{BASE}-{name}", folder / f"{name}.dtbo", "flat_dt", arch, f"{plain}load = <{OVERLAY_LOAD:#x}>; "
+        )
     loadables = [f"rootfs-{number}" for number, _ in enumerate(squashfs, 1)]
     for name, path in zip(loadables, squashfs, strict=True):
         images += image_node(name, path, "filesystem", arch, plain)
@@ -69,8 +77,10 @@ def fit_source(folder, model, kernel, arch, squashfs):
     config = f"config-mt7988a-bananapi-{model}"
     configurations = f'{config} {{ kernel = "kernel-1"; fdt = "fdt-1"; {f"loadables = {names};" if names else ""} }};\n'
     configurations += "".join(f'{BASE}-{name} {{ fdt = "fdt-{BASE}-{name}"; }};\n' for name in OVERLAYS)
-    return (f'/dts-v1/;\n/ {{\ndescription = "ARM64 OpenWrt FIT (Linux-{kernel})";\n#address-cells = <1>;\n'
-            f'images {{\n{images}}};\nconfigurations {{\ndefault = "{config}";\n{configurations}}};\n}};\n')
+    return (
+        f'/dts-v1/;\n/ {{\ndescription = "ARM64 OpenWrt FIT (Linux-{kernel})";\n#address-cells = <1>;\n'
+        f'images {{\n{images}}};\nconfigurations {{\ndefault = "{config}";\n{configurations}}};\n}};\n'
+    )
 
 
 def make_fit(folder, squashfs, *, model="bpi-r4", kernel, arch="arm64"):
@@ -81,8 +91,10 @@ def make_fit(folder, squashfs, *, model="bpi-r4", kernel, arch="arm64"):
         (folder / "tree.dts").write_text(text)
         command(["dtc", "-q", "-@", "-o", folder / name, folder / "tree.dts"])
     (folder / "image.its").write_text(fit_source(folder, model, kernel, arch, squashfs))
-    command(["mkimage", "-q", "-E", "-B", "0x1000", "-p", "0x1000", "-f", folder / "image.its", folder / "image.itb"],
-            extra_env={"SOURCE_DATE_EPOCH": str(tree.BUILD_TIME)})
+    command(
+        ["mkimage", "-q", "-E", "-B", "0x1000", "-p", "0x1000", "-f", folder / "image.its", folder / "image.itb"],
+        extra_env={"SOURCE_DATE_EPOCH": str(tree.BUILD_TIME)},
+    )
     return (folder / "image.itb").read_bytes()
 
 
@@ -112,8 +124,13 @@ def metadata(release, model, compat, devices=None):
         told["new_supported_devices"] = supported
         supported = [f"Image version {compat} incompatible to device: Please check documentation"]
     told["supported_devices"] = supported
-    told["version"] = {"dist": "OpenWrt", "version": release, "revision": "r32071-0000000000", "target": TARGET,
-                       "board": f"bananapi_{model}"}
+    told["version"] = {
+        "dist": "OpenWrt",
+        "version": release,
+        "revision": "r32071-0000000000",
+        "target": TARGET,
+        "board": f"bananapi_{model}",
+    }
     return json.dumps(told).encode()
 
 
@@ -164,11 +181,20 @@ def make(parts, *, release="25.12.5", model="bpi-r4", kernel=None, defect="", de
     if defect and defect not in DEFECTS:
         raise ValueError(f"no such defect: {defect}")
     kernel = kernel or tree.kernel_release()
-    kind = {"board_name": "bananapi,bpi-r4", "packages": PACKAGES, "kernel_nvme": "module", "shell": "ash",
-            "fstools_overlay_name": True, **kind}
-    key = digest_of(HERE / "firmware.py", HERE / "sandbox/fit.py",
-                    str(tree.squashfs(parts, release=release, kernel=kernel, **kind)),
-                    repr((release, model, kernel, defect, devices, arch)))
+    kind = {
+        "board_name": "bananapi,bpi-r4",
+        "packages": PACKAGES,
+        "kernel_nvme": "module",
+        "shell": "ash",
+        "fstools_overlay_name": True,
+        **kind,
+    }
+    key = digest_of(
+        HERE / "firmware.py",
+        HERE / "sandbox/fit.py",
+        str(tree.squashfs(parts, release=release, kernel=kernel, **kind)),
+        repr((release, model, kernel, defect, devices, arch)),
+    )
 
     def fill(folder):
         """Build it in a folder of the cache."""

@@ -42,8 +42,11 @@ class Fit:
 
     def wrong(self):
         """Return the names of the pieces that are not there as a whole or have a wrong sum."""
-        return [name for name, piece in self.pieces.items()
-                if len(self.content(name)) < piece.size or not sums_hold(piece.sums, self.content(name))]
+        return [
+            name
+            for name, piece in self.pieces.items()
+            if len(self.content(name)) < piece.size or not sums_hold(piece.sums, self.content(name))
+        ]
 
     def kernel(self):
         """Return the first line of the kernel: on the bench it says the release that ``uname -r`` tells then."""
@@ -61,8 +64,11 @@ class Fit:
         return found[0] if found else None
 
 
-SUMS = {"crc32": lambda content: struct.pack(">I", zlib.crc32(content)),
-        "sha1": lambda content: hashlib.sha1(content).digest(), "sha256": lambda content: hashlib.sha256(content).digest()}
+SUMS = {
+    "crc32": lambda content: struct.pack(">I", zlib.crc32(content)),
+    "sha1": lambda content: hashlib.sha1(content).digest(),
+    "sha256": lambda content: hashlib.sha256(content).digest(),
+}
 
 
 def sums_hold(sums, content):
@@ -92,7 +98,7 @@ def nodes(data):
     root, at = {}, structure
     path = [root]
     while at + 4 <= total:
-        token, = struct.unpack_from(">I", data, at)
+        (token,) = struct.unpack_from(">I", data, at)
         at += 4
         if token == BEGIN:
             end = data.index(b"\0", at)
@@ -139,5 +145,8 @@ def piece_of(node, after):
 
 def squashfs_in(data):
     """Return where each squashfs begins in an image, at any multiple of 4096: what a router can find without a tree."""
-    return [at for at in range(0, len(data) - 96, 4096)
-            if data[at : at + 4] == SQUASHFS and struct.unpack_from("<H", data, at + 28)[0] == 4]
+    return [
+        at
+        for at in range(0, len(data) - 96, 4096)
+        if data[at : at + 4] == SQUASHFS and struct.unpack_from("<H", data, at + 28)[0] == 4
+    ]

@@ -64,8 +64,11 @@ def mounts(fstab):
     path = Path(fstab)
     if not path.is_file():
         return []
-    return [options for kind, options in sections(path.read_text(errors="replace"))
-            if kind == "mount" and options.get("enabled", "1") in ("1", "on", "true", "yes", "enabled")]
+    return [
+        options
+        for kind, options in sections(path.read_text(errors="replace"))
+        if kind == "mount" and options.get("enabled", "1") in ("1", "on", "true", "yes", "enabled")
+    ]
 
 
 def extroot_of(entries):

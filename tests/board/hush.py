@@ -98,7 +98,7 @@ def words_of(text):
                 found.append(text[at - 1 : at + 1])
                 at += 1
         elif char in "&|<>(){}`#" and not word:
-            raise HushError(f"not known here: {text[at - 1:at + 20]}")
+            raise HushError(f"not known here: {text[at - 1 : at + 20]}")
         else:
             word = word or Word()
             word.parts.append(("text", char, False))
@@ -212,9 +212,17 @@ class Hush:
     def __init__(self, variables, commands):
         """``variables`` is changed as the commands change it; ``commands`` are those beside the shell's own."""
         self.variables = variables
-        self.commands = {"run": self.do_run, "setenv": self.do_setenv, "setexpr": self.do_setexpr, "test": test,
-                         "env": self.do_env, "echo": lambda words: 0, "true": lambda words: 0, "false": lambda words: 1,
-                         **commands}
+        self.commands = {
+            "run": self.do_run,
+            "setenv": self.do_setenv,
+            "setexpr": self.do_setexpr,
+            "test": test,
+            "env": self.do_env,
+            "echo": lambda words: 0,
+            "true": lambda words: 0,
+            "false": lambda words: 1,
+            **commands,
+        }
         self.code = 0
         self.depth = 0
 
@@ -304,8 +312,14 @@ class Hush:
         left, right = hexadecimal(left), hexadecimal(right)
         if operator in ("/", "%") and right == 0:
             return 1
-        results = {"+": left + right, "-": left - right, "*": left * right, "&": left & right, "|": left | right,
-                   "^": left ^ right}
+        results = {
+            "+": left + right,
+            "-": left - right,
+            "*": left * right,
+            "&": left & right,
+            "|": left | right,
+            "^": left ^ right,
+        }
         if operator == "/":
             results["/"] = left // right
         elif operator == "%":
@@ -343,10 +357,18 @@ def decimal(text):
 def test(words):
     """``test``, with what the environments use: strings, numbers, -n, -z."""
     operands = words[1:]
-    compare = {"=": lambda a, b: a == b, "!=": lambda a, b: a != b, "<": lambda a, b: a < b, ">": lambda a, b: a > b,
-               "-eq": lambda a, b: decimal(a) == decimal(b), "-ne": lambda a, b: decimal(a) != decimal(b),
-               "-lt": lambda a, b: decimal(a) < decimal(b), "-le": lambda a, b: decimal(a) <= decimal(b),
-               "-gt": lambda a, b: decimal(a) > decimal(b), "-ge": lambda a, b: decimal(a) >= decimal(b)}
+    compare = {
+        "=": lambda a, b: a == b,
+        "!=": lambda a, b: a != b,
+        "<": lambda a, b: a < b,
+        ">": lambda a, b: a > b,
+        "-eq": lambda a, b: decimal(a) == decimal(b),
+        "-ne": lambda a, b: decimal(a) != decimal(b),
+        "-lt": lambda a, b: decimal(a) < decimal(b),
+        "-le": lambda a, b: decimal(a) <= decimal(b),
+        "-gt": lambda a, b: decimal(a) > decimal(b),
+        "-ge": lambda a, b: decimal(a) >= decimal(b),
+    }
     if len(operands) == 2 and operands[0] in ("-n", "-z"):
         return int((operands[1] == "") != (operands[0] == "-z"))
     if len(operands) == 3 and operands[1] in compare:

@@ -18,16 +18,32 @@ KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 # UBI volumes in the order of their numbers: name and bytes. The writable rootfs_data comes last, as ubi0_5, and is larger
 # than the board's flash, where nobody makes volumes.
 VOLUMES = (
-    ("fip", 0x200000), ("ubootenv", 9 * LEB), ("ubootenv2", 9 * LEB), ("recovery", 65 * LEB), ("fit", 97 * LEB),
+    ("fip", 0x200000),
+    ("ubootenv", 9 * LEB),
+    ("ubootenv2", 9 * LEB),
+    ("recovery", 65 * LEB),
+    ("fit", 97 * LEB),
     ("rootfs_data", 256 * MiB),
 )
 VOLUME_NUMBERS = {name: number for number, (name, _) in enumerate(VOLUMES)}
 # The board's GPT: name, offset and size in KiB. It ends with production at 512 MiB; the card is larger.
 GPT = {
-    "sd": (("bl2", 17, 4079), ("ubootenv", 4096, 512), ("factory", 4608, 2048), ("fip", 6656, 4096),
-           ("recovery", 12288, 32768), ("install", 45056, 20480), ("production", 65536, 458752)),
-    "emmc": (("ubootenv", 4096, 512), ("factory", 4608, 2048), ("fip", 6656, 4096), ("recovery", 12288, 32768),
-             ("production", 65536, 458752)),
+    "sd": (
+        ("bl2", 17, 4079),
+        ("ubootenv", 4096, 512),
+        ("factory", 4608, 2048),
+        ("fip", 6656, 4096),
+        ("recovery", 12288, 32768),
+        ("install", 45056, 20480),
+        ("production", 65536, 458752),
+    ),
+    "emmc": (
+        ("ubootenv", 4096, 512),
+        ("factory", 4608, 2048),
+        ("fip", 6656, 4096),
+        ("recovery", 12288, 32768),
+        ("production", 65536, 458752),
+    ),
 }
 GPT_BYTES = 513 * MiB
 CARD_BYTES = GiB
@@ -39,10 +55,17 @@ HASH_BLOCK = 64 * KiB
 FIRST_BOOT = ("_firstboot", "_init_env", "_switch_to_menu", "_bootmenu_update_title", "bootmenu_0d")
 # What the board's own U-Boot adds at its start, and Linux after it (the MAC addresses).
 BOARD_ENV = {
-    "arch": "arm", "baudrate": "115200", "board": "mt7988",
+    "arch": "arm",
+    "baudrate": "115200",
+    "board": "mt7988",
     "console": "earlycon=uart8250,mmio32,0x11000000 console=ttyS0",
-    "eth1addr": "02:11:22:33:44:56", "ethaddr": "02:11:22:33:44:55", "soc": "mediatek", "stderr": "serial@11000000",
-    "stdin": "serial@11000000", "stdout": "serial@11000000", "vendor": "mediatek",
+    "eth1addr": "02:11:22:33:44:56",
+    "ethaddr": "02:11:22:33:44:55",
+    "soc": "mediatek",
+    "stderr": "serial@11000000",
+    "stdin": "serial@11000000",
+    "stdout": "serial@11000000",
+    "vendor": "mediatek",
     "ver": "U-Boot 2025.10-OpenWrt-r32071 (Jun 28 2026 - 10:00:00 +0000)",
 }
 
@@ -69,8 +92,14 @@ def make_card(path, medium):
     sparse(path, GPT_BYTES)
     lines = ["label: gpt", "first-lba: 34"]
     lines += [f'start={offset * 2}, size={size * 2}, name="{name}"' for name, offset, size in GPT[medium]]
-    subprocess.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(path)], input="\n".join(lines) + "\n",
-                   text=True, check=True, capture_output=True, env={**os.environ, "LC_ALL": "C"})
+    subprocess.run(
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(path)],
+        input="\n".join(lines) + "\n",
+        text=True,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
     with open(path, "r+b") as image:
         image.truncate(CARD_BYTES)
         for name, offset, _ in GPT[medium]:
@@ -92,7 +121,9 @@ def make_volumes(folder, spare_blocks=0):
         if name != "rootfs_data":
             filled(folder / f"{name}.img", size, name)
         static = name == "fip"
-        volumes.append(ubi.Volume(number, name, -(-size // LEB), "static" if static else "dynamic", bytes=size * static))
+        volumes.append(
+            ubi.Volume(number, name, -(-size // LEB), "static" if static else "dynamic", bytes=size * static)
+        )
     if spare_blocks:
         sparse(folder / f"{ubi.SPARE_IMAGES[0]}.img", spare_blocks * LEB)
     write_table(folder, volumes, ubi.KEPT_BLOCKS + sum(one.blocks for one in volumes) + spare_blocks)
@@ -107,8 +138,11 @@ def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_
     fixed = {**dict(VOLUMES), "fit": len(fit), "recovery": len(recovery)}
     for number, (name, _) in enumerate(VOLUMES[:-1]):
         static = name == "fip"
-        volumes.append(ubi.Volume(number, name, -(-fixed[name] // LEB), "static" if static else "dynamic",
-                                  bytes=fixed[name] * static))
+        volumes.append(
+            ubi.Volume(
+                number, name, -(-fixed[name] // LEB), "static" if static else "dynamic", bytes=fixed[name] * static
+            )
+        )
     left = blocks - ubi.KEPT_BLOCKS - sum(one.blocks for one in volumes)
     wanted = left if data_bytes is None else min(left, -(-data_bytes // LEB))
     volumes.append(ubi.Volume(len(volumes), "rootfs_data", wanted))
@@ -175,8 +209,21 @@ def make_data(path, settings, room):
     """Make a file system in which fstools finds the settings' archive."""
     with tempfile.TemporaryDirectory() as content:
         shutil.copy(settings, f"{content}/sysupgrade.tgz")
-        command(["mkfs.ext4", "-q", "-F", "-L", "rootfs_data", "-d", content, "-E",
-                 "lazy_itable_init=0,lazy_journal_init=0,nodiscard", path, f"{room >> 10}k"])
+        command(
+            [
+                "mkfs.ext4",
+                "-q",
+                "-F",
+                "-L",
+                "rootfs_data",
+                "-d",
+                content,
+                "-E",
+                "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+                path,
+                f"{room >> 10}k",
+            ]
+        )
 
 
 def write_table(folder, volumes, blocks):
@@ -199,8 +246,20 @@ def put_on_card(path, medium, systems):
 def make_overlay(path):
     """Make the empty internal overlay."""
     sparse(path, dict(VOLUMES)["rootfs_data"])
-    command(["mkfs.ext4", "-q", "-F", "-L", "rootfs_data", "-J", "size=8", "-E",
-             "lazy_itable_init=0,lazy_journal_init=0,nodiscard", path])
+    command(
+        [
+            "mkfs.ext4",
+            "-q",
+            "-F",
+            "-L",
+            "rootfs_data",
+            "-J",
+            "size=8",
+            "-E",
+            "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+            path,
+        ]
+    )
 
 
 def env_places(folder, medium):
@@ -257,8 +316,13 @@ class EnvTool:
 
     def run(self, program, *arguments, text=None):
         """Run one of the two programs."""
-        return subprocess.run([str(program), "-c", str(self.config), "-l", str(self.folder), *arguments], input=text,
-                              capture_output=True, text=True, errors="surrogateescape")
+        return subprocess.run(
+            [str(program), "-c", str(self.config), "-l", str(self.folder), *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+        )
 
     def blank(self):
         """Write two valid copies of an environment without any variable."""

@@ -15,16 +15,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from board import fstools, sysfs  # noqa: E402
+from board import fstools, sysfs
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_NOATIME, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = (
-    1, 2, 4, 32, 1024, 4096, 8192, 16384, 1 << 18,
+    1,
+    2,
+    4,
+    32,
+    1024,
+    4096,
+    8192,
+    16384,
+    1 << 18,
 )
 MNT_DETACH = 2
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 # kmsg is the null device here: what the router says to the kernel must not land in the host's log.
 CHARACTER_NODES = {
-    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "kmsg": (1, 3), "tty": (5, 0),
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "kmsg": (1, 3),
+    "tty": (5, 0),
     "ptmx": (5, 2),
 }
 # What ubus says of an interface, and procd of the watchdog.
@@ -142,7 +156,13 @@ class Machine:
         for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
             os.symlink(f"/proc/self/{target}", f"/dev/{name}")
         spec = self.spec
-        for device in [*spec["fit"], *spec["mmc"], *spec["readers"], *spec["mtd"], *([spec["root"]] if spec["root"] else [])]:
+        for device in [
+            *spec["fit"],
+            *spec["mmc"],
+            *spec["readers"],
+            *spec["mtd"],
+            *([spec["root"]] if spec["root"] else []),
+        ]:
             self.node(device)
         for index, number in enumerate(spec["free_loops"]):
             self.node({"name": f"loop{index}", "number": number})
@@ -192,8 +212,13 @@ class Machine:
         for name in ("dev", "proc", "sys", ".rig"):
             mount(f"/{name}", f"{root}/{name}", None, MS_BIND | MS_REC)
         try:
-            done = subprocess.run(["/bin/ash", "/.rig/refresh"], preexec_fn=lambda: os.chroot(root), cwd="/",
-                                  capture_output=True, text=True)
+            done = subprocess.run(
+                ["/bin/ash", "/.rig/refresh"],
+                preexec_fn=lambda: os.chroot(root),
+                cwd="/",
+                capture_output=True,
+                text=True,
+            )
             if done.returncode or done.stderr:
                 raise OSError(f"refresh: {done.returncode} {done.stderr}")
         finally:
@@ -295,8 +320,13 @@ class Machine:
             os.makedirs(f"{store}/{name}", exist_ok=True)
         if os.path.exists(f"{store}/sysupgrade.tgz"):
             os.rename(f"{store}/sysupgrade.tgz", f"{store}/upper/sysupgrade.tgz")
-        mount(f"overlayfs:{store}", "/new", "overlay", MS_NOATIME,
-              f"lowerdir=/rom,upperdir={store}/upper,workdir={store}/work")
+        mount(
+            f"overlayfs:{store}",
+            "/new",
+            "overlay",
+            MS_NOATIME,
+            f"lowerdir=/rom,upperdir={store}/upper,workdir={store}/work",
+        )
 
     def wait_for_root(self, wanted):
         """The root is not there: the kernel waits for it, for ever or for a while, then it panics."""
@@ -330,9 +360,27 @@ class Machine:
         if internal is None or not self.can_open(internal):
             return False
         if fstools.probe(internal) is None:
-            done = subprocess.run(["/ld.so", "--library-path", "/lib", "/bin/mke2fs", "-q", "-F", "-t", "ext4", "-L",
-                                   "rootfs_data", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", internal],
-                                  preexec_fn=lambda: os.chroot("/.rig"), cwd="/", capture_output=True, text=True)
+            done = subprocess.run(
+                [
+                    "/ld.so",
+                    "--library-path",
+                    "/lib",
+                    "/bin/mke2fs",
+                    "-q",
+                    "-F",
+                    "-t",
+                    "ext4",
+                    "-L",
+                    "rootfs_data",
+                    "-E",
+                    "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+                    internal,
+                ],
+                preexec_fn=lambda: os.chroot("/.rig"),
+                cwd="/",
+                capture_output=True,
+                text=True,
+            )
             if done.returncode:
                 raise OSError(f"mke2fs {internal}: {done.stderr}")
         mount(internal, "/tmp/overlay", "ext4", MS_NOATIME)
@@ -415,9 +463,13 @@ class Machine:
         """Return the node of the partition with this ``PARTUUID=`` or None."""
         for line in Path("/.rig/dev/disks").read_text().splitlines():
             disk = line.split()[0]
-            done = subprocess.run(["/ld.so", "--library-path", "/lib", "/bin/partx", "-g", "-r", "-o", "NR,UUID",
-                                   f"/dev/{disk}"], preexec_fn=lambda: os.chroot("/.rig"), cwd="/", capture_output=True,
-                                  text=True)
+            done = subprocess.run(
+                ["/ld.so", "--library-path", "/lib", "/bin/partx", "-g", "-r", "-o", "NR,UUID", f"/dev/{disk}"],
+                preexec_fn=lambda: os.chroot("/.rig"),
+                cwd="/",
+                capture_output=True,
+                text=True,
+            )
             for row in done.stdout.lower().splitlines():
                 number, _, found = row.partition(" ")
                 if found == wanted.partition("=")[2].lower():

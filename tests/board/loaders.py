@@ -30,10 +30,26 @@ def make(folder):
     for version in ("old", "new"):
         for name, kib in KIBS.items():
             (folder / name).write_bytes(noise(f"{version} {name}", kib))
-        command(["fiptool", "create", "--soc-fw", folder / "bl31", "--nt-fw", folder / "bl33", folder / f"{version}.fip"])
+        command(
+            ["fiptool", "create", "--soc-fw", folder / "bl31", "--nt-fw", folder / "bl33", folder / f"{version}.fip"]
+        )
         for medium, words in MEDIA.items():
-            command(["mkimage", "-T", "mtk_image", "-a", "0x201000", "-e", "0x201000", "-n", words, "-d", folder / "bl2",
-                     folder / f"{version}-{medium}.bl2"])
+            command(
+                [
+                    "mkimage",
+                    "-T",
+                    "mtk_image",
+                    "-a",
+                    "0x201000",
+                    "-e",
+                    "0x201000",
+                    "-n",
+                    words,
+                    "-d",
+                    folder / "bl2",
+                    folder / f"{version}-{medium}.bl2",
+                ]
+            )
 
 
 def built():

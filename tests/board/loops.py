@@ -34,8 +34,9 @@ class Loop:
         With a ``limit`` the device has that many bytes of the image, and not all.
         """
         self.image = os.path.realpath(image)
-        self.descriptor, self.path = attach(self.image, sector, AUTO_CLEAR | (PART_SCAN if partitions else 0)
-                                            | (READ_ONLY if read_only else 0), limit)
+        self.descriptor, self.path = attach(
+            self.image, sector, AUTO_CLEAR | (PART_SCAN if partitions else 0) | (READ_ONLY if read_only else 0), limit
+        )
         rdev = os.stat(self.path).st_rdev
         self.number = (os.major(rdev), os.minor(rdev))
 
@@ -71,8 +72,29 @@ def attach(image, sector, flags, limit=0):
     try:
         control = os.open("/dev/loop-control", os.O_RDWR)
         try:
-            return attach_free(control, backing, struct.pack("=II5QIIII64s64s32s2Q64x", backing, sector, 0, 0, 0, 0,
-                                                             limit, 0, 0, 0, flags, os.fsencode(image)[:63], b"", b"", 0, 0))
+            return attach_free(
+                control,
+                backing,
+                struct.pack(
+                    "=II5QIIII64s64s32s2Q64x",
+                    backing,
+                    sector,
+                    0,
+                    0,
+                    0,
+                    0,
+                    limit,
+                    0,
+                    0,
+                    0,
+                    flags,
+                    os.fsencode(image)[:63],
+                    b"",
+                    b"",
+                    0,
+                    0,
+                ),
+            )
         finally:
             os.close(control)
     finally:

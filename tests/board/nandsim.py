@@ -15,7 +15,17 @@ from .machine.programs import QEMU_SUITE
 
 APT_PACKAGES = ("mtd-utils", "cpio", "kmod")
 MODULES = ("nandsim", "ubi", "virtio_blk", "virtio_pci", "ext4")
-REAL = ("ubiattach", "ubidetach", "ubiformat", "ubimkvol", "ubirmvol", "ubirename", "ubiupdatevol", "flash_erase", "nandwrite")
+REAL = (
+    "ubiattach",
+    "ubidetach",
+    "ubiformat",
+    "ubimkvol",
+    "ubirmvol",
+    "ubirename",
+    "ubiupdatevol",
+    "flash_erase",
+    "nandwrite",
+)
 SECONDS = 240
 # 128 MiB in blocks of 128 KiB and pages of 2 KiB, as the board's.
 CHIP = "id_bytes=0x2c,0xf1,0x80,0x95"
@@ -109,11 +119,17 @@ def make_kernel(folder):
 
 def make_qemu(folder):
     """Fetch QEMU for a PC, with everything it needs."""
-    (folder / "version").write_text(debian.unpack(["qemu-system-x86"], folder, suite=QEMU_SUITE, dependencies=True) + "\n")
+    (folder / "version").write_text(
+        debian.unpack(["qemu-system-x86"], folder, suite=QEMU_SUITE, dependencies=True) + "\n"
+    )
 
 
 PARTS = (
-    Part("kernel-nandsim", make_kernel, lambda: digest_of(recipe_of(make_kernel, kernel_package, debian.unpack), repr(MODULES))),
+    Part(
+        "kernel-nandsim",
+        make_kernel,
+        lambda: digest_of(recipe_of(make_kernel, kernel_package, debian.unpack), repr(MODULES)),
+    ),
     Part("qemu-x86", make_qemu, lambda: digest_of(recipe_of(make_qemu, debian.unpack), QEMU_SUITE)),
 )
 
@@ -134,13 +150,26 @@ def make_root(folder, cases, files):
     """Make the initramfs and the disk for /etc; ``files`` are {path: bytes} of the root."""
     built = parts.build()
     root = folder / "root"
-    tree.fill(root, built, release="25.12.5", board_name="bananapi,bpi-r4", packages=(), kernel_nvme="builtin", shell="ash",
-              fstools_overlay_name=True)
+    tree.fill(
+        root,
+        built,
+        release="25.12.5",
+        board_name="bananapi,bpi-r4",
+        packages=(),
+        kernel_nvme="builtin",
+        shell="ash",
+        fstools_overlay_name=True,
+    )
     add_real(root, (*REAL, "insmod", "rmmod"))
     for name in REAL:
         tree.put_program(root, f"/usr/sbin/{name}", built["standins"] / "bin/launch")
     for name in ("insmod", "rmmod"):
-        tree.write(root, f"/.rig/{name}", f'#!/bin/sh\nexec /.rig/ld.so --library-path /.rig/lib --argv0 {name} /.rig/bin/{name} "$@"\n', 0o755)
+        tree.write(
+            root,
+            f"/.rig/{name}",
+            f'#!/bin/sh\nexec /.rig/ld.so --library-path /.rig/lib --argv0 {name} /.rig/bin/{name} "$@"\n',
+            0o755,
+        )
     (root / "sbin/mtd").unlink()
     tree.write(root, "/sbin/mtd", MTD, 0o755)
     shutil.copytree(build()["kernel-nandsim"] / "modules", root / "modules")
@@ -150,7 +179,9 @@ def make_root(folder, cases, files):
         tree.write(root, path, data)
     with open(folder / "initrd", "wb") as archive:
         names = subprocess.run(["find", "."], cwd=root, capture_output=True, check=True).stdout
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, input=names, stdout=archive, check=True)
+        subprocess.run(
+            ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, input=names, stdout=archive, check=True
+        )
     command(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root / "etc", folder / "etc.img", "48M"])
 
 
@@ -167,15 +198,43 @@ def run(folder, cases, files):
     found = build()
     usr = found["qemu-x86"] / "usr"
     libraries = usr / "lib/x86_64-linux-gnu"
-    words = [libraries / "ld-linux-x86-64.so.2", "--library-path", f"{libraries}:{libraries}/systemd",
-             usr / "bin/qemu-system-x86_64", "-L", usr / "share/qemu", "-L", usr / "share/seabios", "-accel", "tcg",
-             "-cpu", "qemu64,+rdrand", "-m", "1024", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-             "-kernel", found["kernel-nandsim"] / "vmlinuz", "-initrd", folder / "initrd",
-             "-append", "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check random.trust_cpu=on",
-             "-drive", f"file={folder}/etc.img,if=virtio,format=raw"]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, check=False)
+    words = [
+        libraries / "ld-linux-x86-64.so.2",
+        "--library-path",
+        f"{libraries}:{libraries}/systemd",
+        usr / "bin/qemu-system-x86_64",
+        "-L",
+        usr / "share/qemu",
+        "-L",
+        usr / "share/seabios",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "qemu64,+rdrand",
+        "-m",
+        "1024",
+        "-nodefaults",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-kernel",
+        found["kernel-nandsim"] / "vmlinuz",
+        "-initrd",
+        folder / "initrd",
+        "-append",
+        "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check random.trust_cpu=on",
+        "-drive",
+        f"file={folder}/etc.img,if=virtio,format=raw",
+    ]
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, check=False
+    )
     text = done.stdout.decode(errors="replace").replace("\r\n", "\n")
-    results = {name: (int(code), out) for name, out, code in re.findall(r"==begin (\S+)\n(.*?)\n==end (\d+)", text, re.DOTALL)}
+    results = {
+        name: (int(code), out) for name, out, code in re.findall(r"==begin (\S+)\n(.*?)\n==end (\d+)", text, re.DOTALL)
+    }
     if "==done" not in text:
         raise AssertionError(f"the cases did not come to their end:\n{text[-6000:]}")
     return results, text

@@ -83,17 +83,23 @@ def make_busybox(folder, compiler=musl_compiler, variables=()):
     One line is added: where there is a file /.rig/kernel, ``uname -r`` says what stands in it.
     """
     tree = source_tree("busybox", folder)
-    change(tree / "coreutils/uname.c", "uname(&uname_info.name); /* never fails */",
-           "uname(&uname_info.name);\n\topen_read_close(\"/.rig/kernel\", uname_info.name.release,"
-           " sizeof(uname_info.name.release) - 1);")
+    change(
+        tree / "coreutils/uname.c",
+        "uname(&uname_info.name); /* never fails */",
+        'uname(&uname_info.name);\n\topen_read_close("/.rig/kernel", uname_info.name.release,'
+        " sizeof(uname_info.name.release) - 1);",
+    )
     names = [*option_names(), "STATIC"]
     command(["make", "allyesconfig"], tree)
     config = tree / ".config"
-    line = re.compile(r"^(?:# )?CONFIG_(\w+)(?:=y| is not set)$", re.M)
-    config.write_text(line.sub(lambda at: f"CONFIG_{at[1]}=y" if at[1] in names else f"# CONFIG_{at[1]} is not set",
-                               config.read_text()))
+    line = re.compile(r"^(?:# )?CONFIG_(\w+)(?:=y| is not set)$", re.MULTILINE)
+    config.write_text(
+        line.sub(
+            lambda at: f"CONFIG_{at[1]}=y" if at[1] in names else f"# CONFIG_{at[1]} is not set", config.read_text()
+        )
+    )
     command(["sh", "-c", "yes '' | make oldconfig"], tree)
-    got = set(re.findall(r"^CONFIG_(\w+)=y$", config.read_text(), re.M))
+    got = set(re.findall(r"^CONFIG_(\w+)=y$", config.read_text(), re.MULTILINE))
     lost = [name for name in names if name not in got]
     if lost:
         raise BuildError(f"BusyBox's configuration did not take these options: {' '.join(lost)}")
@@ -118,8 +124,10 @@ def make_envtools(folder):
         raise BuildError("fw_env.c: the line that names /dev/ubi was not found")
     source.write_text(changed)
     command(["make", "tools-only_defconfig"], tree)
-    command(["make", f"-j{os.cpu_count()}", f"CC={musl_compiler(folder)}", "HOSTCC=gcc", "CROSS_BUILD_TOOLS=1",
-             "envtools"], tree)
+    command(
+        ["make", f"-j{os.cpu_count()}", f"CC={musl_compiler(folder)}", "HOSTCC=gcc", "CROSS_BUILD_TOOLS=1", "envtools"],
+        tree,
+    )
     (folder / "bin").mkdir()
     shutil.copy(tree / "tools/env/fw_printenv", folder / "bin/fw_printenv")
     shutil.rmtree(tree)

@@ -52,9 +52,11 @@ def board(board_parts, tmp_path):
 @pytest.fixture
 def upgrade_bench(router):
     """Return a function that switches a router on whose root is where its plan wants it: ``upgrade_bench("internal", "emmc")``."""
+
     def make(method="extroot-overlay", medium="nand", *, text="", **changes):
         box = router(**{**upgrades.kind_of(method, medium), **changes}).boot()
         return upgrades.UpgradeBench(box, text or upgrades.plan(method, medium))
+
     return make
 
 

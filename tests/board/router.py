@@ -88,12 +88,37 @@ class Reader:
 class Router(Files):
     """One router with its disks. Use it as a context manager."""
 
-    def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
-                 board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
-                 kernel_nvme="module", fstools_overlay_name=True, env=None, tmp_size="1g", slots=False, kernel=None,
-                 flash_blocks=ubi.FLASH_BLOCKS, data_bytes=None, services=None, up=SERVICES, watchdog="running",
-                 layout="openwrt", raw=False, emmc=False, partition_config=0x48, memory_kib=0, spare_blocks=0,
-                 readers=(), pc=False):
+    def __init__(
+        self,
+        folder,
+        *,
+        medium="nand",
+        shell="ash",
+        model="bpi-r4",
+        release="25.12.5",
+        board_name="bananapi,bpi-r4",
+        disks=(Disk(),),
+        packages=("kmod-nvme", "block-mount", "sfdisk"),
+        kernel_nvme="module",
+        fstools_overlay_name=True,
+        env=None,
+        tmp_size="1g",
+        slots=False,
+        kernel=None,
+        flash_blocks=ubi.FLASH_BLOCKS,
+        data_bytes=None,
+        services=None,
+        up=SERVICES,
+        watchdog="running",
+        layout="openwrt",
+        raw=False,
+        emmc=False,
+        partition_config=0x48,
+        memory_kib=0,
+        spare_blocks=0,
+        readers=(),
+        pc=False,
+    ):
         """Describe a router that is off.
 
         ``folder`` must be on a file system that loop devices can use (not tmpfs on old kernels). ``env`` are changes
@@ -153,18 +178,31 @@ class Router(Files):
         if self.slots:
             self.squashfs = self.folder / "root.squashfs"
         else:
-            self.squashfs = tree.squashfs(self.parts, release=self.release, board_name=self.board_name,
-                                          packages=self.packages, kernel_nvme=self.kernel_nvme, shell=self.shell,
-                                          fstools_overlay_name=self.fstools_overlay_name,
-                                          **({"pc": True} if self.pc else {}))
+            self.squashfs = tree.squashfs(
+                self.parts,
+                release=self.release,
+                board_name=self.board_name,
+                packages=self.packages,
+                kernel_nvme=self.kernel_nvme,
+                shell=self.shell,
+                fstools_overlay_name=self.fstools_overlay_name,
+                **({"pc": True} if self.pc else {}),
+            )
         self.make_images()
         return self
 
     def firmware(self, **changes):
         """Return the path of a sysupgrade image for this router, with what is different about it: see :mod:`firmware`."""
-        kind = {"release": self.release, "board_name": self.board_name, "packages": self.packages, "shell": self.shell,
-                "kernel_nvme": self.kernel_nvme, "fstools_overlay_name": self.fstools_overlay_name,
-                "kernel": self.kernel, "model": self.model}
+        kind = {
+            "release": self.release,
+            "board_name": self.board_name,
+            "packages": self.packages,
+            "shell": self.shell,
+            "kernel_nvme": self.kernel_nvme,
+            "fstools_overlay_name": self.fstools_overlay_name,
+            "kernel": self.kernel,
+            "model": self.model,
+        }
         return firmware.make(self.parts, **{**kind, **changes})
 
     def __exit__(self, *_):
@@ -174,7 +212,10 @@ class Router(Files):
     def make_images(self):
         """Make every disk image and fill the environments."""
         if self.slots:
-            systems = {"production": self.firmware().read_bytes(), "recovery": self.firmware(defect="none").read_bytes()}
+            systems = {
+                "production": self.firmware().read_bytes(),
+                "recovery": self.firmware(defect="none").read_bytes(),
+            }
         if self.slots and self.medium == "nand":
             images.make_board_volumes(self.images, *systems.values(), self.data_bytes, self.flash_blocks)
         else:
@@ -323,8 +364,12 @@ class Router(Files):
             name = path.stem
             disk = self.disks[int(name[4:])] if name.startswith("nvme") else readers.get(name)
             limit = rooms.get(name, 0) if self.slots and self.medium == "nand" else 0
-            self.loops[name] = Loop(path, sector=disk.logical if disk else 512, limit=limit,
-                                    partitions=disk is not None or name == "mmcblk0")
+            self.loops[name] = Loop(
+                path,
+                sector=disk.logical if disk else 512,
+                limit=limit,
+                partitions=disk is not None or name == "mmcblk0",
+            )
         if self.slots:
             self.free_loops = FreeLoops(FREE_LOOPS)
 
@@ -350,43 +395,90 @@ class Router(Files):
         if self.board_name not in ("bananapi,bpi-r4", "bananapi,bpi-r4-lite"):
             compatible.insert(1, "bananapi,bpi-r4")
         return {
-            "stage": str(self.folder / "stage"), "hidden": str(self.parts["hidden"]),
-            "init": str(self.parts["standins"] / "bin/init"), "servers": str(self.parts["standins"] / "bin/servers"),
-            "refresh": str(HERE / "standin/refresh"), "rcS": str(HERE / "standin/rcS"),
-            "tmp_size": self.tmp_size, "medium": self.medium, "cmdline": cmdline, "kernel": kernel,
-            "slots": self.slots, "services": self.services, "up": self.up, "watchdog": self.watchdog,
-            "ram": str(self.ram), "free_loops": self.free_loops.numbers if self.free_loops else [],
-            "kernel_nvme": self.kernel_nvme, "furnish": not self.booted_before,
+            "stage": str(self.folder / "stage"),
+            "hidden": str(self.parts["hidden"]),
+            "init": str(self.parts["standins"] / "bin/init"),
+            "servers": str(self.parts["standins"] / "bin/servers"),
+            "refresh": str(HERE / "standin/refresh"),
+            "rcS": str(HERE / "standin/rcS"),
+            "tmp_size": self.tmp_size,
+            "medium": self.medium,
+            "cmdline": cmdline,
+            "kernel": kernel,
+            "slots": self.slots,
+            "services": self.services,
+            "up": self.up,
+            "watchdog": self.watchdog,
+            "ram": str(self.ram),
+            "free_loops": self.free_loops.numbers if self.free_loops else [],
+            "kernel_nvme": self.kernel_nvme,
+            "furnish": not self.booted_before,
             "squashfs_uuid": fstools.squashfs_uuid(self.squashfs) if "root" in self.loops else "",
             "overlay_source": rw and f"/dev/{rw}",
             "fw_env": "" if broken_defaults else images.router_env_config(self.medium),
-            "flash": self.describe_flash(table), "compatible": compatible, "model": "Banana Pi BPI-R4",
-            "bootconf": env.get("bootconf", ""), "mmc": mmc, "fit": fit, "layout": self.layout,
-            "mtd": [self.device(f"mtd-{name}", f"mtd{number}") for number, (name, _, _) in enumerate(sysfs.MTD[self.layout])
-                    if f"mtd-{name}" in self.loops],
-            "partition_config": self.partition_config, "memory_kib": self.memory_kib,
-            "root": self.device("root", "root") if "root" in self.loops else None, "pc": self.pc,
+            "flash": self.describe_flash(table),
+            "compatible": compatible,
+            "model": "Banana Pi BPI-R4",
+            "bootconf": env.get("bootconf", ""),
+            "mmc": mmc,
+            "fit": fit,
+            "layout": self.layout,
+            "mtd": [
+                self.device(f"mtd-{name}", f"mtd{number}")
+                for number, (name, _, _) in enumerate(sysfs.MTD[self.layout])
+                if f"mtd-{name}" in self.loops
+            ],
+            "partition_config": self.partition_config,
+            "memory_kib": self.memory_kib,
+            "root": self.device("root", "root") if "root" in self.loops else None,
+            "pc": self.pc,
             "readers": [asdict(one) | self.device(one.name, one.name) for one in self.readers],
-            "nvme": [self.device(f"nvme{index}", f"nvme{index}n1", **asdict(disk))
-                     for index, disk in enumerate(self.disks)],
+            "nvme": [
+                self.device(f"nvme{index}", f"nvme{index}n1", **asdict(disk)) for index, disk in enumerate(self.disks)
+            ],
         }
 
     def describe_flash(self, table):
         """Return what :mod:`inside` must know of UBI: the table's device, and those that can hold volumes."""
         volumes = [{**asdict(one), "used": one.used} for one in table.volumes]
-        holders = [self.device(name, f"ubi0_{number}") for number, name in enumerate(ubi.VOLUME_IMAGES)
-                   if name in self.loops and (name != "overlay" or self.medium == "nand")]
-        return {"blocks": table.blocks, "available": table.available, "kept_for_bad": ubi.BAD_BLOCKS,
-                "volumes": volumes, "holders": holders, "table": self.device("ubi", "ubi")}
+        holders = [
+            self.device(name, f"ubi0_{number}")
+            for number, name in enumerate(ubi.VOLUME_IMAGES)
+            if name in self.loops and (name != "overlay" or self.medium == "nand")
+        ]
+        return {
+            "blocks": table.blocks,
+            "available": table.available,
+            "kept_for_bad": ubi.BAD_BLOCKS,
+            "volumes": volumes,
+            "holders": holders,
+            "table": self.device("ubi", "ubi"),
+        }
 
     def power_on(self, described):
         """Start process 1 in its namespaces and wait for its report."""
         spec = self.folder / "power-on.json"
         spec.write_text(json.dumps(described))
-        program = [shutil.which("unshare", path=SEARCH_PATH), "--mount", "--pid", "--uts", "--net", "--fork",
-                   "--kill-child=SIGKILL", sys.executable, str(HERE / "inside.py"), str(spec)]
-        self.power = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      start_new_session=True, preexec_fn=die_with_parent)
+        program = [
+            shutil.which("unshare", path=SEARCH_PATH),
+            "--mount",
+            "--pid",
+            "--uts",
+            "--net",
+            "--fork",
+            "--kill-child=SIGKILL",
+            sys.executable,
+            str(HERE / "inside.py"),
+            str(spec),
+        ]
+        self.power = subprocess.Popen(
+            program,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
         line = read_line(self.power.stdout, BOOT_SECONDS)
         if not line:
             self.power.kill()
@@ -503,8 +595,16 @@ class Router(Files):
         enter = str(self.parts["standins"] / "bin/enter")
         line = [*under, enter, str(self.pid), str(writing), str(int(terminal)), *words]
         try:
-            process = subprocess.Popen(line, env=variables, pass_fds=[writing, *keep], start_new_session=True, cwd="/",
-                                       stdin=streams[0], stdout=streams[1], stderr=streams[2])
+            process = subprocess.Popen(
+                line,
+                env=variables,
+                pass_fds=[writing, *keep],
+                start_new_session=True,
+                cwd="/",
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+            )
         finally:
             os.close(writing)
             for stream in set(streams):

@@ -85,12 +85,14 @@ REGISTRY: list[Scenario] = []
 
 def scenario(*, tier, title, extra=False, limited=False):
     """Register a function as a scenario of a tier; its name must be the only one of that name."""
+
     def register(function):
         """Add the function to the registry and return it unchanged."""
         if any(one.name == function.__name__ for one in REGISTRY):
             raise ValueError(f"two scenarios are called {function.__name__}")
         REGISTRY.append(Scenario(function.__name__, tier, title, function, extra, limited))
         return function
+
     return register
 
 

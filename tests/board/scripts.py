@@ -10,8 +10,17 @@ PARTITIONS = (
 )
 
 
-def plan(method="extroot-overlay", medium="nand", *, release="25.12", model="bpi-r4", disk=f"serial: {SERIAL}",
-         partitions=None, other=None, more=""):
+def plan(
+    method="extroot-overlay",
+    medium="nand",
+    *,
+    release="25.12",
+    model="bpi-r4",
+    disk=f"serial: {SERIAL}",
+    partitions=None,
+    other=None,
+    more="",
+):
     """Return the text of a plan; ``disk`` is the line that chooses the disk, ``more`` is put at the end.
 
     ``other`` chooses a second disk, with one partition of its own.

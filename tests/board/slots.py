@@ -182,10 +182,20 @@ class Shell(Hush):
 
     def __init__(self, variables, medium, save, room, crash):
         """``save(changed)`` saves the environment, ``room`` is how many bytes that may have; ``crash`` is a record in RAM."""
-        own = {"pstore": self.pstore, "saveenv": self.saveenv, "bootm": self.bootm, "iminfo": self.iminfo,
-               "led": lambda words: 0, "sleep": lambda words: 0, "button": lambda words: 1,
-               "tftpboot": self.tftpboot, "reset": self.reset}
-        wrapped = {name: lambda words, command=command: command(self, words) for name, command in medium.commands.items()}
+        own = {
+            "pstore": self.pstore,
+            "saveenv": self.saveenv,
+            "bootm": self.bootm,
+            "iminfo": self.iminfo,
+            "led": lambda words: 0,
+            "sleep": lambda words: 0,
+            "button": lambda words: 1,
+            "tftpboot": self.tftpboot,
+            "reset": self.reset,
+        }
+        wrapped = {
+            name: lambda words, command=command: command(self, words) for name, command in medium.commands.items()
+        }
         super().__init__(dict(variables), {**own, **wrapped})
         self.saved, self.save, self.room, self.crash = dict(variables), save, room, crash
         self.memory, self.said = {}, []

@@ -14,8 +14,13 @@ CHOSEN = {"nand": "spim-nand", "emmc": "emmc", "sd": "sd"}
 # The MTD partitions of a layout: name, bytes, flags (0x400: Linux may write).
 MTD = {
     "openwrt": (("bl2", 0x200000, "0x0"), ("ubi", 0x7E00000, "0x400")),
-    "vendor": (("BL2", 0x100000, "0x0"), ("u-boot-env", 0x80000, "0x400"), ("Factory", 0x400000, "0x400"),
-               ("FIP", 0x200000, "0x400"), ("ubi", 0x7880000, "0x400")),
+    "vendor": (
+        ("BL2", 0x100000, "0x0"),
+        ("u-boot-env", 0x80000, "0x400"),
+        ("Factory", 0x400000, "0x400"),
+        ("FIP", 0x200000, "0x400"),
+        ("ubi", 0x7880000, "0x400"),
+    ),
 }
 # The eMMC's own registers, as debugfs shows them; byte 179 says which partition the boot ROM gets.
 EXT_CSD_BYTES, PARTITION_CONFIG = 512, 179
@@ -128,8 +133,14 @@ def add_mtd(sys, layout):
     """Add the MTD partitions of a layout."""
     for index, (name, size, flags) in enumerate(MTD[layout]):
         folder = sys / "devices" / SOC / f"11001000.spi/mtd/mtd{index}"
-        for attribute, value in (("name", name), ("size", size), ("type", "nand"), ("erasesize", 0x20000),
-                                 ("flags", flags), ("bad_blocks", 0)):
+        for attribute, value in (
+            ("name", name),
+            ("size", size),
+            ("type", "nand"),
+            ("erasesize", 0x20000),
+            ("flags", flags),
+            ("bad_blocks", 0),
+        ):
             write(folder / attribute, value)
         link(sys / "class/mtd" / f"mtd{index}", folder)
 
@@ -137,17 +148,32 @@ def add_mtd(sys, layout):
 def add_ubi(sys, flash):
     """Add the UBI device and its volumes; ``flash`` is a dictionary with blocks, available, kept_for_bad and volumes."""
     device = sys / "devices/virtual/ubi/ubi0"
-    for attribute, value in (("mtd_num", 1), ("eraseblock_size", LEB), ("min_io_size", 2048), ("max_vol_count", 128),
-                             ("total_eraseblocks", flash["blocks"]), ("avail_eraseblocks", flash["available"]),
-                             ("reserved_for_bad", flash["kept_for_bad"]), ("bad_peb_count", 0), ("ro_mode", 0),
-                             ("volumes_count", len(flash["volumes"]))):
+    for attribute, value in (
+        ("mtd_num", 1),
+        ("eraseblock_size", LEB),
+        ("min_io_size", 2048),
+        ("max_vol_count", 128),
+        ("total_eraseblocks", flash["blocks"]),
+        ("avail_eraseblocks", flash["available"]),
+        ("reserved_for_bad", flash["kept_for_bad"]),
+        ("bad_peb_count", 0),
+        ("ro_mode", 0),
+        ("volumes_count", len(flash["volumes"])),
+    ):
         write(device / attribute, value)
     link(sys / "class/ubi/ubi0", device)
     for one in flash["volumes"]:
         volume = device / f"ubi0_{one['number']}"
-        for attribute, value in (("name", one["name"]), ("type", one["type"]), ("reserved_ebs", one["blocks"]),
-                                 ("data_bytes", one["used"]), ("usable_eb_size", LEB), ("alignment", 1),
-                                 ("upd_marker", int(one["marker"])), ("corrupted", 0)):
+        for attribute, value in (
+            ("name", one["name"]),
+            ("type", one["type"]),
+            ("reserved_ebs", one["blocks"]),
+            ("data_bytes", one["used"]),
+            ("usable_eb_size", LEB),
+            ("alignment", 1),
+            ("upd_marker", int(one["marker"])),
+            ("corrupted", 0),
+        ):
             write(volume / attribute, value)
         link(sys / "class/ubi" / volume.name, volume)
 
@@ -168,8 +194,16 @@ def add_devicetree(sys, medium, compatible, model, bootconf):
 def make(sys, spec):
     """Fill ``sys`` for a power-on, without the NVMe disks, which come when their driver is loaded."""
     sys = Path(sys)
-    for name in ("class/block", "class/nvme", "class/mtd", "class/ubi", "block", "fs/pstore", "module",
-                 "bus/pci/devices"):
+    for name in (
+        "class/block",
+        "class/nvme",
+        "class/mtd",
+        "class/ubi",
+        "block",
+        "fs/pstore",
+        "module",
+        "bus/pci/devices",
+    ):
         (sys / name).mkdir(parents=True)
     add_mtd(sys, spec["layout"])
     add_ubi(sys, spec["flash"])

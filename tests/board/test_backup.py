@@ -14,8 +14,24 @@ from .scripts import Bench, plan
 
 NAME = re.compile(r"bootplan-bananapi-bpi-r4-[0-9]{8}-[0-9]{6}\.tar\.gz")
 FILES = {
-    "about", "SHA256SUMS", "uboot-env.txt", "uboot-env.txt.sha256", "fw_env.config", "ubootenv", "fstab", "openwrt_release", "board.json",
-    "cmdline", "mounts", "config.tar.gz", "macs.txt", "packages.txt", "ubi-volumes.txt", "nvme0n1.head", "nvme0n1.sfdisk", "r4.sh",
+    "about",
+    "SHA256SUMS",
+    "uboot-env.txt",
+    "uboot-env.txt.sha256",
+    "fw_env.config",
+    "ubootenv",
+    "fstab",
+    "openwrt_release",
+    "board.json",
+    "cmdline",
+    "mounts",
+    "config.tar.gz",
+    "macs.txt",
+    "packages.txt",
+    "ubi-volumes.txt",
+    "nvme0n1.head",
+    "nvme0n1.sfdisk",
+    "r4.sh",
 }
 
 
@@ -32,7 +48,9 @@ def contents(data, folder):
     with tarfile.open(path) as archive:
         tops = {name.partition("/")[0] for name in archive.getnames()}
         assert len(tops) == 1
-        have = {one.name.partition("/")[2]: archive.extractfile(one).read() for one in archive.getmembers() if one.isfile()}
+        have = {
+            one.name.partition("/")[2]: archive.extractfile(one).read() for one in archive.getmembers() if one.isfile()
+        }
         assert {one.mode for one in archive.getmembers() if one.isfile()} == {0o600}
     sums = dict(reversed(line.split("  ")) for line in have["SHA256SUMS"].decode().splitlines())
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in have.items() if name != "SHA256SUMS"}
@@ -47,10 +65,14 @@ def taken(box, path):
     return bytes.fromhex(text)
 
 
-@pytest.mark.parametrize(("medium", "shell", "release"), [("nand", "ash", "25.12.5"), ("sd", "dash", "25.12.5"), ("emmc", "ash", "24.10.7")])
+@pytest.mark.parametrize(
+    ("medium", "shell", "release"), [("nand", "ash", "25.12.5"), ("sd", "dash", "25.12.5"), ("emmc", "ash", "24.10.7")]
+)
 def test_everything_is_in_it(router, tmp_path, medium, shell, release):
     """One file and its sum; the parts say what the router says."""
-    box, bench = bench_for(router, plan("internal", medium, release=release[:5]), medium=medium, shell=shell, release=release)
+    box, bench = bench_for(
+        router, plan("internal", medium, release=release[:5]), medium=medium, shell=shell, release=release
+    )
     bench.sh("install --apply").ok()
     later = "/usr/lib/opkg/info/tcpdump.control" if release.startswith("24") else "/lib/apk/packages/tcpdump.list"
     box.put(later, "")
@@ -61,20 +83,33 @@ def test_everything_is_in_it(router, tmp_path, medium, shell, release):
     path = re.search("saved in (.*)", told)[1]
     assert NAME.fullmatch(path.removeprefix("/root/b/"))
     assert "that is on the boot medium: a sysupgrade" in told
-    assert sorted(box.run("ls /root/b").out.split()) == sorted([path.rpartition("/")[2], f"{path.rpartition('/')[2]}.sha256"])
+    assert sorted(box.run("ls /root/b").out.split()) == sorted(
+        [path.rpartition("/")[2], f"{path.rpartition('/')[2]}.sha256"]
+    )
     box.run(f"cd /root/b && sha256sum -c {path}.sha256").ok()
     have = contents(taken(box, path), tmp_path)
     card = set() if medium == "nand" else {"mmcblk0.head", "mmcblk0.sfdisk"}
     assert set(have) == FILES | card
     about = dict(line.split(" ", 1) for line in have["about"].decode().splitlines())
     assert (about["medium"], about["board"], about["release"], about["compat"], about["loader"]) == (
-        medium, "bananapi,bpi-r4", release, "1.0" if release.startswith("24") else "1.1", "U-Boot 2025.10-OpenWrt-r32071")
+        medium,
+        "bananapi,bpi-r4",
+        release,
+        "1.0" if release.startswith("24") else "1.1",
+        "U-Boot 2025.10-OpenWrt-r32071",
+    )
     assert dict(line.split("=", 1) for line in have["uboot-env.txt"].decode().splitlines()) == box.fw_printenv()
     assert have["macs.txt"].decode().splitlines() == [
-        "eth1addr=02:11:22:33:44:56", "ethaddr=02:11:22:33:44:55", "eth0 02:11:22:33:44:55", "sfp-wan 02:11:22:33:44:56"]
+        "eth1addr=02:11:22:33:44:56",
+        "ethaddr=02:11:22:33:44:55",
+        "eth0 02:11:22:33:44:55",
+        "sfp-wan 02:11:22:33:44:56",
+    ]
     packages = dict(line.split("\t") for line in have["packages.txt"].decode().splitlines())
     assert (packages["base-files"], packages["tcpdump"]) == ("rom", "overlay")
-    box.run(f"dd if=/dev/nvme0n1 bs=512 count=34 2>/dev/null | sha256sum | grep {hashlib.sha256(have['nvme0n1.head']).hexdigest()}").ok()
+    box.run(
+        f"dd if=/dev/nvme0n1 bs=512 count=34 2>/dev/null | sha256sum | grep {hashlib.sha256(have['nvme0n1.head']).hexdigest()}"
+    ).ok()
     assert have["fstab"].decode() == box.read("/etc/config/fstab")
     assert "ubi0_1 ubootenv 1142784 dynamic" in have["ubi-volumes.txt"].decode()
     assert have["r4.sh"].decode() == bench.script
@@ -90,18 +125,30 @@ def test_a_table_of_long_sectors_is_whole(router, tmp_path):
     assert (len(head), head[4096:4104]) == (6 * 4096, b"EFI PART")
 
 
-@pytest.mark.parametrize(("folder", "told"), [
-    ("/tmp", "is in RAM"), ("/dev", "is in RAM"), ("/tmp/deep", "is in RAM"), ("/root/link", "is in RAM"),
-    ("/nowhere", "no folder that can be written"), ("/rom", "0 KiB left"), ("/etc/passwd", "no folder that can be written"),
-    ("'a b@c:d/e@'", "no user@host:folder"), ("user@-oProxyCommand=x:d", "no user@host:folder"), ("'u;reboot@h:d'", "no user@host:folder"),
-    ("-@h:d", "unknown option"),
-])
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("/tmp", "is in RAM"),
+        ("/dev", "is in RAM"),
+        ("/tmp/deep", "is in RAM"),
+        ("/root/link", "is in RAM"),
+        ("/nowhere", "no folder that can be written"),
+        ("/rom", "0 KiB left"),
+        ("/etc/passwd", "no folder that can be written"),
+        ("'a b@c:d/e@'", "no user@host:folder"),
+        ("user@-oProxyCommand=x:d", "no user@host:folder"),
+        ("'u;reboot@h:d'", "no user@host:folder"),
+        ("-@h:d", "unknown option"),
+    ],
+)
 def test_where_a_backup_is_refused(router_for_refusals, folder, told):
     """Nothing is written, and what is wrong is said."""
     box, bench = router_for_refusals
     before = box.digests()
     result = bench.sh(f"backup {folder}")
-    assert (result.code, told in result.out + result.err) == (2 if told == "unknown option" else 3, True), result.out + result.err
+    assert (result.code, told in result.out + result.err) == (2 if told == "unknown option" else 3, True), (
+        result.out + result.err
+    )
     assert box.digests() == before
 
 
@@ -120,7 +167,9 @@ def test_a_full_disk(router, shell):
     box, bench = bench_for(router, shell=shell)
     bench.sh("install --apply").ok()
     bench.restart()
-    box.run("mkdir /srv/b; dd if=/dev/zero of=/srv/big bs=1M 2>/dev/null; dd if=/dev/zero of=/srv/more bs=1k 2>/dev/null; sync")
+    box.run(
+        "mkdir /srv/b; dd if=/dev/zero of=/srv/big bs=1M 2>/dev/null; dd if=/dev/zero of=/srv/more bs=1k 2>/dev/null; sync"
+    )
     refused = bench.sh("backup /srv/b")
     assert (refused.code, "KiB left, the backup takes" in refused.out, box.run("ls /srv/b").out) == (3, True, "")
     # As on a file system that promises more than it has.
@@ -152,7 +201,9 @@ def test_half_a_backup(router, shell):
     end = time.monotonic() + 10
     while "the same command again" not in running.out and time.monotonic() < end:  # what started it may end before it
         time.sleep(0.05)
-    assert ("stopped in step 'writing the backup'" in running.out, box.run("ls -A /root/b").out) == (True, ""), running.out
+    assert ("stopped in step 'writing the backup'" in running.out, box.run("ls -A /root/b").out) == (True, ""), (
+        running.out
+    )
     box.run("rm /usr/sbin/dd; echo half >/root/b/bootplan-x.tar.gz.part").ok()
     assert "note: '/root/b/bootplan-x.tar.gz.part' is half a backup" in bench.sh("backup /root/b").ok().out
 
@@ -174,7 +225,7 @@ def test_to_another_computer(router, tmp_path, shell):
     """By ssh, with a path that a shell could stumble over; its sum is compared there."""
     box, bench = bench_for(router, shell=shell)
     with computer(box, tmp_path / "pc") as home:
-        strange = "it's a $(touch hit) `touch hit`; \"touch hit\" & * folder"
+        strange = 'it\'s a $(touch hit) `touch hit`; "touch hit" & * folder'
         (home / strange).mkdir()
         quoted = "'" + f"{LOGIN}:{strange}".replace("'", "'\\''") + "'"
         told = bench.sh(f"backup {quoted}").ok().out
@@ -223,7 +274,9 @@ def test_what_another_computer_may_answer(router, tmp_path):
         assert (result.code, "ssh ended with" in result.out, list(home.glob("bootplan-*"))) == (1, True, []), result.out
     with computer(box, tmp_path / "same", same_boot=True) as home:
         result = bench.sh(f"backup {LOGIN}:")
-        assert (result.code, "is this very router" in result.out, list(home.glob("bootplan-*"))) == (3, True, []), result.out
+        assert (result.code, "is this very router" in result.out, list(home.glob("bootplan-*"))) == (3, True, []), (
+            result.out
+        )
     images = {name for name, digest in box.digests().items() if digest != before[name]}
     assert images <= {"overlay"}  # the keys
 
@@ -233,14 +286,16 @@ def test_a_computer_that_changes_what_it_gets(router, tmp_path):
     box, bench = bench_for(router)
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "cat").write_text("#!/bin/sh\n[ $# -eq 0 ] || exec /bin/cat \"$@\"\n/bin/cat | tr a b\n")
+    (tools / "cat").write_text('#!/bin/sh\n[ $# -eq 0 ] || exec /bin/cat "$@"\n/bin/cat | tr a b\n')
     (tools / "cat").chmod(0o755)
     with computer(box, tmp_path / "pc") as home:
         (home / ".bashrc").write_text(f"PATH={tools}:$PATH\n")
         (home / ".profile").write_text(f"PATH={tools}:$PATH\n")
         box.put("/root/.ssh/environment", "")
         result = bench.sh(f"backup {LOGIN}:")
-        assert (result.code, "is not what was sent" in result.out, list(home.glob("bootplan-*"))) == (1, True, []), result.out
+        assert (result.code, "is not what was sent" in result.out, list(home.glob("bootplan-*"))) == (1, True, []), (
+            result.out
+        )
 
 
 def test_a_backup_without_the_environment_is_not_a_success(router, tmp_path):

@@ -27,8 +27,14 @@ def fits(made, method="extroot-overlay"):
 
 def disk_root(made, command):
     """Run a command in the folder of the disk's root, mounted, and return what it says."""
-    return made.router.run(f"mkdir -p /tmp/in && mount -t ext4 /dev/nvme0n1p1 /tmp/in && cd /tmp/in && {command}; "
-                           "cd / && umount /tmp/in").ok().out
+    return (
+        made.router.run(
+            f"mkdir -p /tmp/in && mount -t ext4 /dev/nvme0n1p1 /tmp/in && cd /tmp/in && {command}; "
+            "cd / && umount /tmp/in"
+        )
+        .ok()
+        .out
+    )
 
 
 def without_disks(box):
@@ -40,6 +46,7 @@ def without_disks(box):
         """Put them back, into a router that is off."""
         hidden.rename(box.image("nvme0"))
         box.disks = disks
+
     return put_back
 
 
@@ -108,8 +115,11 @@ def test_a_root_half_made_to_fit_without_a_record(upgrade_bench):
     box = made.router
     by_hand(box, "htop")
     made.flash_by_hand()
-    disk_root(made, f"mkdir .bootplan/before-7 && mv upper/etc upper/lib .bootplan/before-7/ && mkdir upper/etc && "
-                    f"printf '%s\\n' '{HALF}' 7 >.bootplan/state")
+    disk_root(
+        made,
+        f"mkdir .bootplan/before-7 && mv upper/etc upper/lib .bootplan/before-7/ && mkdir upper/etc && "
+        f"printf '%s\\n' '{HALF}' 7 >.bootplan/state",
+    )
 
     told = made.sh("status").out
     assert HALF in told and "advice       sh r4.sh upgrade --refit" in told, told
@@ -172,13 +182,16 @@ def test_what_an_upgrade_would_have_left(upgrade_bench):
     assert {"/etc/bootplan/", "/etc/kept"} <= set(made.router.read("/etc/sysupgrade.conf").splitlines())
 
 
-@pytest.mark.parametrize(("words", "reason"), [
-    ("--refit --wipe S4EWNF0M531930D", "--refit takes no --wipe"),
-    (f"--refit --sha256 {'0' * 64}", "--refit takes no --sha256"),
-    ("--refit --backup /srv", "--refit takes neither --backup nor --drop-settings"),
-    ("--refit --clean", "--list, --refit and --clean: one at a time"),
-    ("--refit /tmp/image", "takes 0 operands"),
-])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--refit --wipe S4EWNF0M531930D", "--refit takes no --wipe"),
+        (f"--refit --sha256 {'0' * 64}", "--refit takes no --sha256"),
+        ("--refit --backup /srv", "--refit takes neither --backup nor --drop-settings"),
+        ("--refit --clean", "--list, --refit and --clean: one at a time"),
+        ("--refit /tmp/image", "takes 0 operands"),
+    ],
+)
 def test_options_that_say_nothing_to_it(upgrade_bench, words, reason):
     """They are no mistake to be passed over: wrong usage."""
     result = upgrade_bench().sh(f"upgrade {words}")

@@ -19,8 +19,11 @@ from .sandbox.uboot import DOWN, QUIT, UBoot, system_image
 MEDIA = ("nand", "emmc", "sd")
 BLOCK = flash.BLOCK
 # What the SD card's image has for the other media, and where: bytes from the beginning of the card.
-INSTALL = {"bl2": (44 * images.MiB, 2 * images.MiB), "fip": (45 * images.MiB, 2 * images.MiB),
-           "emmc": (51 * images.MiB, 8 * images.MiB)}
+INSTALL = {
+    "bl2": (44 * images.MiB, 2 * images.MiB),
+    "fip": (45 * images.MiB, 2 * images.MiB),
+    "emmc": (51 * images.MiB, 8 * images.MiB),
+}
 EMMC_FIP = (0x3400 * 512, 0x2000 * 512)
 SYSTEMS_END = 80 * images.MiB  # behind the systems of the bench there is nothing
 # The bench's eMMC is an SD card, which has no boot partitions: see sandbox/README.md.
@@ -96,9 +99,9 @@ def fill_card(card):
 def content_of_bl2(flash_file):
     """Return the four copies of BL2 on the flash, as programs see them."""
     raw = file_bytes(flash_file, 0, 16 * BLOCK // flash.PAGE * (flash.PAGE + flash.SPARE))
-    pages = [raw[at:at + flash.PAGE] for at in range(0, len(raw), flash.PAGE + flash.SPARE)]
+    pages = [raw[at : at + flash.PAGE] for at in range(0, len(raw), flash.PAGE + flash.SPARE)]
     data = b"".join(pages).translate(flash.INVERTED)
-    return [data[at:at + 0x80000] for at in range(0, len(data), 0x80000)]
+    return [data[at : at + 0x80000] for at in range(0, len(data), 0x80000)]
 
 
 def with_flash(card_board, nand):
@@ -123,7 +126,7 @@ def test_past_a_recovery_loop(board, medium):
     router.env.set({"flag_recover": "1"})
     router.crash()
     assert router.boot().chose == "recovery"
-    (_, lines), = groups(failure(medium, "extroot-overlay", "Recovery loop"))
+    ((_, lines),) = groups(failure(medium, "extroot-overlay", "Recovery loop"))
 
     boot = router.boot(typed(lines))
 
@@ -141,7 +144,7 @@ def test_past_a_recovery_loop_with_slots(tmp_path, case):
     router.env.set({"flag_recover": "1"})
     router.crash()
     assert router.power_on() == "recovery"
-    (_, lines), = groups(failure(medium, method, "Recovery loop", "shared" if kernel == "shared" else "own"))
+    ((_, lines),) = groups(failure(medium, method, "Recovery loop", "shared" if kernel == "shared" else "own"))
 
     boot = router.boot(typed(lines))
 
@@ -170,7 +173,9 @@ def test_a_bad_environment_is_set_back(board, medium):
     # OpenWrt has saved new addresses at its first start.
     mine = {"ethaddr": "02:00:00:00:00:01", "eth1addr": "02:00:00:00:00:02"}
     router.env.set({"ethaddr": "06:00:00:00:00:07"})
-    lines = [line.replace("ADDRESS", mine.get(line.split()[1], "")) if "ADDRESS" in line else line for line in addresses[1]]
+    lines = [
+        line.replace("ADDRESS", mine.get(line.split()[1], "")) if "ADDRESS" in line else line for line in addresses[1]
+    ]
 
     assert router.boot(typed(lines)).chose == "reset"
 
@@ -202,7 +207,7 @@ def test_without_the_disk(board, medium, slots):
         router.env.set({"bootargs": "root=PARTUUID=0a0a0a0a rootwait=30"})
     before = router.env.all()
     router.crash()
-    (_, lines), = groups(failure(medium, "cmdline", "NVMe gone", slots))
+    ((_, lines),) = groups(failure(medium, "cmdline", "NVMe gone", slots))
 
     boot = router.boot(typed(lines))
 
@@ -214,8 +219,14 @@ def test_a_bad_slot(tmp_path, case):
     """The first lines end the trial and start the good slot; the second ones make the other slot the good one."""
     medium, kernel = case
     router = SlotBoard(tmp_path / "board", medium, kernel).__enter__()
-    first, second = groups(failure(medium, "extroot-overlay" if kernel == "pair" else "cmdline", "Bad slot",
-                                   "shared" if kernel == "shared" else "own"))
+    first, second = groups(
+        failure(
+            medium,
+            "extroot-overlay" if kernel == "pair" else "cmdline",
+            "Bad slot",
+            "shared" if kernel == "shared" else "own",
+        )
+    )
     router.set_state(good="a", trial="b", left="2")
     router.crash()
 
@@ -263,13 +274,24 @@ def test_a_server_does_not_make_it_write(board, medium, typed_before):
         router.volumes.write("rootfs_data", b"settings" * 64)
     (router.folder / "served.itb").write_bytes(system_image("recovery"))
     (_, first), _ = groups(failure(medium, "internal", "No system"))
-    asks = router.env.all()["boot_tftp_recovery"].replace("tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr served.itb")
+    asks = router.env.all()["boot_tftp_recovery"].replace(
+        "tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr served.itb"
+    )
     assert "served.itb" in asks
     before = router.volumes.read("recovery", 4096)
     router.volumes.write("recovery", bytes(4096))
 
-    boot = router.boot(typed(["setenv replacevol 1", *(first if typed_before else []), f"setenv asks '{asks}'",
-                              "setenv noboot 1", "run asks"]))
+    boot = router.boot(
+        typed(
+            [
+                "setenv replacevol 1",
+                *(first if typed_before else []),
+                f"setenv asks '{asks}'",
+                "setenv noboot 1",
+                "run asks",
+            ]
+        )
+    )
 
     assert boot.chose == "console", boot.console
     assert router.volumes.read("recovery", 4096) == (bytes(4096) if typed_before else before), boot.console
@@ -286,8 +308,12 @@ def test_the_servers_system_starts_with_its_medium(board, medium):
     (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
     answer = f"setenv boot_tftp '{router.env.all()['boot_tftp']}'"
 
-    boot = router.boot(typed(line.replace("tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr $bootfile")
-                             for line in [*first, answer, *last]))
+    boot = router.boot(
+        typed(
+            line.replace("tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr $bootfile")
+            for line in [*first, answer, *last]
+        )
+    )
 
     assert boot.chose == "recovery", boot.console
     assert {"nand": "", "emmc": "emmc", "sd": "-sd"}[medium] in boot.fit_configuration, boot.fit_configuration
@@ -305,7 +331,7 @@ def test_a_bad_fip_on_the_nand(board, there):
     nand.run(["ubi part ubi", "ubi remove fip", *(["ubi create fip 0x200000 static"] if there else [])])
     contents, env = fill_card(card.image), nand.env.all()
     with_flash(card, nand)
-    (medium, lines), = groups(failure("nand", "extroot-overlay", "Bad FIP"))
+    ((medium, lines),) = groups(failure("nand", "extroot-overlay", "Bad FIP"))
     assert medium == "sd"
 
     boot = card.boot(typed(lines))
@@ -389,9 +415,9 @@ def test_a_bad_fip_on_the_emmc(board):
     emmc.image.unlink()
     flash.copy_sparse(nand.folder / "mmcblk0.img", emmc.image)
     place, size = EMMC_FIP
-    assert file_bytes(emmc.image, place, size) == files[0x100000:0x100000 + size]
+    assert file_bytes(emmc.image, place, size) == files[0x100000 : 0x100000 + size]
     after = file_bytes(emmc.image, 0, SYSTEMS_END)
-    assert after[:place] == before[:place] and after[place + size:] == before[place + size:]
+    assert after[:place] == before[:place] and after[place + size :] == before[place + size :]
     assert (emmc.boot().chose, emmc.env.all()) == ("production", env)
 
 
@@ -400,7 +426,7 @@ def test_no_bl2_without_a_server(board, medium):
     """The file of the plan is asked for; nothing is written, also with the right sum from a line before."""
     router = board(medium)
     before = file_bytes(router.image, 0, SYSTEMS_END)
-    (_, lines), = groups(failure(medium, "internal", "Wrong BL2"))
+    ((_, lines),) = groups(failure(medium, "internal", "Wrong BL2"))
 
     boot = router.boot(typed([f"setenv sum {SUM}", *lines]), read_env=False)
 
@@ -412,7 +438,7 @@ def test_no_bl2_without_a_server(board, medium):
 def test_the_right_bl2_from_a_server(board, right):
     """The file is written four times if it has the sum of the plan, else not at all. A file of the host is the server."""
     router = board("nand")
-    (_, lines), = groups(failure("nand", "internal", "Wrong BL2"))
+    ((_, lines),) = groups(failure("nand", "internal", "Wrong BL2"))
     name, data = FILE.format("snand-preloader.bin"), pattern("the plan's BL2", 200_000)
     before = content_of_bl2(router.image)
     (router.folder / name).write_bytes(data)
@@ -424,14 +450,19 @@ def test_the_right_bl2_from_a_server(board, right):
 
     assert boot.chose == "console", boot.console
     after = content_of_bl2(router.image)
-    assert [one[:len(data)] for one in after] == [data] * 4 if right else after == before
+    assert [one[: len(data)] for one in after] == [data] * 4 if right else after == before
     assert router.boot().chose == "production"
 
 
 def test_every_line_is_known_to_its_uboot(board):
     """No line of any card has a word that the stock U-Boot of its medium does not know."""
-    lines = {(line.medium, line.text) for text in texts() for one in failures(plan_of(text), load_board())
-             for line in one.steps if line.where == "u-boot"}
+    lines = {
+        (line.medium, line.text)
+        for text in texts()
+        for one in failures(plan_of(text), load_board())
+        for line in one.steps
+        if line.where == "u-boot"
+    }
     assert len(lines) > 40
     for medium, line in sorted(lines):
         if "bp_" in line:
@@ -466,16 +497,18 @@ def test_the_lines_in_a_recovery_system(router, medium):
 
     assert "flag_recover" not in box.fw_printenv()
     assert box.run("ls /sys/fs/pstore").out == ""
-    assert lines[at + 1:] == ["rm -f /sys/fs/pstore/*"]
+    assert lines[at + 1 :] == ["rm -f /sys/fs/pstore/*"]
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
 def test_a_bad_environment_is_not_saved_over(router, medium):
     """With two bad copies the tool has only its own environment; the line of the card saves nothing of it."""
     box = router(medium=medium).boot()
-    for path, offset, *_ in (line.split() for line in box.read("/etc/fw_env.config").splitlines() if line.startswith("/")):
+    for path, offset, *_ in (
+        line.split() for line in box.read("/etc/fw_env.config").splitlines() if line.startswith("/")
+    ):
         box.run(f"dd if=/dev/zero of={path} bs=4096 seek={int(offset, 16) // 4096} count=4 conv=notrunc,fsync").ok()
-    line, = (one.text for one in failure(medium, "internal", "Recovery loop").steps if "fw_setenv" in one.text)
+    (line,) = (one.text for one in failure(medium, "internal", "Recovery loop").steps if "fw_setenv" in one.text)
     assert "Bad CRC" in box.run("fw_printenv bootcmd").err
 
     box.run(line)

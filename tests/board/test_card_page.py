@@ -21,8 +21,16 @@ from .debian import install
 PACKAGES = ["chromium", "poppler-utils", "fonts-dejavu-core"]
 SECONDS = 120
 OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--no-pdf-header-footer",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--no-pdf-header-footer",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 A4 = (595, 842)
@@ -68,10 +76,12 @@ def browser():
 @pytest.fixture
 def chromium(tmp_path):
     """Return a function that runs Chromium with more options on a file, and returns its standard output."""
+
     def run(page, *more):
         words = ["chromium", *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", *more, page.as_uri()]
-        done = subprocess.run(words, capture_output=True, check=False, timeout=SECONDS,
-                              env={**os.environ, "HOME": str(tmp_path)})
+        done = subprocess.run(
+            words, capture_output=True, check=False, timeout=SECONDS, env={**os.environ, "HOME": str(tmp_path)}
+        )
         assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
         return done.stdout.decode()
 
@@ -112,7 +122,7 @@ def test_the_longest_cards_are_one_page(chromium, tmp_path, text):
 def test_a_page_that_is_too_long_is_seen(chromium, tmp_path):
     """The same look at a card with its failures twice finds two pages."""
     card = card_of(next(longest()))
-    begin, end = card.index('<div class="columns">'), card.index("</div>\n<table class=\"files\">")
+    begin, end = card.index('<div class="columns">'), card.index('</div>\n<table class="files">')
     (tmp_path / "long.html").write_text(card[:end] + card[begin:end] + card[end:], encoding="utf-8")
 
     chromium(tmp_path / "long.html", f"--print-to-pdf={tmp_path / 'long.pdf'}")
@@ -150,8 +160,13 @@ def test_it_can_be_read(chromium, tmp_path, width, dark):
         assert seen["outside"] == []
         assert seen["smallest"] > 10
         assert (luminance(seen["paper"]) < 0.2) == dark
-        for paper, ink, least in (("paper", "ink", 10), ("type", "ink", 10), ("paper", "soft", 4.5),
-                                  ("paper", "accent", 4.5), ("paper", "alarm", 4.5)):
+        for paper, ink, least in (
+            ("paper", "ink", 10),
+            ("type", "ink", 10),
+            ("paper", "soft", 4.5),
+            ("paper", "accent", 4.5),
+            ("paper", "alarm", 4.5),
+        ):
             assert contrast(seen[paper], seen[ink]) > least, ink
 
 
@@ -174,19 +189,31 @@ def test_it_asks_the_network_for_nothing(chromium, tmp_path):
     (tmp_path / "other.html").write_text(other, encoding="utf-8")
     seen = {}
     for name in ("card", "other"):
-        chromium(tmp_path / f"{name}.html", "--timeout=4000", f"--log-net-log={tmp_path / name}.json",
-                 f"--screenshot={tmp_path / name}.png")
+        chromium(
+            tmp_path / f"{name}.html",
+            "--timeout=4000",
+            f"--log-net-log={tmp_path / name}.json",
+            f"--screenshot={tmp_path / name}.png",
+        )
         seen[name] = requests(tmp_path / f"{name}.json")
 
     assert (tmp_path / "card.png").stat().st_size > 10_000
     assert seen == {"card": set(), "other": {"http://192.0.2.1/x.png"}}
 
 
-@pytest.mark.parametrize(("letters", "medium", "method", "slots", "files"), [
-    ("large", "nand", "cmdline", "", False), ("large", "emmc", "internal", "", False), ("large", "sd", "extroot-pivot", "", True),
-    ("small", "nand", "extroot-pivot", "", True),
-    ("middle", "nand", "cmdline", "own", False), ("middle", "sd", "cmdline", "own", False),
-    ("small", "nand", "cmdline", "", True), ("small", "emmc", "cmdline", "", True)])
+@pytest.mark.parametrize(
+    ("letters", "medium", "method", "slots", "files"),
+    [
+        ("large", "nand", "cmdline", "", False),
+        ("large", "emmc", "internal", "", False),
+        ("large", "sd", "extroot-pivot", "", True),
+        ("small", "nand", "extroot-pivot", "", True),
+        ("middle", "nand", "cmdline", "own", False),
+        ("middle", "sd", "cmdline", "own", False),
+        ("small", "nand", "cmdline", "", True),
+        ("small", "emmc", "cmdline", "", True),
+    ],
+)
 def test_the_longest_cards_in_larger_letters_are_one_page(chromium, tmp_path, letters, medium, method, slots, files):
     """Those that just do not need smaller ones."""
     text = text_of(medium, method, slots, files=files, **LONGEST)

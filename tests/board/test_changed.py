@@ -5,7 +5,9 @@ from .upgrades import by_hand, plan
 
 def test_what_would_be_kept_and_what_not(upgrade_bench):
     """upgrade --list tells each changed file with a reason, and changes nothing."""
-    made = upgrade_bench("extroot-pivot", text=plan("extroot-pivot", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")).installed()
+    made = upgrade_bench(
+        "extroot-pivot", text=plan("extroot-pivot", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")
+    ).installed()
     box = made.router
     box.put("/etc/kept/a", "a\n")
     box.put("/etc/own", "own\n")

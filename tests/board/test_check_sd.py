@@ -25,15 +25,22 @@ def finished(board_parts, tmp_path_factory, image):
 
 
 SPOILED = {
-    "mbr": 440, "bl2": 20 * KiB, "fip": 6700 * KiB, "recovery": 12 * MiB + 5, "install": 45 * MiB + 1, "production": 64 * MiB + 30000,
+    "mbr": 440,
+    "bl2": 20 * KiB,
+    "fip": 6700 * KiB,
+    "recovery": 12 * MiB + 5,
+    "install": 45 * MiB + 1,
+    "production": 64 * MiB + 30000,
 }
 
 
 @pytest.mark.parametrize("part", SPOILED)
 def test_a_byte_of_a_finished_card(finished, part):
     """Is found, and the part is named."""
-    turn = (f"dd if={CARD} bs=1 skip={SPOILED[part]} count=1 2>/dev/null | tr '\\000-\\377' '\\001-\\377\\000' | "
-            f"dd of={CARD} bs=1 seek={SPOILED[part]} conv=notrunc 2>/dev/null; sync")
+    turn = (
+        f"dd if={CARD} bs=1 skip={SPOILED[part]} count=1 2>/dev/null | tr '\\000-\\377' '\\001-\\377\\000' | "
+        f"dd of={CARD} bs=1 seek={SPOILED[part]} conv=notrunc 2>/dev/null; sync"
+    )
     back = turn.replace("'\\000-\\377' '\\001-\\377\\000'", "'\\001-\\377\\000' '\\000-\\377'")
     finished.box.run(turn).ok()
     try:
@@ -58,17 +65,41 @@ EVIL = "each[$(id>/tmp/evil)0]"
 SUMS = "(find . -type f ! -name SHA256SUMS | sed 's,^./,,' | xargs sha256sum) >/tmp/sums && cp /tmp/sums SHA256SUMS"
 # name: (what is done in the kit, whether its sums are made anew, what is told)
 HOSTILE = {
-    "a command as an offset": (f"sed -i 's|^part bl2 .*|part bl2 {EVIL} 512 x|' about", True, "does not say where its part bl2 is"),
-    "a command as a length": (f"sed -i 's|^part bl2 .*|part bl2 512 {EVIL} x|' about", True, "does not say where its part bl2 is"),
+    "a command as an offset": (
+        f"sed -i 's|^part bl2 .*|part bl2 {EVIL} 512 x|' about",
+        True,
+        "does not say where its part bl2 is",
+    ),
+    "a command as a length": (
+        f"sed -i 's|^part bl2 .*|part bl2 512 {EVIL} x|' about",
+        True,
+        "does not say where its part bl2 is",
+    ),
     "a command as a date": (f"sed -i 's|^made-at .*|made-at {EVIL}|' about", True, ""),
     "a date that looks octal": ("sed -i 's/^made-at .*/made-at 0000000000089/' about", True, ""),
-    "a long number": ("sed -i 's/^part fip [0-9]*/part fip 9999999999999999999/' about", True, "does not say where its part fip is"),
-    "codes for a terminal": ("printf 'release \\033[2Jgone\\a\\r\\n' >new && cat about >>new && mv new about", True, ""),
+    "a long number": (
+        "sed -i 's/^part fip [0-9]*/part fip 9999999999999999999/' about",
+        True,
+        "does not say where its part fip is",
+    ),
+    "codes for a terminal": (
+        "printf 'release \\033[2Jgone\\a\\r\\n' >new && cat about >>new && mv new about",
+        True,
+        "",
+    ),
     "no sums of parts": ("sed -i '/^part /d' about", True, "its rescue kit has no sum of its part mbr"),
     "a sum left out": ("sed -i '/^part recovery /d' about", True, "its rescue kit has no sum of its part recovery"),
     "sums of nothing": (": >SHA256SUMS", False, "is not what its SHA256SUMS says"),
-    "a device of this computer": ("echo \"$(sha256sum </dev/null | cut -c 1-64)  /dev/zero\" >>SHA256SUMS", False, "is not what its SHA256SUMS says"),
-    "a way out": ("echo \"$(sha256sum </dev/null | cut -c 1-64)  x/../../../dev/zero\" >>SHA256SUMS", False, "is not what its SHA256SUMS says"),
+    "a device of this computer": (
+        'echo "$(sha256sum </dev/null | cut -c 1-64)  /dev/zero" >>SHA256SUMS',
+        False,
+        "is not what its SHA256SUMS says",
+    ),
+    "a way out": (
+        'echo "$(sha256sum </dev/null | cut -c 1-64)  x/../../../dev/zero" >>SHA256SUMS',
+        False,
+        "is not what its SHA256SUMS says",
+    ),
     "a link to a device": ("ln -sf /dev/zero plan.yaml", False, "holds more than files"),
     "a pipe": ("rm plan.yaml && mknod plan.yaml p", False, "holds more than files"),
 }
@@ -86,7 +117,9 @@ def test_a_hostile_kit(finished, name, shell):
         box.run("sh /tmp/change && umount /mnt").ok()
         result = finished.sh(f"check-sd {CARD}", 60, shell=shell)
     finally:
-        box.run(f"umount /mnt 2>/dev/null; mount {node} /mnt && rm -rf /mnt/* && cp -a /tmp/kept/. /mnt/ && umount /mnt").ok()
+        box.run(
+            f"umount /mnt 2>/dev/null; mount {node} /mnt && rm -rf /mnt/* && cp -a /tmp/kept/. /mnt/ && umount /mnt"
+        ).ok()
     assert not box.exists("/tmp/evil")
     assert (result.code, told in result.out) == (1 if told else 0, True), result.out + result.err
     assert (result.out.replace("\n", "") + result.err).isprintable() and result.err == ""
@@ -94,11 +127,15 @@ def test_a_hostile_kit(finished, name, shell):
 
 def test_an_old_card(finished):
     """Its age is told, and that it is more than the plan allows."""
-    clock = "#!/bin/sh\n[ \"$1\" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }\nexec /usr/bin/date \"$@\"\n"
+    clock = '#!/bin/sh\n[ "$1" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }\nexec /usr/bin/date "$@"\n'
     finished.box.put("/usr/sbin/date", clock, 0o755)
     result = finished.sh(f"check-sd {CARD}")
     finished.box.run("rm /usr/sbin/date").ok()
-    assert (result.code, "made 200 days ago" in result.out, "more than the 180 days" in result.out) == (0, True, True), result.out
+    assert (result.code, "made 200 days ago" in result.out, "more than the 180 days" in result.out) == (
+        0,
+        True,
+        True,
+    ), result.out
 
 
 def test_a_card_of_another_image(finished, tmp_path):
@@ -155,11 +192,15 @@ def test_the_look_from_outside_is_not_blind(finished, image, tmp_path, name):
 def test_other_peoples_folders_stay(finished):
     """What in /tmp is called like a folder of ours, but is none."""
     box = finished.box
-    box.run("cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && echo mine >bootplan.backup/config.tar.gz && "
-            "echo mine >bootplan.abcdef/file && touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
-            "mkdir bootplan.mounts/look && mount -t tmpfs none bootplan.mounts/look && touch bootplan.mounts/look/file && "
-            "ln -s bootplan.killed bootplan.linked").ok()
+    box.run(
+        "cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && echo mine >bootplan.backup/config.tar.gz && "
+        "echo mine >bootplan.abcdef/file && touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
+        "mkdir bootplan.mounts/look && mount -t tmpfs none bootplan.mounts/look && touch bootplan.mounts/look/file && "
+        "ln -s bootplan.killed bootplan.linked"
+    ).ok()
     finished.sh(f"check-sd {CARD}").ok()
-    left = box.run("cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; ls -d /tmp/bootplan.killed /tmp/bootplan.linked")
+    left = box.run(
+        "cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; ls -d /tmp/bootplan.killed /tmp/bootplan.linked"
+    )
     box.run("umount /tmp/bootplan.mounts/look; rm -rf /tmp/bootplan.??????").ok()
     assert left.out == "mine\nmine\nfile\n/tmp/bootplan.linked\n", left.out + left.err

@@ -75,19 +75,22 @@ def test_a_start_from_the_card_is_seen_by_the_normal_system(router, shell):
     assert days_of(box) == f"proven {TODAY} with 25.12.5, today"
 
 
-@pytest.mark.parametrize(("value", "told"), [
-    (None, "never proven: start the router from the card once"),
-    (f"{ago(1)} 25.12.5", f"proven {ago(1)} with 25.12.5, 1 day ago"),
-    (f"{ago(12)} 25.12.5", f"proven {ago(12)} with 25.12.5, 12 days ago"),
-    (f"{ago(180)} 25.12.5", f"proven {ago(180)} with 25.12.5, 180 days ago"),
-    (f"{ago(181)} 25.12.5", f"stale: proven {ago(181)} with 25.12.5, 181 days ago; the plan allows 180"),
-    (f"{ago(800)} 25.12.5", f"stale: proven {ago(800)} with 25.12.5, 800 days ago"),
-    (f"{ago(12)} 24.10.7", "12 days ago; this router runs 25.12.5; the plan's card is 25.12.5"),
-    (f"{ago(-3)} 25.12.5", f"proven {ago(-3)} with 25.12.5, but this router's clock says {TODAY}"),
-    ("yesterday", "unknown: bp_proven is 'yesterday'"),
-    ("2026-02-30 25.12.5", "unknown: bp_proven is '2026-02-30 25.12.5'"),
-    ("2026-08-32 x", "unknown: bp_proven is '2026-08-32 x'"),
-])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "never proven: start the router from the card once"),
+        (f"{ago(1)} 25.12.5", f"proven {ago(1)} with 25.12.5, 1 day ago"),
+        (f"{ago(12)} 25.12.5", f"proven {ago(12)} with 25.12.5, 12 days ago"),
+        (f"{ago(180)} 25.12.5", f"proven {ago(180)} with 25.12.5, 180 days ago"),
+        (f"{ago(181)} 25.12.5", f"stale: proven {ago(181)} with 25.12.5, 181 days ago; the plan allows 180"),
+        (f"{ago(800)} 25.12.5", f"stale: proven {ago(800)} with 25.12.5, 800 days ago"),
+        (f"{ago(12)} 24.10.7", "12 days ago; this router runs 25.12.5; the plan's card is 25.12.5"),
+        (f"{ago(-3)} 25.12.5", f"proven {ago(-3)} with 25.12.5, but this router's clock says {TODAY}"),
+        ("yesterday", "unknown: bp_proven is 'yesterday'"),
+        ("2026-02-30 25.12.5", "unknown: bp_proven is '2026-02-30 25.12.5'"),
+        ("2026-08-32 x", "unknown: bp_proven is '2026-08-32 x'"),
+    ],
+)
 def test_the_normal_system_knows_how_old_it_is(router, value, told):
     """It says so in both forms, and root is as planned all the same."""
     box = router(medium="nand", packages=("kmod-nvme", "block-mount", "sfdisk")).boot()
@@ -119,21 +122,25 @@ def refused(box, words, told, text=None):
     result = bench.sh(words)
     assert (result.code, told in result.out) == (3, True), result.out + result.err
     assert {name: one for name, one in box.digests().items() if name != "overlay"} == {
-        name: one for name, one in untouched.items() if name != "overlay"}
+        name: one for name, one in untouched.items() if name != "overlay"
+    }
     return result
 
 
-@pytest.mark.parametrize(("kind", "prepare", "told"), [
-    ({"medium": "nand"}, "", "was started from 'spim-nand', not from the card; set SW3 to A=1 B=1"),
-    ({"medium": "emmc"}, "", "was started from 'emmc', not from the card"),
-    ({"medium": "sd", "board_name": "bananapi,bpi-r4-lite"}, "", "this plan is for 'bananapi,bpi-r4'"),
-    ({"medium": "sd"}, "date -s '2000-01-01 00:00'", "the clock says 2000-01-01, so it was never set"),
-    ({"medium": "sd"}, "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
-    ({"medium": "sd"}, "rm /sys/class/ubi/ubi0_1/name", "--seen"),
-    ({"medium": "sd"}, "rm /sys/firmware/devicetree/base/chosen/rootdisk", "this is the card's recovery system"),
-    ({"medium": "sd"}, "echo MMC >/sys/class/block/mmcblk0/device/type", "mmcblk0 is of type 'MMC'"),
-    ({"medium": "sd"}, "sed -i 's/25.12.5/25 reboot/' /etc/openwrt_release", "is no release"),
-])
+@pytest.mark.parametrize(
+    ("kind", "prepare", "told"),
+    [
+        ({"medium": "nand"}, "", "was started from 'spim-nand', not from the card; set SW3 to A=1 B=1"),
+        ({"medium": "emmc"}, "", "was started from 'emmc', not from the card"),
+        ({"medium": "sd", "board_name": "bananapi,bpi-r4-lite"}, "", "this plan is for 'bananapi,bpi-r4'"),
+        ({"medium": "sd"}, "date -s '2000-01-01 00:00'", "the clock says 2000-01-01, so it was never set"),
+        ({"medium": "sd"}, "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
+        ({"medium": "sd"}, "rm /sys/class/ubi/ubi0_1/name", "--seen"),
+        ({"medium": "sd"}, "rm /sys/firmware/devicetree/base/chosen/rootdisk", "this is the card's recovery system"),
+        ({"medium": "sd"}, "echo MMC >/sys/class/block/mmcblk0/device/type", "mmcblk0 is of type 'MMC'"),
+        ({"medium": "sd"}, "sed -i 's/25.12.5/25 reboot/' /etc/openwrt_release", "is no release"),
+    ],
+)
 def test_what_is_no_start_from_the_card(router, kind, prepare, told):
     """All of it is refused, with --apply, and no medium changes."""
     box = router(**kind).boot()
@@ -185,20 +192,28 @@ KIT = "/dev/mmcblk0p5"
 
 def give_kit(box, script):
     """Put a rescue kit on the card that a router was started from, as `make-sd` does on one that is larger."""
-    box.run(f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && cat >/tmp/k/r4.sh && "
-            f"umount /tmp/k && rmdir /tmp/k && sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent", input=script).ok()
+    box.run(
+        f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && cat >/tmp/k/r4.sh && "
+        f"umount /tmp/k && rmdir /tmp/k && sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent",
+        input=script,
+    ).ok()
 
 
 def kit_says(box):
     """Return what the kit knows of a start."""
-    return box.run(f"mkdir /tmp/k && mount -t ext4 -o ro {KIT} /tmp/k && cat /tmp/k/proven; umount /tmp/k && rmdir /tmp/k").out
+    return box.run(
+        f"mkdir /tmp/k && mount -t ext4 -o ro {KIT} /tmp/k && cat /tmp/k/proven; umount /tmp/k && rmdir /tmp/k"
+    ).out
 
 
-@pytest.mark.parametrize(("medium", "prepare", "why"), [
-    ("emmc", "", "cannot see the eMMC"),
-    ("nand", "rm /sys/class/ubi/ubi0_1/name", "cannot be seen from here"),
-    ("nand", "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
-])
+@pytest.mark.parametrize(
+    ("medium", "prepare", "why"),
+    [
+        ("emmc", "", "cannot see the eMMC"),
+        ("nand", "rm /sys/class/ubi/ubi0_1/name", "cannot be seen from here"),
+        ("nand", "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
+    ],
+)
 def test_the_kit_knows_what_the_normal_system_cannot_be_told(router, medium, prepare, why):
     """With --apply, and only then; the rest is left to the owner, so it does not end with 0. A rerun changes nothing."""
     box = router(medium="sd").boot()
@@ -208,13 +223,22 @@ def test_the_kit_knows_what_the_normal_system_cannot_be_told(router, medium, pre
         box.run(prepare).ok()
     untouched = box.digests()
 
-    for words, knows in (("", ""), (" --apply", f"{TODAY} with OpenWrt 25.12.5\n"), (" --apply", f"{TODAY} with OpenWrt 25.12.5\n")):
+    for words, knows in (
+        ("", ""),
+        (" --apply", f"{TODAY} with OpenWrt 25.12.5\n"),
+        (" --apply", f"{TODAY} with OpenWrt 25.12.5\n"),
+    ):
         result = bench.sh(f"prove-fallback{words}")
-        assert (result.code, why in result.out, "nothing was changed" in result.out) == (1, True, False), result.out + result.err
-        assert result.out.endswith(f"type this on the normal system: sh r4.sh prove-fallback --seen {TODAY} 25.12.5 --apply\n")
+        assert (result.code, why in result.out, "nothing was changed" in result.out) == (1, True, False), (
+            result.out + result.err
+        )
+        assert result.out.endswith(
+            f"type this on the normal system: sh r4.sh prove-fallback --seen {TODAY} 25.12.5 --apply\n"
+        )
         assert kit_says(box) == knows
     assert {name: one for name, one in box.digests().items() if name not in ("overlay", "mmcblk0")} == {
-        name: one for name, one in untouched.items() if name not in ("overlay", "mmcblk0")}
+        name: one for name, one in untouched.items() if name not in ("overlay", "mmcblk0")
+    }
 
 
 def test_the_script_comes_from_the_kit(router):
@@ -242,7 +266,9 @@ def test_what_was_installed_is_still_known(router):
     bench.sh(f"prove-fallback --seen {TODAY} 25.12.5 --apply").ok()
 
     assert box.read("/tmp/bootplan.installed") == before
-    box.run("fw_printenv | sort >/tmp/env.txt && sha256sum /tmp/env.txt >/tmp/env.txt.sha256 && fw_setenv bp_proven").ok()
+    box.run(
+        "fw_printenv | sort >/tmp/env.txt && sha256sum /tmp/env.txt >/tmp/env.txt.sha256 && fw_setenv bp_proven"
+    ).ok()
     bench.sh("restore-env /tmp/env.txt --apply").ok()
     assert box.run("ls /tmp/bootplan.installed").code != 0
 
@@ -261,17 +287,20 @@ def test_what_was_seen_is_noted_on_the_normal_system(router, medium):
     assert days_of(box, medium) == f"proven {ago(2)} with 25.12.5, 2 days ago"
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (f"{ago(-1)} 25.12.5", "is not over yet"),
-    ("2026-13-01 25.12.5", "is no date"),
-    ("2019-06-01 25.12.5", "is no date"),
-    ("today 25.12.5", "is no date"),
-    ("'2026-01-01 x' 25.12.5", "is no date"),
-    (f"{ago(1)} ''", "is no release"),
-    (f"{ago(1)} '25.12.5 bootcmd'", "is no release"),
-    (f"{ago(1)} '25.12.5\nbootcmd reset'", "is no release"),
-    (f"{ago(1)} {'x' * 33}", "is no release"),
-])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (f"{ago(-1)} 25.12.5", "is not over yet"),
+        ("2026-13-01 25.12.5", "is no date"),
+        ("2019-06-01 25.12.5", "is no date"),
+        ("today 25.12.5", "is no date"),
+        ("'2026-01-01 x' 25.12.5", "is no date"),
+        (f"{ago(1)} ''", "is no release"),
+        (f"{ago(1)} '25.12.5 bootcmd'", "is no release"),
+        (f"{ago(1)} '25.12.5\nbootcmd reset'", "is no release"),
+        (f"{ago(1)} {'x' * 33}", "is no release"),
+    ],
+)
 def test_what_cannot_have_been_seen(router, words, told):
     """Nothing of it reaches the environment."""
     box = router(medium="nand").boot()
@@ -298,7 +327,10 @@ def the_list(bench, code):
     assert text.code == code, text.out + text.err
     states = [one["state"] for one in told["items"]]
     assert [text.out.count(f"{mark} ") for mark in ("[x]", "[ ]", "\n[?]")] == [
-        states.count("ticked"), states.count("open"), states.count("ask")], text.out
+        states.count("ticked"),
+        states.count("open"),
+        states.count("ask"),
+    ], text.out
     assert (told["ticked"], told["open"], told["asked"]) == tuple(map(states.count, ("ticked", "open", "ask")))
     items = {one["id"]: one for one in told["items"]}
     assert len(items) == len(told["items"])
@@ -318,13 +350,21 @@ def test_a_list_from_the_first_day_to_the_last(router, shell):
     bench = Bench(box, text_of())
     untouched = box.digests()
     first = the_list(bench, 1)
-    assert states(first) == {"router": "ticked", "root": "open", "environment": "ticked", "env-copy": "open",
-                             "crash": "ticked", "fallback": "open", "packages": "ticked"}
+    assert states(first) == {
+        "router": "ticked",
+        "root": "open",
+        "environment": "ticked",
+        "env-copy": "open",
+        "crash": "ticked",
+        "fallback": "open",
+        "packages": "ticked",
+    }
     assert "backup /etc/bootplan" in first["env-copy"]["evidence"]
     assert first[f"file-{CARD}"]["state"] == "ask"
     assert "A=0 B=1 for SPI-NAND, A=1 B=1 for the card" in first["switch"]["text"]
     assert {name: one for name, one in box.digests().items() if name != "rootfs_data"} == {
-        name: one for name, one in untouched.items() if name != "rootfs_data"}
+        name: one for name, one in untouched.items() if name != "rootfs_data"
+    }
 
     bench.sh("install --apply").ok()
     bench.restart()
@@ -338,22 +378,36 @@ def test_a_list_from_the_first_day_to_the_last(router, shell):
     assert last["environment"]["evidence"] == "2 copies, each with its CRC"
 
 
-@pytest.mark.parametrize(("prepare", "name", "told"), [
-    ("echo rubbish >/dev/ubi0_1", "environment", "bad CRC: /dev/ubi0_1; the next write of fw_setenv makes it whole"),
-    ("echo rubbish >/dev/ubi0_2", "environment", "bad CRC: /dev/ubi0_2;"),
-    ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "environment", "it is not valid (bad CRC)"),
-    ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "fallback", "unknown: the U-Boot environment is"),
-    ("rm /sys/class/ubi/ubi0_1/name", "environment", "it is not found"),
-    ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "crash", "whether flag_recover is set cannot be seen"),
-    ("fw_setenv flag_recover 1; rm /etc/fw_env.config", "crash", "flag_recover is set"),
-    ("echo panic >/sys/fs/pstore/dmesg-ramoops-0", "crash", "there is a crash record (dmesg-ramoops-0)"),
-    ("fw_setenv flag_recover 1", "crash", "flag_recover is set"),
-    ("mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt",
-     "env-copy", "none is in /etc/bootplan"),
-    ("sed -i s/25.12.5/24.10.7/ /etc/openwrt_release", "router", "this plan is for OpenWrt 25.12, this router runs '24.10.7'"),
-    ("rm /usr/sbin/sfdisk /lib/modules/*/nvme.ko", "packages", "missing: kmod-nvme sfdisk"),
-    (f"echo other >/tmp/{CARD}", f"file-{CARD}", f"/tmp/{CARD} is another file than the plan names"),
-])
+@pytest.mark.parametrize(
+    ("prepare", "name", "told"),
+    [
+        (
+            "echo rubbish >/dev/ubi0_1",
+            "environment",
+            "bad CRC: /dev/ubi0_1; the next write of fw_setenv makes it whole",
+        ),
+        ("echo rubbish >/dev/ubi0_2", "environment", "bad CRC: /dev/ubi0_2;"),
+        ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "environment", "it is not valid (bad CRC)"),
+        ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "fallback", "unknown: the U-Boot environment is"),
+        ("rm /sys/class/ubi/ubi0_1/name", "environment", "it is not found"),
+        ("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "crash", "whether flag_recover is set cannot be seen"),
+        ("fw_setenv flag_recover 1; rm /etc/fw_env.config", "crash", "flag_recover is set"),
+        ("echo panic >/sys/fs/pstore/dmesg-ramoops-0", "crash", "there is a crash record (dmesg-ramoops-0)"),
+        ("fw_setenv flag_recover 1", "crash", "flag_recover is set"),
+        (
+            "mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt",
+            "env-copy",
+            "none is in /etc/bootplan",
+        ),
+        (
+            "sed -i s/25.12.5/24.10.7/ /etc/openwrt_release",
+            "router",
+            "this plan is for OpenWrt 25.12, this router runs '24.10.7'",
+        ),
+        ("rm /usr/sbin/sfdisk /lib/modules/*/nvme.ko", "packages", "missing: kmod-nvme sfdisk"),
+        (f"echo other >/tmp/{CARD}", f"file-{CARD}", f"/tmp/{CARD} is another file than the plan names"),
+    ],
+)
 def test_each_thing_that_is_wrong_is_open(router, prepare, name, told):
     """And the list still has all its items."""
     box = router(medium="nand").boot()
@@ -375,8 +429,12 @@ def test_a_file_beside_the_script_is_ticked_by_its_sum(router):
 
     items = the_list(Bench(box, text_of(more=FALLBACK.replace("0" * 64, sum_of))), 1)
 
-    assert items[f"file-{CARD}"] == {"id": f"file-{CARD}", "state": "ticked", "evidence":
-                                     f"/tmp/{CARD} has the plan's SHA-256", "text": "the image of the fallback card is at hand"}
+    assert items[f"file-{CARD}"] == {
+        "id": f"file-{CARD}",
+        "state": "ticked",
+        "evidence": f"/tmp/{CARD} has the plan's SHA-256",
+        "text": "the image of the fallback card is at hand",
+    }
 
 
 def test_on_another_medium_nothing_is_ticked_that_is_not_so(router):
@@ -388,7 +446,9 @@ def test_on_another_medium_nothing_is_ticked_that_is_not_so(router):
     assert items["router"]["state"] == "open"
     assert "was started from 'sd'" in items["router"]["evidence"]
     assert (items["fallback"]["state"], items["fallback"]["evidence"]) == (
-        "open", "unknown: from here the U-Boot environment of emmc is not seen")
+        "open",
+        "unknown: from here the U-Boot environment of emmc is not seen",
+    )
 
 
 def test_the_list_and_the_record_with_slots(router):
@@ -416,10 +476,18 @@ def test_the_list_and_the_record_with_slots(router):
     assert not any(name.startswith("bp_") and name != "bp_proven" for name in box.fw_printenv())
 
 
-@pytest.mark.parametrize("words", [
-    "checklist --apply", "checklist x", "prove-fallback x", "prove-fallback --json", "prove-fallback --seen 2026-01-01",
-    "status --seen 2026-01-01 25.12.5", "prove-fallback --seen '' x",
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "checklist --apply",
+        "checklist x",
+        "prove-fallback x",
+        "prove-fallback --json",
+        "prove-fallback --seen 2026-01-01",
+        "status --seen 2026-01-01 25.12.5",
+        "prove-fallback --seen '' x",
+    ],
+)
 def test_wrong_usage(router, words):
     """Told as such."""
     box = router(medium="nand").boot()

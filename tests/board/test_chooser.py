@@ -14,23 +14,30 @@ from .sandbox.slots import CASES, ROOTS, SlotBoard
 
 LONGEST = 1000
 # The longest command line that a plan can lead to: the stock one of NAND and everything that slots add.
-BOOTARGS = {slot: "console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit "
-                  f"root=PARTUUID=${chooser.ROOT[slot]} rootfstype=ext4 rootwait=300 panic=60 "
-                  "fstools_overlay_name=none fstools_overlay_fstype=none" for slot in ROOTS}
+BOOTARGS = {
+    slot: "console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit "
+    f"root=PARTUUID=${chooser.ROOT[slot]} rootfstype=ext4 rootwait=300 panic=60 "
+    "fstools_overlay_name=none fstools_overlay_fstype=none"
+    for slot in ROOTS
+}
 
 
 @pytest.fixture
 def slots(tmp_path):
     """Return a function that makes boards with two slots, of which a is good and active."""
+
     def make(medium, kernel):
         return SlotBoard(tmp_path / "board", medium, kernel).__enter__()
+
     return make
 
 
 def choices():
     """Return choices of every kind, with counters of one digit each."""
-    return [chooser.Choice(tries, starts, kernel, {} if kernel == "pair" else BOOTARGS)
-            for kernel, tries, starts in itertools.product(chooser.KERNELS, (1, 9), (0, 9))]
+    return [
+        chooser.Choice(tries, starts, kernel, {} if kernel == "pair" else BOOTARGS)
+        for kernel, tries, starts in itertools.product(chooser.KERNELS, (1, 9), (0, 9))
+    ]
 
 
 def test_no_variable_is_long():

@@ -65,8 +65,12 @@ def test_a_file_that_cannot_be_read_is_a_difference(router):
 def test_thousands_of_names(router):
     """More names than one command line holds; each must come exactly once."""
     box = router().boot()
-    text = ("cd /root/a; for d in $(seq 90); do mkdir folder$d; for f in $(seq 50); do echo $d >folder$d/file$f; done; done; cd /\n"
-            + COPY + COMPARE + "wc -l <$work/want; wc -l <$work/list\n")
+    text = (
+        "cd /root/a; for d in $(seq 90); do mkdir folder$d; for f in $(seq 50); do echo $d >folder$d/file$f; done; done; cd /\n"
+        + COPY
+        + COMPARE
+        + "wc -l <$work/want; wc -l <$work/list\n"
+    )
     assert shell(box, text).ok().out.split() == ["<>", "4500", "4590"]
 
 

@@ -218,6 +218,7 @@ class TestTracer:
 
 def mount_and(command, number=1):
     """Return a function that runs a command of the host in the new root of a box, or on another partition."""
+
     def spoil(box, loop):
         """Mount the partition of the disk and run the command there."""
         place = box.folder / "spoil"
@@ -228,16 +229,19 @@ def mount_and(command, number=1):
             subprocess.run(["sh", "-c", command], cwd=place, check=True)
         finally:
             subprocess.run(["umount", place], check=True)
+
     return spoil
 
 
 def env_to(partuuid):
     """Return a function that makes the environment name another partition."""
+
     def spoil(box, _):
         """Set bootargs."""
         args = box.env_tool.all()["bootargs"].split()
         changed = [f"root=PARTUUID={partuuid}" if arg.startswith("root=") else arg for arg in args]
         box.env_tool.set({"bootargs": " ".join(changed)})
+
     return spoil
 
 
@@ -272,6 +276,7 @@ class TestJudge:
     @staticmethod
     def judge(bench, cut, *spoils):
         """Judge a cut, after something was spoiled in its images; return the kinds of the faults."""
+
         def work():
             """Spoil and judge, in a process of its own."""
             with bench.place_to_work() as (_, box):
@@ -284,6 +289,7 @@ class TestJudge:
                     finally:
                         loop.detach()
                 return bench.judge(box).judge() + bench.strangers(box)
+
         return in_child(work)
 
     @pytest.mark.parametrize("share", [0, 0.3, 0.7, 1])
@@ -349,6 +355,7 @@ class TestSlotJudge:
 
     def test_a_switch_to_half_a_system(self, slot_bench):
         """Where the script is ready to switch, it is taken at its word."""
+
         def work():
             """Take the trial back, spoil the slot, and judge."""
             with slot_bench.place_to_work() as (_, box):
@@ -368,6 +375,7 @@ class TestSlotJudge:
                     else:
                         faults = judge.judge_switch()
                 return faults
+
         faults = in_child(work)
         assert {fault.partition(":")[0] for fault in faults} == {"half taken for whole"}, faults
 

@@ -32,7 +32,8 @@ def test_only_bootargs_changes_and_comes_back(router, medium, shell):
     partuuid = box.run("sfdisk --part-uuid /dev/nvme0n1 1").ok().out.strip().lower()
     kept = STOCK[medium].replace(" root=/dev/fit0 rootwait", "")
     assert after["bootargs"] == (
-        f"{kept} root=PARTUUID={partuuid} rootfstype=ext4 rootwait=30 panic=5 fstools_overlay_name=none")
+        f"{kept} root=PARTUUID={partuuid} rootfstype=ext4 rootwait=30 panic=5 fstools_overlay_name=none"
+    )
     assert {**after, "bootargs": ""} == {**before, "bootargs": ""}
 
     bench.restart()
@@ -71,13 +72,16 @@ def test_a_broken_environment_is_repaired_from_a_saved_one(router):
     assert box.fw_printenv() == before
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    ("s/^ethaddr=.*/ethaddr=02:00:00:00:00:99/", "is of another board"),
-    ("s/SPI-NAND/SD card/", "it is another medium's"),
-    ("s/^bootcmd=.*/bootcmd=bootp/", "not that of OpenWrt's U-Boot"),
-    ("/^bootconf=/d", "lacks variables"),
-    ("s/^loadaddr=/loadaddr/", "are no NAME=VALUE"),
-])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("s/^ethaddr=.*/ethaddr=02:00:00:00:00:99/", "is of another board"),
+        ("s/SPI-NAND/SD card/", "it is another medium's"),
+        ("s/^bootcmd=.*/bootcmd=bootp/", "not that of OpenWrt's U-Boot"),
+        ("/^bootconf=/d", "lacks variables"),
+        ("s/^loadaddr=/loadaddr/", "are no NAME=VALUE"),
+    ],
+)
 def test_a_file_that_is_no_environment_of_this_router(router, change, told):
     """Refused before any change."""
     box, bench = bench_for(router)
@@ -102,7 +106,7 @@ def test_the_lines_for_the_console(router):
     line = re.search("    (setenv bootargs '.*')\n    saveenv\n    reset\n".replace("    ", " +"), told)[1]
     partuuid = box.run("sfdisk --part-uuid /dev/nvme0n1 1").ok().out.strip().lower()
     assert f"root=PARTUUID={partuuid} " in line
-    box.env_tool.set({"bootargs": line[len("setenv bootargs '"):-1]})
+    box.env_tool.set({"bootargs": line[len("setenv bootargs '") : -1]})
 
 
 def test_the_board_without_fw_env_config(router):

@@ -42,11 +42,13 @@ def test_an_image_is_what_openwrt_makes(board_parts):
 
 def test_what_the_system_in_it_is(board_parts, tmp_path):
     """Release, modules and packages are those that were asked for."""
-    path = firmware.make(board_parts, release="25.12.6", kernel="6.12.95", modules="6.6.1", packages=("block-mount",),
-                         faults=("wan",))
+    path = firmware.make(
+        board_parts, release="25.12.6", kernel="6.12.95", modules="6.6.1", packages=("block-mount",), faults=("wan",)
+    )
     (tmp_path / "root.squashfs").write_bytes(fitread.read(path.read_bytes()).rootfs())
-    subprocess.run(["unsquashfs", "-q", "-n", "-d", tmp_path / "root", tmp_path / "root.squashfs"], check=True,
-                   capture_output=True)
+    subprocess.run(
+        ["unsquashfs", "-q", "-n", "-d", tmp_path / "root", tmp_path / "root.squashfs"], check=True, capture_output=True
+    )
 
     assert "DISTRIB_RELEASE='25.12.6'" in (tmp_path / "root/etc/openwrt_release").read_text()
     assert [one.name for one in (tmp_path / "root/lib/modules").iterdir()] == ["6.6.1"]
@@ -112,8 +114,10 @@ def test_sysupgrade_checks_the_settings_generation(router):
 def test_sysupgrade_keeps_what_is_named(router):
     """Files and folders of sysupgrade.conf and keep.d, links as links, and nothing else."""
     box = router().boot()
-    box.run("mkdir -p /etc/wireguard/deep /etc/other; echo k >/etc/wireguard/deep/key; ln -s deep/key /etc/wireguard/link;"
-            " echo o >/etc/other/file; printf '# a note\\n\\n/etc/wireguard\\n' >>/etc/sysupgrade.conf").ok()
+    box.run(
+        "mkdir -p /etc/wireguard/deep /etc/other; echo k >/etc/wireguard/deep/key; ln -s deep/key /etc/wireguard/link;"
+        " echo o >/etc/other/file; printf '# a note\\n\\n/etc/wireguard\\n' >>/etc/sysupgrade.conf"
+    ).ok()
     names = box.run("sysupgrade -b /tmp/kept.tgz && tar -tzf /tmp/kept.tgz").ok().out.split()
 
     assert {"etc/wireguard/deep/key", "etc/wireguard/link", "etc/config/network", "etc/passwd"} <= set(names)

@@ -14,14 +14,21 @@ def test_the_disk_is_full_at_the_first_start(upgrade_bench):
     box.services = False
     box.boot()
     made.router.put(made.name, made.script)
-    box.run("mkdir /mnt/in && mount -t ext4 /dev/nvme0n1p1 /mnt/in && dd if=/dev/zero of=/mnt/in/filler bs=1M 2>/dev/null; "
-            "sync; umount /mnt/in").ok()
+    box.run(
+        "mkdir /mnt/in && mount -t ext4 /dev/nvme0n1p1 /mnt/in && dd if=/dev/zero of=/mnt/in/filler bs=1M 2>/dev/null; "
+        "sync; umount /mnt/in"
+    ).ok()
 
     assert box.run("sh /etc/bootplan/bootplan.sh first-start").code == 1
 
     status = made.status()
-    assert (status["as_planned"], status["upgrade_root"]) == (False, "the root on the disk was begun, and is not finished"), str(status)
-    box.run("mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in").ok()
+    assert (status["as_planned"], status["upgrade_root"]) == (
+        False,
+        "the root on the disk was begun, and is not finished",
+    ), str(status)
+    box.run(
+        "mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in"
+    ).ok()
     box.off()
     box.services = True
     assert made.follow() == 2
@@ -60,7 +67,10 @@ def test_packages_that_the_image_lacks_are_told(upgrade_bench):
 
     status = made.status()
     assert status["as_planned"] is True
-    assert status["upgrade_packages"] == "not in the new system: htop tcpdump; to have them: apk update && apk add htop tcpdump"
+    assert (
+        status["upgrade_packages"]
+        == "not in the new system: htop tcpdump; to have them: apk update && apk add htop tcpdump"
+    )
     by_hand(made.router, "tcpdump", "htop")
     assert made.status()["upgrade_packages"] == "ok"
 
@@ -75,7 +85,11 @@ def test_packages_that_the_image_lacks_are_installed(upgrade_bench, packages):
     assert made.upgraded(packages=packages) == (2 if "kmod-nvme" in packages else 3)
 
     status = made.status()
-    assert (status["root"], status["as_planned"], status["upgrade_packages"]) == (ROOT["extroot-overlay"], True, "ok"), str(status)
+    assert (status["root"], status["as_planned"], status["upgrade_packages"]) == (
+        ROOT["extroot-overlay"],
+        True,
+        "ok",
+    ), str(status)
 
 
 def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench):
@@ -87,7 +101,10 @@ def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench):
 
     status = made.status()
     assert (status["root"], status["as_planned"]) == (ROOT["extroot-overlay"], True), str(status)
-    assert status["upgrade_packages"] == "not in the new system: gone-for-good; to have them: apk update && apk add gone-for-good"
+    assert (
+        status["upgrade_packages"]
+        == "not in the new system: gone-for-good; to have them: apk update && apk add gone-for-good"
+    )
     assert "within 3 s: gone-for-good;" in made.router.read("/etc/bootplan/last-upgrade")
 
 
@@ -113,7 +130,9 @@ def test_packages_of_opkg(upgrade_bench):
     made = upgrade_bench(text=plan(release="24.10"), release="24.10.7").installed()
     for name in ("htop", "libncurses"):
         made.router.put(f"/usr/lib/opkg/info/{name}.control", f"Package: {name}\nVersion: 1\n")
-    made.router.put("/usr/lib/opkg/status", "Package: libncurses\nVersion: 1\nAuto-Installed: yes\n\nPackage: htop\nVersion: 1\n")
+    made.router.put(
+        "/usr/lib/opkg/status", "Package: libncurses\nVersion: 1\nAuto-Installed: yes\n\nPackage: htop\nVersion: 1\n"
+    )
 
     assert made.upgraded(release="24.10.8") == 2
 
@@ -132,7 +151,9 @@ def test_the_disk_is_away_at_the_first_start(upgrade_bench):
 
     assert made.follow() == 1
     status = made.status()
-    assert (status["root"], status["upgrade_root"]) == ("internal", "the disk 'serial:S4EWNF0M531930D' is not here"), str(status)
+    assert (status["root"], status["upgrade_root"]) == ("internal", "the disk 'serial:S4EWNF0M531930D' is not here"), (
+        str(status)
+    )
 
     box.off()
     hidden.rename(box.image("nvme0"))
@@ -169,7 +190,9 @@ def test_odd_names_take_nothing_away(upgrade_bench):
 
     assert made.root() == ROOT["extroot-overlay"]
     for name in ("a", "b", "srv", "bin etc"):
-        assert box.read(f"/overlay/upper/{name}/mine") == "mine\n", box.run("ls -la /overlay/upper /overlay/.bootplan/*").out
+        assert box.read(f"/overlay/upper/{name}/mine") == "mine\n", box.run(
+            "ls -la /overlay/upper /overlay/.bootplan/*"
+        ).out
     assert box.read("/ours/new") == "new\n"
 
 
@@ -181,8 +204,10 @@ def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
     box.put("/etc/config/mine", "config mine\n\toption word 'later'\n")
     box.run("mkdir /mnt/in && mount -t ubifs ubi0:rootfs_data /mnt/in").ok()
     box.run("sed -i 's/^state .*/state flashed/' /mnt/in/upper/etc/bootplan/upgrade").ok()
-    box.run("uci -c /mnt/in/upper/etc/config set fstab.bootplan_root.enabled=0; "
-            "uci -c /mnt/in/upper/etc/config commit fstab; umount /mnt/in").ok()
+    box.run(
+        "uci -c /mnt/in/upper/etc/config set fstab.bootplan_root.enabled=0; "
+        "uci -c /mnt/in/upper/etc/config commit fstab; umount /mnt/in"
+    ).ok()
     box.off()
 
     assert made.follow() == 2
@@ -231,7 +256,9 @@ def test_a_record_that_was_lost(upgrade_bench):
     box.put("/root/notes", "mine\n")
     made.flash(made.put_image(), until="written")
     assert made.follow() == 1
-    box.run("mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz").ok()
+    box.run(
+        "mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz"
+    ).ok()
     box.run("umount /mnt/in").ok()
 
     made.sh("restore /tmp/saved.tar.gz --apply").ok()

@@ -10,7 +10,7 @@ from .images import MiB
 from .router import Disk, GiB
 from .ubi import LEB
 
-MORE = "start=1048576, size=32768, name=\"fit_a\"\nsize=32768, name=\"fit_b\"\n"
+MORE = 'start=1048576, size=32768, name="fit_a"\nsize=32768, name="fit_b"\n'
 APPEND = "sfdisk -q --append --no-reread --wipe never --wipe-partitions never /dev/mmcblk0"
 
 
@@ -54,33 +54,39 @@ def test_a_volume_is_made_and_survives(flash):
     before = available(flash)
     made = flash.run("ubimkvol /dev/ubi0 -N fit_b -s 24MiB").ok().out
 
-    assert made == ('Volume ID 6, size 199 LEBs (25268224 bytes, 24.1 MiB), LEB size 126976 bytes (124.0 KiB), dynamic, '
-                    'name "fit_b", alignment 1\n')
+    assert made == (
+        "Volume ID 6, size 199 LEBs (25268224 bytes, 24.1 MiB), LEB size 126976 bytes (124.0 KiB), dynamic, "
+        'name "fit_b", alignment 1\n'
+    )
     assert available(flash) == before - 199
-    assert shown(flash, 6, "name", "type", "reserved_ebs", "data_bytes", "usable_eb_size", "upd_marker", "corrupted") == [
-        "fit_b", "dynamic", "199", str(199 * LEB), str(LEB), "0", "0"]
+    assert shown(
+        flash, 6, "name", "type", "reserved_ebs", "data_bytes", "usable_eb_size", "upd_marker", "corrupted"
+    ) == ["fit_b", "dynamic", "199", str(199 * LEB), str(LEB), "0", "0"]
     assert flash.run("wc -c </dev/ubi0_6").ok().out.strip() == str(199 * LEB)
     flash.reboot()
     assert shown(flash, 6, "name", "reserved_ebs") == ["fit_b", "199"] and available(flash) == before - 199
 
 
-@pytest.mark.parametrize(("command", "words"), [
-    ("ubimkvol /dev/ubi0 -N fit -s 1MiB", "error 17 (File exists)"),
-    ("ubimkvol /dev/ubi0 -N large -s 100MiB", "error 28 (No space left on device)"),
-    ("ubimkvol /dev/ubi0 -s 1MiB", "volume name was not specified"),
-    ("ubimkvol /dev/ubi0 -N x", "volume size was not specified"),
-    ("ubimkvol /dev/ubi0 -N x -s much", "bad volume size"),
-    ("ubimkvol /dev/ubi1 -N x -s 1MiB", "is not an UBI device node"),
-    ("ubirmvol /dev/ubi0 -N nothing", "cannot find UBI volume \"nothing\""),
-    ("ubirmvol /dev/ubi0 -N rootfs_data", "error 16"),
-    ("ubirename /dev/ubi0 nothing x", "cannot find UBI volume"),
-    ("ubiupdatevol /dev/ubi0_9 /etc/passwd", "error 19"),
-    ("ubiupdatevol /dev/ubi0_4 /tmp/nothing", "error 2"),
-    ("ubiupdatevol /dev/ubi0_4", "specify UBI device name and image file name"),
-    ("ubiupdatevol /dev/ubi0_4 -", "stat failed on \"-\""),
-    ("ubiupdatevol /dev/ubi0_5 -t", "error 16"),
-    ("head -c 9000000 /dev/zero | ubiupdatevol /dev/ubi0_4 -s 9000000 -", "will not fit volume"),
-])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ubimkvol /dev/ubi0 -N fit -s 1MiB", "error 17 (File exists)"),
+        ("ubimkvol /dev/ubi0 -N large -s 100MiB", "error 28 (No space left on device)"),
+        ("ubimkvol /dev/ubi0 -s 1MiB", "volume name was not specified"),
+        ("ubimkvol /dev/ubi0 -N x", "volume size was not specified"),
+        ("ubimkvol /dev/ubi0 -N x -s much", "bad volume size"),
+        ("ubimkvol /dev/ubi1 -N x -s 1MiB", "is not an UBI device node"),
+        ("ubirmvol /dev/ubi0 -N nothing", 'cannot find UBI volume "nothing"'),
+        ("ubirmvol /dev/ubi0 -N rootfs_data", "error 16"),
+        ("ubirename /dev/ubi0 nothing x", "cannot find UBI volume"),
+        ("ubiupdatevol /dev/ubi0_9 /etc/passwd", "error 19"),
+        ("ubiupdatevol /dev/ubi0_4 /tmp/nothing", "error 2"),
+        ("ubiupdatevol /dev/ubi0_4", "specify UBI device name and image file name"),
+        ("ubiupdatevol /dev/ubi0_4 -", 'stat failed on "-"'),
+        ("ubiupdatevol /dev/ubi0_5 -t", "error 16"),
+        ("head -c 9000000 /dev/zero | ubiupdatevol /dev/ubi0_4 -s 9000000 -", "will not fit volume"),
+    ],
+)
 def test_what_ubi_refuses(flash, command, words):
     """255, and the reason; nothing changes."""
     before = flash.digests()
@@ -92,7 +98,9 @@ def test_what_ubi_refuses(flash, command, words):
 
 def test_an_update_replaces_all_that_a_volume_held(flash):
     """From a file, from standard input, and nothing: what was there before is gone."""
-    flash.run("ubimkvol /dev/ubi0 -N fit_b -s 1MiB; head -c 300000 /dev/urandom >/tmp/long; echo short >/tmp/short").ok()
+    flash.run(
+        "ubimkvol /dev/ubi0 -N fit_b -s 1MiB; head -c 300000 /dev/urandom >/tmp/long; echo short >/tmp/short"
+    ).ok()
     flash.run("ubiupdatevol /dev/ubi0_6 /tmp/long && head -c 300000 /dev/ubi0_6 | cmp - /tmp/long").ok()
     flash.run("ubiupdatevol /dev/ubi0_6 -s 6 - </tmp/short && head -c 6 /dev/ubi0_6 | cmp - /tmp/short").ok()
     assert flash.run("tail -c +7 /dev/ubi0_6 | tr -d '\\0' | wc -c").out.strip() == "0"
@@ -128,7 +136,7 @@ def test_an_input_that_ends_early_is_told(flash):
     flash.run("ubimkvol /dev/ubi0 -N fit_b -s 2MiB").ok()
     short = flash.run("echo x | ubiupdatevol /dev/ubi0_6 -s 1000000 -")
 
-    assert (short.code, 'cannot read' in short.err) == (255, True)
+    assert (short.code, "cannot read" in short.err) == (255, True)
     assert shown(flash, 6, "upd_marker") == ["1"]
 
 
@@ -145,7 +153,9 @@ def test_a_power_cut_in_an_update_leaves_the_marker(flash):
 def test_removed_volumes_give_their_room_and_their_number(flash):
     """The next one gets the number, and nothing of what was there."""
     before = available(flash)
-    flash.run("ubimkvol /dev/ubi0 -N one -s 1MiB; ubimkvol /dev/ubi0 -N two -s 1MiB; ubiupdatevol /dev/ubi0_6 /etc/passwd").ok()
+    flash.run(
+        "ubimkvol /dev/ubi0 -N one -s 1MiB; ubimkvol /dev/ubi0 -N two -s 1MiB; ubiupdatevol /dev/ubi0_6 /etc/passwd"
+    ).ok()
     flash.run("ubirmvol /dev/ubi0 -N one").ok()
     assert not flash.exists("/dev/ubi0_6") and not flash.exists("/sys/class/ubi/ubi0_6")
     flash.run("ubimkvol /dev/ubi0 -N three -S 2").ok()
@@ -157,7 +167,9 @@ def test_removed_volumes_give_their_room_and_their_number(flash):
 
 def test_names_change_places_in_one_write(flash):
     """The content stays with the number."""
-    flash.run("ubimkvol /dev/ubi0 -N one -S 1; ubimkvol /dev/ubi0 -N two -S 1; ubiupdatevol /dev/ubi0_6 /etc/passwd").ok()
+    flash.run(
+        "ubimkvol /dev/ubi0 -N one -S 1; ubimkvol /dev/ubi0 -N two -S 1; ubiupdatevol /dev/ubi0_6 /etc/passwd"
+    ).ok()
     flash.run("ubirename /dev/ubi0 one two two one").ok()
 
     assert shown(flash, 6, "name") == ["two"] and shown(flash, 7, "name") == ["one"]
@@ -178,9 +190,14 @@ def test_an_empty_volume_gets_its_file_system_by_being_mounted(flash):
 def test_a_squashfs_is_mounted_from_a_file(flash):
     """BusyBox's mount finds a free loop device of its own, and lets it go."""
     flash.run("dd if=/dev/fit0 of=/tmp/rootfs bs=64k; mkdir /tmp/one /tmp/two; cp /tmp/rootfs /tmp/other").ok()
-    flash.run("mount -t squashfs -o loop,ro /tmp/rootfs /tmp/one && mount -t squashfs -o loop,ro /tmp/other /tmp/two").ok()
+    flash.run(
+        "mount -t squashfs -o loop,ro /tmp/rootfs /tmp/one && mount -t squashfs -o loop,ro /tmp/other /tmp/two"
+    ).ok()
     assert flash.run("cat /tmp/one/etc/openwrt_release").ok().out == flash.read("/rom/etc/openwrt_release")
-    assert [source for source, target, *_ in flash.mounts() if target.startswith("/tmp/")] == ["/dev/loop0", "/dev/loop1"]
+    assert [source for source, target, *_ in flash.mounts() if target.startswith("/tmp/")] == [
+        "/dev/loop0",
+        "/dev/loop1",
+    ]
     flash.run("umount /tmp/one && mount -t squashfs -o loop,ro /tmp/rootfs /tmp/one").ok()
     assert "loop0" in [mount for mount in flash.mounts() if mount[1] == "/tmp/one"][0][0]
 

@@ -1,5 +1,6 @@
 """The recipe that many guides give (partition, copy, `fw_setenv bootargs`), block by block: what the script does
-instead, or why it refuses. Each claim about a block is shown by running that block on the bench."""
+instead, or why it refuses. Each claim about a block is shown by running that block on the bench.
+"""
 
 import pytest
 
@@ -67,7 +68,9 @@ def test_step_2_empty_mount_points(router):
 
     Bench(box, guide_plan()).sh("install --apply").ok()
 
-    box.run("mount /dev/nvme0n1p1 /mnt && cd /mnt && [ -d proc ] && [ -d sys ] && [ -d dev ] && [ -d tmp ] && [ -d mnt ]").ok()
+    box.run(
+        "mount /dev/nvme0n1p1 /mnt && cd /mnt && [ -d proc ] && [ -d sys ] && [ -d dev ] && [ -d tmp ] && [ -d mnt ]"
+    ).ok()
 
 
 def test_step_3_bootargs_on_the_stock_kernel(router):
@@ -87,13 +90,20 @@ def test_step_3_bootargs_on_a_kernel_with_nvme(router):
 
     args = box.run("fw_printenv -n bootargs").ok().out.split()
 
-    assert {"console=ttyS0,115200n1", "pci=pcie_bus_perf", "ubi.block=0,fit", "rootfstype=ext4", "rootwait=30"} <= set(args)
+    assert {"console=ttyS0,115200n1", "pci=pcie_bus_perf", "ubi.block=0,fit", "rootfstype=ext4", "rootwait=30"} <= set(
+        args
+    )
     assert [arg for arg in args if arg.startswith("root=")][0].startswith("root=PARTUUID=")
 
 
 def test_step_3_without_fw_setenv(router):
     """The same lines for the U-Boot console, with the values of this router."""
-    told = Bench(router(**kind_of_router("cmdline")).boot(), guide_plan("cmdline")).sh("install --apply --console").ok().out
+    told = (
+        Bench(router(**kind_of_router("cmdline")).boot(), guide_plan("cmdline"))
+        .sh("install --apply --console")
+        .ok()
+        .out
+    )
     assert "setenv bootargs 'console=ttyS0,115200n1 " in told
     assert "    saveenv\n" in told
 

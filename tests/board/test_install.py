@@ -22,7 +22,7 @@ LISTING = (
     " find . -mindepth 1 ! -path './.bootplan*' ! -path './lost+found*' ! -path './etc/config/fstab'"
     " ! -path './etc/bootplan*' ! -path './etc' ! -path './etc/config' ! -path './srv*' ! -path './.rig*'"
     " ! -type d -print0 | sort >/tmp/names;"
-    " cat /tmp/names | xargs -0 ls -dln --full-time | awk '{ $2 = \"\" } /^l/ { $6 = $7 = \"\" } { print }' | sort;"
+    ' cat /tmp/names | xargs -0 ls -dln --full-time | awk \'{ $2 = "" } /^l/ { $6 = $7 = "" } { print }\' | sort;'
     " find . -type f ! -path './etc/config/fstab' ! -path './etc/bootplan*' ! -path './.bootplan*' ! -path './srv*'"
     " ! -path './.rig*' -print0 | xargs -0 sha256sum | sort;"
     " cd /; umount /tmp/view"
@@ -78,8 +78,10 @@ def test_what_was_removed_from_the_firmware_stays_removed(router):
 def test_holes_stay_holes_and_hard_links_stay_one_file(router):
     """A file that is longer than the partition is copied by what it holds."""
     box = router().boot()
-    box.run("dd if=/dev/null of=/root/hole bs=1M seek=400; echo end >>/root/hole; chown 7:9 /root/hole;"
-            " chmod 4751 /root/hole; echo x >/root/one; ln /root/one /root/two").ok()
+    box.run(
+        "dd if=/dev/null of=/root/hole bs=1M seek=400; echo end >>/root/hole; chown 7:9 /root/hole;"
+        " chmod 4751 /root/hole; echo x >/root/one; ln /root/one /root/two"
+    ).ok()
     bench = Bench(box, plan("extroot-pivot"))
     bench.sh("install --apply").ok()
 

@@ -1,5 +1,6 @@
 """What stops a run in the middle: a lost connection, a signal, the power. The old system or the new one boots, and the
-same command again finishes."""
+same command again finishes.
+"""
 
 import re
 import signal
@@ -41,7 +42,9 @@ def test_a_lost_terminal_stops_nothing(router, shell):
     run.hang_up()
 
     assert run.wait(60).code == 0
-    assert box.read("/tmp/bootplan.log").splitlines()[-1] == f"done. Restart the router, then: sh {bench.name[5:]} status"
+    assert (
+        box.read("/tmp/bootplan.log").splitlines()[-1] == f"done. Restart the router, then: sh {bench.name[5:]} status"
+    )
     bench.restart()
     assert bench.sh("status").code == 0
 
@@ -64,7 +67,9 @@ def test_a_signal_ends_it_with_a_state_to_go_on_from(router, number, code):
     """It says which step, what the next power-on starts, and leaves no mount behind."""
     box = router().boot()
     bench = Bench(box, plan())
-    box.put("/usr/sbin/sync", "#!/bin/sh\nsleep 3\nexec /bin/busybox sync\n", 0o755)  # so that the step is still under way
+    box.put(
+        "/usr/sbin/sync", "#!/bin/sh\nsleep 3\nexec /bin/busybox sync\n", 0o755
+    )  # so that the step is still under way
     run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
     wait_for(run, "[5/6]")
 
@@ -96,10 +101,17 @@ def test_a_power_cut_at_each_step(router, method):
 
 def leave_in_journal(image, path):
     """Put the inode of ``path`` into the journal of the image's first partition, and zeros into its place."""
+
     def debugfs(commands):
         """Run debugfs on the partition and return what it prints."""
-        return subprocess.run(["debugfs", "-w", f"{image}?offset={MiB}"], input=commands, text=True, check=True,
-                              capture_output=True, cwd=image.parent).stdout
+        return subprocess.run(
+            ["debugfs", "-w", f"{image}?offset={MiB}"],
+            input=commands,
+            text=True,
+            check=True,
+            capture_output=True,
+            cwd=image.parent,
+        ).stdout
 
     block = int(re.search(r"located at block (\d+)", debugfs(f"imap {path}\n"))[1])
     size = int(re.search(r"Block size: *(\d+)", debugfs("stats\n"))[1])
@@ -159,13 +171,17 @@ def test_a_cut_just_behind_the_table(router):
     box.power_cut()
     box.boot()
     box.put(bench.name, bench.script)
-    box.run("printf 'bootplan-unfinished %s table 1 2\\n' "
-            f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+    box.run(
+        "printf 'bootplan-unfinished %s table 1 2\\n' "
+        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
+    ).ok()
 
     bench.sh("install --apply").ok()
 
     assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
-    box.run("printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc").ok()
+    box.run(
+        "printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc"
+    ).ok()
     assert bench.sh("install --apply").code == 3
 
 
@@ -203,14 +219,19 @@ def test_a_failed_step_says_why(router):
     """What the failed command printed is shown, and which step it was."""
     box = router().boot()
     bench = Bench(box, plan("internal"))
-    box.run("mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4;"
-            " chmod 755 /usr/sbin/mkfs.ext4").ok()
+    box.run(
+        "mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4;"
+        " chmod 755 /usr/sbin/mkfs.ext4"
+    ).ok()
 
     result = bench.sh("install --apply")
 
     assert result.code == 1
     assert "no such luck" in result.out
-    assert "stopped in step 'file system of data' (status 5); the next power-on starts what it would have started before this run" in result.out
+    assert (
+        "stopped in step 'file system of data' (status 5); the next power-on starts what it would have started before this run"
+        in result.out
+    )
     box.run("mv /usr/sbin/mkfs.real /usr/sbin/mkfs.ext4").ok()
     assert finishes(bench)
 
@@ -247,7 +268,9 @@ def test_a_half_copy_does_not_pass_for_a_root(router, method):
     assert bench.sh("install --apply").code == 3
 
 
-@pytest.mark.parametrize("moment", ["+ write_table", "+ write_mark nvme0n1 '1 2'", "[2/6]", "+ mkfs.ext4", "+ check_filesystem"])
+@pytest.mark.parametrize(
+    "moment", ["+ write_table", "+ write_mark nvme0n1 '1 2'", "[2/6]", "+ mkfs.ext4", "+ check_filesystem"]
+)
 def test_a_cut_while_partitions_are_resized(router, moment):
     """An old copy at the same place does not come back as the new root: the same command again makes it anew."""
     box = router(disks=(Disk(size=GiB),)).boot()
@@ -287,8 +310,10 @@ def test_a_commit_that_did_not_take_place_is_noticed(router):
     """fstab is read back."""
     box = router().boot()
     bench = Bench(box, plan())
-    box.run("mv /sbin/uci /sbin/uci.real; printf '#!/bin/sh\\ncase \"$*\" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real \"$@\"\\n'"
-            " >/sbin/uci; chmod 755 /sbin/uci").ok()
+    box.run(
+        'mv /sbin/uci /sbin/uci.real; printf \'#!/bin/sh\\ncase "$*" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real "$@"\\n\''
+        " >/sbin/uci; chmod 755 /sbin/uci"
+    ).ok()
 
     result = bench.sh("install --apply")
 

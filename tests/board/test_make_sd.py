@@ -53,7 +53,9 @@ def test_with_bash_and_a_backup(router, image, tmp_path):
     """Another shell; a backup goes along, and only a whole one."""
     box = router(readers=(Reader(size=SMALL, serial="", model="SD  Reader"),), **PC).boot()
     desk = Desk(box, image)
-    box.run("mkdir /tmp/kit && cd /tmp/kit && echo 'a=b' >uboot-env.txt && echo c >config.tar.gz && sha256sum * >SHA256SUMS").ok()
+    box.run(
+        "mkdir /tmp/kit && cd /tmp/kit && echo 'a=b' >uboot-env.txt && echo c >config.tar.gz && sha256sum * >SHA256SUMS"
+    ).ok()
     box.run(f"echo old | dd of={CARD} bs=1M seek=44 conv=notrunc").ok()
 
     refused = desk.sh(f"make-sd {CARD} --kit /tmp/kit --apply", shell="bash")
@@ -93,14 +95,19 @@ def test_an_archive_as_the_kit(router, image, tmp_path):
 def readers(board_parts, tmp_path_factory, image):
     """A PC with readers and disks of every kind."""
     described = (
-        Reader(size=SMALL), Reader("sdb", bus="ata", removable=False, size=SMALL), Reader("sdc", size=540 * MiB),
-        Reader("sdd", size=SMALL), Reader("mmcblk1", bus="mmc", type="MMC", size=SMALL),
+        Reader(size=SMALL),
+        Reader("sdb", bus="ata", removable=False, size=SMALL),
+        Reader("sdc", size=540 * MiB),
+        Reader("sdd", size=SMALL),
+        Reader("mmcblk1", bus="mmc", type="MMC", size=SMALL),
         Reader("mmcblk2", bus="mmc", serial="0x12345678", model="SC16G", size=SMALL),
         Reader("sde", logical=4096, size=SMALL),
     )
     with Router(tmp_path_factory.mktemp("pc") / "pc", readers=described, **PC) as box:
         box.boot()
-        box.run("printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m").ok()
+        box.run(
+            "printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m"
+        ).ok()
         box.run("echo photos | dd of=/dev/mmcblk2 conv=notrunc").ok()
         yield Desk(box, image)
 
@@ -110,7 +117,12 @@ SYS = "/sys/class/block/sda"
 # name: (commands before, device and words, what is told, commands after)
 REFUSED = {
     "a partition": ("", "/dev/sdd1", "is a partition; name the whole card: /dev/sdd", ""),
-    "a file": ("echo >/tmp/file", "/tmp/file", "is no block device; the cards and disks here are: /dev/sda (STORAGE DEVICE, 640 MiB)", ""),
+    "a file": (
+        "echo >/tmp/file",
+        "/tmp/file",
+        "is no block device; the cards and disks here are: /dev/sda (STORAGE DEVICE, 640 MiB)",
+        "",
+    ),
     "nothing": ("", "/dev/sdz", "is no block device", ""),
     "a disk of the computer": ("", "/dev/sdb", "/dev/sdb is neither removable nor on USB", ""),
     "NVMe": ("", "/dev/nvme0n1", "is no card in a reader", ""),
@@ -124,18 +136,45 @@ REFUSED = {
     "a part of another device": (f"mkdir {SYS}/holders/dm-0", CARD, "is in use: dm-0", f"rmdir {SYS}/holders/dm-0"),
     "mounted": ("mount -o ro /dev/sdd1 /tmp/m", "/dev/sdd", "is in use: /tmp/m", UMOUNT),
     "mounted by another name": (
-        "mkdir -p /dev/disk; ln -sf ../sdd1 /dev/disk/x; mount -o ro /dev/disk/x /tmp/m", "/dev/sdd", "is in use: /tmp/m", UMOUNT),
+        "mkdir -p /dev/disk; ln -sf ../sdd1 /dev/disk/x; mount -o ro /dev/disk/x /tmp/m",
+        "/dev/sdd",
+        "is in use: /tmp/m",
+        UMOUNT,
+    ),
     "the system's disk": ("mkdir -p /home; mount -o ro /dev/sdd1 /home", "/dev/sdd", "is in use: /home", UMOUNT),
     "swap": (
         "printf 'Filename\\tType\\tSize\\tUsed\\tPriority\\n/dev/sdd1 partition 1 0 -2\\n' >/tmp/swaps; mount --bind /tmp/swaps /proc/swaps",
-        "/dev/sdd", "is in use: swap", "umount /proc/swaps"),
-    "something on it": ("", "/dev/sdd", f"is not blank; look at the list above, and if nothing of it is needed add: --wipe {WORD}", ""),
+        "/dev/sdd",
+        "is in use: swap",
+        "umount /proc/swaps",
+    ),
+    "something on it": (
+        "",
+        "/dev/sdd",
+        f"is not blank; look at the list above, and if nothing of it is needed add: --wipe {WORD}",
+        "",
+    ),
     "an SD card with photos": ("", "/dev/mmcblk2", "--wipe 0x12345678", ""),
-    "another serial number": ("", "/dev/sdd --wipe 000000009452", f"--wipe names '000000009452', but /dev/sdd is '{WORD}'", ""),
+    "another serial number": (
+        "",
+        "/dev/sdd --wipe 000000009452",
+        f"--wipe names '000000009452', but /dev/sdd is '{WORD}'",
+        "",
+    ),
     "another serial number for a blank card": ("", f"{CARD} --wipe 1", "--wipe names '1'", ""),
     "two words, one of them wrong": ("", f"/dev/sdd --wipe {WORD} --wipe 1", "--wipe names '1'", ""),
-    "no image": (f"mv /tmp/{cards.FILE} /tmp/away", CARD, "is neither here nor beside this script", f"mv /tmp/away /tmp/{cards.FILE}"),
-    "another image": ("echo >/tmp/other", f"{CARD} --image /tmp/other", "is not the image of the plan: its SHA-256 is", ""),
+    "no image": (
+        f"mv /tmp/{cards.FILE} /tmp/away",
+        CARD,
+        "is neither here nor beside this script",
+        f"mv /tmp/away /tmp/{cards.FILE}",
+    ),
+    "another image": (
+        "echo >/tmp/other",
+        f"{CARD} --image /tmp/other",
+        "is not the image of the plan: its SHA-256 is",
+        "",
+    ),
     "no such kit": ("", f"{CARD} --kit /tmp/m", "is no backup, and no folder", ""),
 }
 
@@ -190,9 +229,11 @@ def turn_a_byte(path):
 
 def append(text):
     """Return a function that puts something behind a compressed image."""
+
     def work(path):
         with open(path, "ab") as file:
             file.write(text)
+
     return work
 
 
@@ -253,8 +294,19 @@ def test_a_missing_command(router, image):
     assert (result.code, "commands are missing: sfdisk (" in result.err) == (3, True)
 
 
-@pytest.mark.parametrize("words", ["make-sd", "check-sd", "make-sd /dev/sda /dev/sdb", "check-sd /dev/sda --apply",
-                                   "check-sd /dev/sda --wipe x", "install --kit /tmp", "make-sd /dev/sda --image", "status --image x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "make-sd",
+        "check-sd",
+        "make-sd /dev/sda /dev/sdb",
+        "check-sd /dev/sda --apply",
+        "check-sd /dev/sda --wipe x",
+        "install --kit /tmp",
+        "make-sd /dev/sda --image",
+        "status --image x",
+    ],
+)
 def test_wrong_usage(readers, words):
     """2, and a sentence."""
     result = readers.sh(words)
@@ -309,7 +361,9 @@ def test_a_card_that_fails(router, image, tmp_path, name):
     assert desk.sh(f"check-sd {CARD}").code == 1
     if "real" not in how:
         # A bit that stays where zeros should be could be somebody's.
-        desk.sh(f"make-sd {CARD} --wipe {WORD} --apply" if name == "one bit wrong in BL2" else f"make-sd {CARD} --apply").ok()
+        desk.sh(
+            f"make-sd {CARD} --wipe {WORD} --apply" if name == "one bit wrong in BL2" else f"make-sd {CARD} --apply"
+        ).ok()
         assert desk.faults(tmp_path / "outside") == []
 
 
@@ -332,14 +386,21 @@ def test_a_card_that_cannot_be_read(router, image, tmp_path, place):
 
 
 AS_USER = "start-stop-daemon -S -c guest -x /bin/sh --"
-WRAPPED = "#!/bin/sh\n{}\nexec /usr/bin/{} \"$@\"\n"
+WRAPPED = '#!/bin/sh\n{}\nexec /usr/bin/{} "$@"\n'
 # name: what an sfdisk does that cannot do, or does not do well, what the card needs
 OTHER_SFDISK = {
-    "an old one": ("case \"$*\" in *--relocate*) echo 'sfdisk: unrecognized option' >&2; exit 1 ;; esac", "the sfdisk here cannot"),
-    "no --append": ("case \"$*\" in *--append*) exit 1 ;; esac", "the sfdisk here cannot"),
+    "an old one": (
+        "case \"$*\" in *--relocate*) echo 'sfdisk: unrecognized option' >&2; exit 1 ;; esac",
+        "the sfdisk here cannot",
+    ),
+    "no --append": ('case "$*" in *--append*) exit 1 ;; esac', "the sfdisk here cannot"),
     "one that makes the MBR anew": (
-        ("case \"$*\" in *--append*) for last; do :; done; /usr/bin/sfdisk \"$@\"; code=$?\n"
-         "printf XYZ | dd of=\"$last\" bs=1 seek=446 conv=notrunc 2>/dev/null; exit $code ;; esac"), "another MBR than the image has"),
+        (
+            'case "$*" in *--append*) for last; do :; done; /usr/bin/sfdisk "$@"; code=$?\n'
+            'printf XYZ | dd of="$last" bs=1 seek=446 conv=notrunc 2>/dev/null; exit $code ;; esac'
+        ),
+        "another MBR than the image has",
+    ),
 }
 
 
@@ -359,8 +420,8 @@ def test_an_sfdisk_that_cannot(router, image, name):
 
 # name: when the file changes, and how
 CHANGES = {
-    "before it is written": f"case \"$*\" in *of={CARD}*) [ ! -e /tmp/other ] || mv /tmp/other /tmp/{cards.FILE} ;; esac",
-    "after it was written": f"case \"$*\" in *if=/dev/null*fsync*) echo >>/tmp/{cards.FILE} ;; esac",
+    "before it is written": f'case "$*" in *of={CARD}*) [ ! -e /tmp/other ] || mv /tmp/other /tmp/{cards.FILE} ;; esac',
+    "after it was written": f'case "$*" in *if=/dev/null*fsync*) echo >>/tmp/{cards.FILE} ;; esac',
 }
 
 
@@ -373,7 +434,9 @@ def test_an_image_that_changes_meanwhile(router, image, tmp_path, when):
     box.put("/tmp/other", other.path.read_bytes())
     box.put("/usr/sbin/dd", WRAPPED.format(CHANGES[when], "dd"), 0o755)
     result = desk.sh(f"make-sd {CARD} --apply")
-    assert (result.code, "was changed meanwhile" in result.out, "done." in result.out) == (1, True, False), result.out + result.err
+    assert (result.code, "was changed meanwhile" in result.out, "done." in result.out) == (1, True, False), (
+        result.out + result.err
+    )
     box.run("rm /usr/sbin/dd").ok()
     assert desk.sh(f"check-sd {CARD}").code == 1
 
@@ -383,10 +446,14 @@ def test_a_desktop_that_mounts_the_kit(router, image, tmp_path):
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
     box.run("mkdir /tmp/m; mv /usr/sbin/mkfs.ext4 /usr/bin/").ok()
-    mounts = 'case "$*" in *lazy*) /usr/bin/mkfs.ext4 "$@" || exit; for last; do :; done; exec mount "$last" /tmp/m ;; esac'
+    mounts = (
+        'case "$*" in *lazy*) /usr/bin/mkfs.ext4 "$@" || exit; for last; do :; done; exec mount "$last" /tmp/m ;; esac'
+    )
     box.put("/usr/sbin/mkfs.ext4", WRAPPED.format(mounts, "mkfs.ext4"), 0o755)
     result = desk.sh(f"make-sd {CARD} --apply")
-    assert (result.code, "something else mounted the card's rescue kit meanwhile: /tmp/m" in result.out) == (1, True), result.out
+    assert (result.code, "something else mounted the card's rescue kit meanwhile: /tmp/m" in result.out) == (1, True), (
+        result.out
+    )
     box.run("umount /tmp/m; mv /usr/bin/mkfs.ext4 /usr/sbin/").ok()
     assert desk.sh(f"check-sd {CARD}").code == 1
     desk.sh(f"make-sd {CARD} --apply").ok()
@@ -404,7 +471,9 @@ def test_not_as_root(router, image, kind):
     """Refused before it leaves a lock or a log that root could not open afterwards."""
     box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
     desk = Desk(box, image)
-    box.run("echo guest:x:1000:1000::/:/bin/sh >>/etc/passwd; chmod 1777 /tmp; mkdir -p /var/lock; chmod 1777 /var/lock").ok()
+    box.run(
+        "echo guest:x:1000:1000::/:/bin/sh >>/etc/passwd; chmod 1777 /tmp; mkdir -p /var/lock; chmod 1777 /var/lock"
+    ).ok()
     result = box.run(f"cd /tmp && {AS_USER} /tmp/r4.sh check-sd {CARD}")
     assert (result.code, result.err) == (3, "refused: this must be run as root\n"), result.out + result.err
     assert box.run("ls /tmp/bootplan.log /var/lock/bootplan.lock").out == ""
@@ -462,5 +531,3 @@ def test_the_plan_in_the_script_is_the_plan(tmp_path):
         for shell in ("dash", "bash"):
             done = subprocess.run([shell, "-c", f"{body}\nkit_plan"], capture_output=True, check=True)
             assert done.stdout == text.encode()
-
-

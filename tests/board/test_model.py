@@ -26,7 +26,7 @@ SNIPPETS = (
     "setenv r '$x' ; setenv x ; setenv r $r$x.",
     'setenv x " 1  2 " ; for n in a$x$x ; do setenv r "$r$n," ; done',
     'setenv r "" ; if env exists r ; then setenv r there ; fi',
-    "setenv r \\$x\\ y ; setenv r \"\\$x$r\"",
+    'setenv r \\$x\\ y ; setenv r "\\$x$r"',
     # Chains, and how an exit code ends them.
     "false && true || setenv r no ; setenv s yes",
     "true || false && setenv r no ; setenv s yes",

@@ -22,10 +22,12 @@ def fip_is(data):
     return first(data, "$(node fip)")
 
 
-COPIES = " && ".join(f"dd if=/dev/mtd0 bs=524288 skip={number} count=1 2>/dev/null >/tmp/copy && {first(loaders.bl2(), '/tmp/copy')}"
-                     for number in range(4))
+COPIES = " && ".join(
+    f"dd if=/dev/mtd0 bs=524288 skip={number} count=1 2>/dev/null >/tmp/copy && {first(loaders.bl2(), '/tmp/copy')}"
+    for number in range(4)
+)
 SDK = f"sh /r4.sh reflash fip /mine.fip --sha256 {hashlib.sha256(OLD).hexdigest()} --apply --in-place"
-UNDO = 'sh /r4.sh reflash fip $(ls /etc/bootplan/old/fip-*.bin | tail -n 1) --apply --in-place'
+UNDO = "sh /r4.sh reflash fip $(ls /etc/bootplan/old/fip-*.bin | tail -n 1) --apply --in-place"
 CASES = f"""
 node() {{
     for entry in /sys/class/ubi/ubi0_*; do [ "$(cat $entry/name)" != $1 ] || echo /dev/${{entry##*/}}; done
@@ -76,7 +78,12 @@ def results(tmp_path_factory):
     """Run all cases in one machine."""
     folder = tmp_path_factory.mktemp("nandsim")
     files = {f"/files/{FILES.names[what]}": data for what, data in FILES.contents.items()}
-    files |= {"/old.fip": OLD.ljust(0x200000, b"r"), "/new.fip": NEW, "/mine.fip": OLD, "/r4.sh": compiled(FILES.plan())}
+    files |= {
+        "/old.fip": OLD.ljust(0x200000, b"r"),
+        "/new.fip": NEW,
+        "/mine.fip": OLD,
+        "/r4.sh": compiled(FILES.plan()),
+    }
     found, text = nandsim.run(folder, CASES, files)
     print(text[-20000:])
     return found
@@ -84,13 +91,29 @@ def results(tmp_path_factory):
 
 # name: (how it ends, what is told)
 WANTED = {
-    "attach": (0, "3"), "fill": (0, ""), "room": (0, "ubirename /dev/ubi0 fip fip_old fip_new fip"), "room-new": (0, ""),
-    "room-names": (0, "fip"), "room-again": (0, "it is already so; nothing was changed"), "room-undo": (0, "done."), "room-old": (0, ""),
-    "full": (0, ""), "full-refused": (3, "no room for a second volume"), "full-kept": (0, ""), "torn-marker": (0, ""),
-    "torn-unreadable": (0, ""), "torn-finished": (0, "there is nothing to save"), "torn-new": (0, ""), "bl2": (0, "done."),
-    "bl2-new": (0, ""), "bl2-again": (0, "it is already so; nothing was changed"),
-    "bad-bl2": (3, "the MTD partition bl2 has bad blocks: 1"), "bad-vendor": (3, "the MTD partition FIP has bad blocks: 1"),
-    "vendor-refused": (3, "the layout of MediaTek's SDK"), "vendor": (0, "done."), "vendor-new": (0, ""),
+    "attach": (0, "3"),
+    "fill": (0, ""),
+    "room": (0, "ubirename /dev/ubi0 fip fip_old fip_new fip"),
+    "room-new": (0, ""),
+    "room-names": (0, "fip"),
+    "room-again": (0, "it is already so; nothing was changed"),
+    "room-undo": (0, "done."),
+    "room-old": (0, ""),
+    "full": (0, ""),
+    "full-refused": (3, "no room for a second volume"),
+    "full-kept": (0, ""),
+    "torn-marker": (0, ""),
+    "torn-unreadable": (0, ""),
+    "torn-finished": (0, "there is nothing to save"),
+    "torn-new": (0, ""),
+    "bl2": (0, "done."),
+    "bl2-new": (0, ""),
+    "bl2-again": (0, "it is already so; nothing was changed"),
+    "bad-bl2": (3, "the MTD partition bl2 has bad blocks: 1"),
+    "bad-vendor": (3, "the MTD partition FIP has bad blocks: 1"),
+    "vendor-refused": (3, "the layout of MediaTek's SDK"),
+    "vendor": (0, "done."),
+    "vendor-new": (0, ""),
     "vendor-again": (0, "it is already so; nothing was changed"),
 }
 

@@ -63,6 +63,8 @@ def test_the_server_records_and_keeps_the_images(tmp_path):
 def test_the_server_knows_its_exports_only(tmp_path):
     """An export that is not there is refused."""
     (tmp_path / "one.img").write_bytes(bytes(4096))
-    with (nbd.Server(tmp_path / "port", tmp_path / "journal", {"one": tmp_path / "one.img"}),
-          pytest.raises(AssertionError, match=hex(nbd.UNKNOWN))):
+    with (
+        nbd.Server(tmp_path / "port", tmp_path / "journal", {"one": tmp_path / "one.img"}),
+        pytest.raises(AssertionError, match=hex(nbd.UNKNOWN)),
+    ):
         Client(tmp_path / "port", "other")

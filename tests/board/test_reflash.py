@@ -45,8 +45,11 @@ def place(box, name, bytes_, at=0):
 
 def put_fip(box, data):
     """Write a FIP into the volume fip, as U-Boot does: the volume is full, and what is behind it is rubbish."""
-    box.run("cat >/tmp/first && ubiupdatevol $(grep -lx fip /sys/class/ubi/ubi0_*/name | sed 's,/sys/class/ubi,/dev,;s,/name,,')"
-            " /tmp/first && rm /tmp/first", input=data.ljust(0x200000, b"r")).ok()
+    box.run(
+        "cat >/tmp/first && ubiupdatevol $(grep -lx fip /sys/class/ubi/ubi0_*/name | sed 's,/sys/class/ubi,/dev,;s,/name,,')"
+        " /tmp/first && rm /tmp/first",
+        input=data.ljust(0x200000, b"r"),
+    ).ok()
 
 
 def refused(bench, words, *told):
@@ -96,7 +99,10 @@ def test_a_fip_without_room(router):
     before, untouched = volume(box), box.digests()
 
     result = bench.sh("reflash fip --apply")
-    assert (result.code, "no room for a second volume (17 erase blocks are needed, 0 are left)" in result.out) == (3, True)
+    assert (result.code, "no room for a second volume (17 erase blocks are needed, 0 are left)" in result.out) == (
+        3,
+        True,
+    )
     assert "have a proven card ready and add --in-place" in result.out
     assert box.digests() == untouched
 
@@ -164,45 +170,147 @@ CUT = f"head -c 300000 /tmp/{FIP_NAME} >/tmp/cut && mv /tmp/cut /tmp/{FIP_NAME}"
 
 # name: (router, files, words, commands before, what is told)
 CASES = {
-    "another board": ({"board_name": "bananapi,bpi-r4-lite"}, NAND, "fip", "", ("this router is 'bananapi,bpi-r4-lite'",)),
+    "another board": (
+        {"board_name": "bananapi,bpi-r4-lite"},
+        NAND,
+        "fip",
+        "",
+        ("this router is 'bananapi,bpi-r4-lite'",),
+    ),
     "no file": ({}, NAND, "fip", f"rm /tmp/{FIP_NAME}", ("is not there; copy it from the PC",)),
     "no such folder": ({}, NAND, "fip /nowhere", "", ("'/nowhere/",)),
-    "another file of the same name": ({}, NAND, "fip", f"echo x >>/tmp/{FIP_NAME}", ("it is another file, was cut off, or is damaged",)),
+    "another file of the same name": (
+        {},
+        NAND,
+        "fip",
+        f"echo x >>/tmp/{FIP_NAME}",
+        ("it is another file, was cut off, or is damaged",),
+    ),
     "a file that was cut off": ({}, NAND, "fip", CUT, ("it is another file, was cut off, or is damaged",)),
     "another layout": ({}, NAND, "fip", "echo kernel >/sys/class/mtd/mtd1/name", ("neither OpenWrt's layout",)),
     "another boot loader": (
-        {}, NAND, "fip", "printf 'U-Boot 2024.10' >/sys/firmware/devicetree/base/chosen/u-boot,version", ("neither OpenWrt's layout",)),
-    "no volume and no room": ({}, NAND, "fip", "ubirmvol /dev/ubi0 -N fip; ubimkvol /dev/ubi0 -N x -s 1MiB",
-                              ("no room for one: 17 erase blocks are needed, 8 are left",)),
+        {},
+        NAND,
+        "fip",
+        "printf 'U-Boot 2024.10' >/sys/firmware/devicetree/base/chosen/u-boot,version",
+        ("neither OpenWrt's layout",),
+    ),
+    "no volume and no room": (
+        {},
+        NAND,
+        "fip",
+        "ubirmvol /dev/ubi0 -N fip; ubimkvol /dev/ubi0 -N x -s 1MiB",
+        ("no room for one: 17 erase blocks are needed, 8 are left",),
+    ),
     "a system in RAM": ({}, NAND, "fip", "mount -t tmpfs none /overlay; mount -t tmpfs none /etc", ("is in RAM",)),
-    "no room for what was there": ({}, NAND, "fip", "dd if=/dev/zero of=/overlay/full bs=1M 2>/dev/null; true", ("for a copy of what is replaced",)),
+    "no room for what was there": (
+        {},
+        NAND,
+        "fip",
+        "dd if=/dev/zero of=/overlay/full bs=1M 2>/dev/null; true",
+        ("for a copy of what is replaced",),
+    ),
     "a plan without files": ({}, None, "fip", "", ("this plan names no boot loader files",)),
     "BL2 that Linux may not write": (
-        RAW, NAND, "bl2", "", ("Linux may only read the MTD partition bl2", "run snand_write_bl2", "setenv serverip 192.168.1.254")),
-    "BL2 without the module": ({**RAW, "packages": ("kmod-nvme",)}, UNLOCKED, "bl2", "", ("kmod-mtd-rw, which the plan allows, is not installed",)),
-    "BL2 on bad blocks": (RAW, UNLOCKED, "bl2", "echo 1 >/sys/class/mtd/mtd0/bad_blocks", ("the MTD partition bl2 has bad blocks: 1",)),
-    "BL2 where nobody counts bad blocks": (RAW, UNLOCKED, "bl2", "rm /sys/class/mtd/mtd0/bad_blocks", ("has bad blocks: unknown",)),
-    "BL2 for 4 GiB on a board of 8 GiB": ({**RAW, "memory_kib": EIGHT}, UNLOCKED, "bl2", "", ("this router has more: the kernel sees 8045 MiB",)),
+        RAW,
+        NAND,
+        "bl2",
+        "",
+        ("Linux may only read the MTD partition bl2", "run snand_write_bl2", "setenv serverip 192.168.1.254"),
+    ),
+    "BL2 without the module": (
+        {**RAW, "packages": ("kmod-nvme",)},
+        UNLOCKED,
+        "bl2",
+        "",
+        ("kmod-mtd-rw, which the plan allows, is not installed",),
+    ),
+    "BL2 on bad blocks": (
+        RAW,
+        UNLOCKED,
+        "bl2",
+        "echo 1 >/sys/class/mtd/mtd0/bad_blocks",
+        ("the MTD partition bl2 has bad blocks: 1",),
+    ),
+    "BL2 where nobody counts bad blocks": (
+        RAW,
+        UNLOCKED,
+        "bl2",
+        "rm /sys/class/mtd/mtd0/bad_blocks",
+        ("has bad blocks: unknown",),
+    ),
+    "BL2 for 4 GiB on a board of 8 GiB": (
+        {**RAW, "memory_kib": EIGHT},
+        UNLOCKED,
+        "bl2",
+        "",
+        ("this router has more: the kernel sees 8045 MiB",),
+    ),
     "BL2 for 8 GiB on a board of 4 GiB": (
-        {**RAW, "release": "SNAPSHOT"}, Files(ram="8GiB", suffix="-8g", mtd_rw=True, prefix=PREFIX.replace("25.12.5-", "")), "bl2", "", ("this is a smaller board",)),
-    "a command that is missing": (RAW, UNLOCKED, "bl2", "mount -o remount,rw /; rm /sbin/mtd", ("the command mtd is missing",)),
-    "the whole SPI-NAND": ({}, NAND, "nand", "", ("cannot be written while Linux runs", "SW3 to A=1 B=1", "menu item 7", "fw_setenv -s")),
+        {**RAW, "release": "SNAPSHOT"},
+        Files(ram="8GiB", suffix="-8g", mtd_rw=True, prefix=PREFIX.replace("25.12.5-", "")),
+        "bl2",
+        "",
+        ("this is a smaller board",),
+    ),
+    "a command that is missing": (
+        RAW,
+        UNLOCKED,
+        "bl2",
+        "mount -o remount,rw /; rm /sbin/mtd",
+        ("the command mtd is missing",),
+    ),
+    "the whole SPI-NAND": (
+        {},
+        NAND,
+        "nand",
+        "",
+        ("cannot be written while Linux runs", "SW3 to A=1 B=1", "menu item 7", "fw_setenv -s"),
+    ),
     "the eMMC of a plan for SPI-NAND": ({}, NAND, "emmc", "", ("are for SPI-NAND", "menu item 9")),
     "the eMMC, started from the card": (
-        {"medium": "sd"}, EMMC, "emmc", "", ("card and eMMC share one controller", "SW3 to A=0 B=1", "menu item 9")),
+        {"medium": "sd"},
+        EMMC,
+        "emmc",
+        "",
+        ("card and eMMC share one controller", "SW3 to A=0 B=1", "menu item 9"),
+    ),
     "room on /etc for one of two parts": (
-        {"emmc": True, "memory_kib": FOUR}, EMMC, "emmc",
+        {"emmc": True, "memory_kib": FOUR},
+        EMMC,
+        "emmc",
         "dd if=/dev/zero of=/overlay/full bs=1024 count=$(($(df -k /overlay | awk 'END { print $(NF - 2) }') - 1700)) 2>/dev/null",
-        ("for a copy of what is replaced",)),
+        ("for a copy of what is replaced",),
+    ),
     "no eMMC": ({}, EMMC, "fip", "", ("Linux sees no eMMC",)),
     "an eMMC without a table": (
-        {"emmc": True, "memory_kib": FOUR}, EMMC, "emmc", "sed -i /PARTNAME/d /sys/class/block/mmcblk0p*/uevent", ("it has no OpenWrt table",)),
+        {"emmc": True, "memory_kib": FOUR},
+        EMMC,
+        "emmc",
+        "sed -i /PARTNAME/d /sys/class/block/mmcblk0p*/uevent",
+        ("it has no OpenWrt table",),
+    ),
     "an eMMC partition in use": (
-        {"emmc": True, "memory_kib": FOUR}, EMMC, "fip", "mke2fs -q -F /dev/mmcblk0p3 && mkdir /tmp/m && mount -t ext4 /dev/mmcblk0p3 /tmp/m",
-        ("/dev/mmcblk0p3 is in use: /tmp/m",)),
+        {"emmc": True, "memory_kib": FOUR},
+        EMMC,
+        "fip",
+        "mke2fs -q -F /dev/mmcblk0p3 && mkdir /tmp/m && mount -t ext4 /dev/mmcblk0p3 /tmp/m",
+        ("/dev/mmcblk0p3 is in use: /tmp/m",),
+    ),
     "an eMMC that starts from its user area": (
-        {"emmc": True, "memory_kib": FOUR, "partition_config": 0}, EMMC, "bl2", "", ("install mmc-utils",)),
-    "an eMMC that tells nothing": ({"emmc": True, "memory_kib": FOUR}, EMMC, "bl2", "rm -r /sys/kernel/debug/mmc0", ("nobody tells",)),
+        {"emmc": True, "memory_kib": FOUR, "partition_config": 0},
+        EMMC,
+        "bl2",
+        "",
+        ("install mmc-utils",),
+    ),
+    "an eMMC that tells nothing": (
+        {"emmc": True, "memory_kib": FOUR},
+        EMMC,
+        "bl2",
+        "rm -r /sys/kernel/debug/mmc0",
+        ("nobody tells",),
+    ),
 }
 
 
@@ -243,8 +351,17 @@ KINDS = {
 def test_a_file_of_another_kind(router, name):
     """The sum may be the plan's: what is in the file counts."""
     what, kind, told = KINDS[name]
-    data = {"fip": loaders.fip(), "half": loaders.fip()[:500000], "table": loaders.fip()[:136], "empty": b"",
-            "large": loaders.bl2().ljust(524289, b"x")}.get(kind) if kind not in loaders.MEDIA else loaders.bl2(kind)
+    data = (
+        {
+            "fip": loaders.fip(),
+            "half": loaders.fip()[:500000],
+            "table": loaders.fip()[:136],
+            "empty": b"",
+            "large": loaders.bl2().ljust(524289, b"x"),
+        }.get(kind)
+        if kind not in loaders.MEDIA
+        else loaders.bl2(kind)
+    )
     box = router(**RAW).boot()
     text, contents = swapped(UNLOCKED, what, data)
     for one, content in contents.items():
@@ -300,7 +417,9 @@ def test_a_full_tmp(router):
     assert (result.code, box.digests()) == (3, untouched), result.out
 
 
-@pytest.mark.parametrize("words", ["reflash", "reflash everything", "reflash fip a b", "reflash fip --wipe X", "install --in-place"])
+@pytest.mark.parametrize(
+    "words", ["reflash", "reflash everything", "reflash fip a b", "reflash fip --wipe X", "install --in-place"]
+)
 def test_wrong_usage(router, words):
     """Ends with 2 and a sentence."""
     box = router().boot()
@@ -322,7 +441,7 @@ def test_bl2_by_the_module(router):
 
     have = place(box, "mtd-bl2", 2 * MiB)
     for number in range(4):
-        assert have[number * 524288:][: len(loaders.bl2())] == loaders.bl2()
+        assert have[number * 524288 :][: len(loaders.bl2())] == loaders.bl2()
     assert box.read("/sys/class/mtd/mtd0/flags") == "0x0\n"
     assert "already so" in bench.sh("reflash bl2 --apply --in-place").ok().out
     back = next(line for line in done.splitlines() if "to bring it back: " in line).partition("sh r4.sh ")[2]
@@ -351,7 +470,9 @@ def test_a_write_that_does_not_reach_the_flash(router):
 def vendor(router):
     """Return a router with the flash of MediaTek's SDK: another layout, another U-Boot, no word of the medium."""
     box = router(raw=True, layout="vendor", memory_kib=FOUR).boot()
-    box.run("cd /sys/firmware/devicetree/base/chosen && printf 'U-Boot 2022.10-mtk' >u-boot,version && rm rootdisk*").ok()
+    box.run(
+        "cd /sys/firmware/devicetree/base/chosen && printf 'U-Boot 2022.10-mtk' >u-boot,version && rm rootdisk*"
+    ).ok()
     return box
 
 
@@ -360,9 +481,15 @@ def test_the_vendors_layout_does_not_get_openwrts_files(router):
     bench = bench_of(vendor(router), UNLOCKED)
     for part in ("fip", "bl2"):
         refused(bench, f"reflash {part}", "the layout of MediaTek's SDK", "menu item 7")
-    refused(bench, f"reflash fip /tmp/{FIP_NAME} --sha256 {hashlib.sha256(loaders.fip()).hexdigest()}", "the layout of MediaTek's SDK")
+    refused(
+        bench,
+        f"reflash fip /tmp/{FIP_NAME} --sha256 {hashlib.sha256(loaders.fip()).hexdigest()}",
+        "the layout of MediaTek's SDK",
+    )
     for number, name in enumerate((FIP_NAME, BL2_NAME)):
-        bench.router.run(f"cp /tmp/{name} /root/mine.{number} && cd /root && sha256sum mine.{number} >mine.{number}.sha256").ok()
+        bench.router.run(
+            f"cp /tmp/{name} /root/mine.{number} && cd /root && sha256sum mine.{number} >mine.{number}.sha256"
+        ).ok()
         bench.router.run(f"cd /tmp && sha256sum {name} >{name}.sha256").ok()
         for file in (f"/tmp/{name}", f"/root/mine.{number}"):
             refused(bench, f"reflash {('fip', 'bl2')[number]} {file}", "the layout of MediaTek's SDK")
@@ -414,7 +541,7 @@ def test_the_emmc(router, machine):
     now = place(box, "mmcblk0", 64 * MiB)
     want = bytearray(start)
     for name, data in (("fip", loaders.fip()), ("recovery", loaders.recovery())):
-        want[GPT[name][0]:GPT[name][0] + len(data)] = data
+        want[GPT[name][0] : GPT[name][0] + len(data)] = data
     assert now == bytes(want)
     assert place(box, "mmcblk0boot0", len(loaders.bl2("emmc"))) == loaders.bl2("emmc")
     assert box.read("/sys/class/block/mmcblk0boot0/force_ro") == "1\n"
@@ -453,14 +580,20 @@ def test_the_emmc_gets_its_old_fip_back(router):
 
     assert place(box, "mmcblk0", GPT["fip"][1], GPT["fip"][0]) == before
     box.run("dd if=/dev/zero of=/overlay/full bs=1M 2>/dev/null; dd if=/dev/zero of=/overlay/rest bs=1024 2>/dev/null")
-    assert "already so: what is replaced is saved" in bench.sh("reflash fip --apply").ok().out  # no room is needed for that
+    assert (
+        "already so: what is replaced is saved" in bench.sh("reflash fip --apply").ok().out
+    )  # no room is needed for that
 
 
 def test_an_eMMC_that_does_not_take_it(router):
     """A partition that ends, or a disk that swallows writes: the run fails, and boot0 is locked again."""
     box = router(emmc=True, memory_kib=FOUR).boot()
     bench = bench_of(box, EMMC)
-    box.put("/usr/sbin/dd", '#!/bin/sh\ncase "$*" in *of=/dev/mmcblk0boot0*) cat >/dev/null ;; *) exec /bin/busybox dd "$@" ;; esac\n', 0o755)
+    box.put(
+        "/usr/sbin/dd",
+        '#!/bin/sh\ncase "$*" in *of=/dev/mmcblk0boot0*) cat >/dev/null ;; *) exec /bin/busybox dd "$@" ;; esac\n',
+        0o755,
+    )
 
     result = bench.sh("reflash bl2 --apply")
 

@@ -14,8 +14,10 @@ from .test_backup import bench_for, contents, taken
 
 AT = "/root/here.tar.gz"
 # Kind, mode, owner, size, name and target of all settings, and the sums of the files.
-LISTED = ("cd /etc && find config secret passwd shadow sysupgrade.conf \\( -type l -o -type f -exec sha256sum {} \\; \\) -exec ls -ln {} \\; | "
-          "sed 's/  *[A-Z][a-z][a-z]  *[0-9]*  *[0-9:]* / /'")
+LISTED = (
+    "cd /etc && find config secret passwd shadow sysupgrade.conf \\( -type l -o -type f -exec sha256sum {} \\; \\) -exec ls -ln {} \\; | "
+    "sed 's/  *[A-Z][a-z][a-z]  *[0-9]*  *[0-9:]* / /'"
+)
 
 
 def backup_of(box, bench):
@@ -30,7 +32,11 @@ def archive(files, name="bootplan-x-1"):
     """Return an archive of {name: bytes, or a TarInfo} below one folder, with the sums of the files unless they are given."""
     files = dict(files)
     if "SHA256SUMS" not in files:
-        sums = [f"{hashlib.sha256(data).hexdigest()}  {one}\n" for one, data in sorted(files.items()) if isinstance(data, bytes)]
+        sums = [
+            f"{hashlib.sha256(data).hexdigest()}  {one}\n"
+            for one, data in sorted(files.items())
+            if isinstance(data, bytes)
+        ]
         files["SHA256SUMS"] = "".join(sums).encode()
     return packed({f"{name}/{one}" if name else one: data for one, data in files.items()})
 
@@ -77,12 +83,16 @@ def test_what_changed_comes_back(router, medium, shell):
     """Files and environment to the letter; a rehearsal changes nothing, a second time nothing is left to do, and it can be undone."""
     box, bench = bench_for(router, medium=medium, shell=shell)
     bench.sh("install --apply").ok()
-    box.run("echo /etc/secret >>/etc/sysupgrade.conf; echo /etc/sysupgrade.conf >/lib/upgrade/keep.d/mine; mkdir /etc/secret; "
-            "echo key >'/etc/secret/a b'; chmod 400 /etc/secret/*; chown 65534:65534 /etc/secret/*; ln -s /tmp/x /etc/secret/link").ok()
+    box.run(
+        "echo /etc/secret >>/etc/sysupgrade.conf; echo /etc/sysupgrade.conf >/lib/upgrade/keep.d/mine; mkdir /etc/secret; "
+        "echo key >'/etc/secret/a b'; chmod 400 /etc/secret/*; chown 65534:65534 /etc/secret/*; ln -s /tmp/x /etc/secret/link"
+    ).ok()
     backup_of(box, bench)
     env, listed = box.fw_printenv(), LISTED
     before = box.run(listed).out
-    box.run("rm -r /etc/secret /etc/config/dhcp; echo changed >>/etc/config/network; chmod 644 /etc/config/dropbear; fw_setenv mine 1; fw_setenv bootdelay 9").ok()
+    box.run(
+        "rm -r /etc/secret /etc/config/dhcp; echo changed >>/etc/config/network; chmod 644 /etc/config/dropbear; fw_setenv mine 1; fw_setenv bootdelay 9"
+    ).ok()
     box.sync()
     untouched = box.digests()
 
@@ -90,8 +100,14 @@ def test_what_changed_comes_back(router, medium, shell):
     box.sync()
     assert box.digests() == untouched
     assert re.findall("(?m)^  (new|changed) +(/.*|variable [a-z]*)", told) == [
-        ("new", "/etc/config/dhcp"), ("changed", "/etc/config/dropbear"), ("changed", "/etc/config/network"), ("new", "/etc/secret/a b"),
-        ("new", "/etc/secret/link"), ("changed", "variable bootdelay"), ("changed", "variable mine")]
+        ("new", "/etc/config/dhcp"),
+        ("changed", "/etc/config/dropbear"),
+        ("changed", "/etc/config/network"),
+        ("new", "/etc/secret/a b"),
+        ("new", "/etc/secret/link"),
+        ("changed", "variable bootdelay"),
+        ("changed", "variable mine"),
+    ]
     bench.sh(f"restore {AT} --apply").ok()
     assert box.run(listed).out == before
     assert box.fw_printenv() == env
@@ -147,15 +163,20 @@ def test_a_backup_of_another_medium(router):
 def test_settings_of_another_generation(router, shell):
     """Those of 24.10 under 25.12: compat_version stays this firmware's, network and wireless stay out unless they are asked for."""
     old, script = bench_for(router, plan("internal", release="24.10"), release="24.10.7", shell=shell)
-    old.run("uci set system.@system[0].hostname=old; uci set system.@system[0].compat_version=1.0; uci commit system; "
-            "echo '# of the old one' >>/etc/config/network; echo '# radio' >/etc/config/wireless").ok()
+    old.run(
+        "uci set system.@system[0].hostname=old; uci set system.@system[0].compat_version=1.0; uci commit system; "
+        "echo '# of the old one' >>/etc/config/network; echo '# radio' >/etc/config/wireless"
+    ).ok()
     data = backup_of(old, script)
     old.off()
     box, bench = bench_for(router, shell=shell)
     put(box, data)
     told = bench.sh(f"restore {AT} --apply").ok().out
     assert "eth1 and eth2 of 24.10 are sfp-lan or lan4, and sfp-wan in 25.12" in told
-    assert box.run("uci get system.@system[0].compat_version; uci get system.@system[0].hostname").out.split() == ["1.1", "old"]
+    assert box.run("uci get system.@system[0].compat_version; uci get system.@system[0].hostname").out.split() == [
+        "1.1",
+        "old",
+    ]
     assert "of the old one" not in box.read("/etc/config/network") and not box.exists("/etc/config/wireless")
     assert "nothing was changed" in bench.sh(f"restore {AT} --apply").ok().out
     bench.sh(f"restore {AT} --apply --with-network").ok()
@@ -209,7 +230,7 @@ def test_archives_that_are_not_whole(router, tmp_path):
         put(box, data[:length])
         refused(box, bench, f"'{AT}' is no")
     for place in (20, len(data) // 3, len(data) - 5):
-        put(box, data[:place] + bytes([data[place] ^ 1]) + data[place + 1:])
+        put(box, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         refused(box, bench, f"'{AT}' ")
     have = contents(data, tmp_path)
     put(box, archive({**have, "macs.txt": have["macs.txt"] + b"x"}))
@@ -218,7 +239,10 @@ def test_archives_that_are_not_whole(router, tmp_path):
     refused(box, bench, "holds other files than its SHA256SUMS names")
     put(box, archive({name: one for name, one in have.items() if name != "mounts"}))
     refused(box, bench, "holds other files than its SHA256SUMS names")
-    put(box, archive({**{name: one for name, one in have.items() if name != "SHA256SUMS"}, "about": b"bootplan-backup 2\n"}))
+    put(
+        box,
+        archive({**{name: one for name, one in have.items() if name != "SHA256SUMS"}, "about": b"bootplan-backup 2\n"}),
+    )
     refused(box, bench, "of a form that this script does not know")
     refused_file = bench.sh("restore /nowhere --apply")
     assert (refused_file.code, "is no file that can be read" in refused_file.out) == (3, True)
@@ -244,24 +268,41 @@ def test_a_backup_of_another_board(whole):
     put(box, archive({**have, "about": have["about"].replace(b"bananapi,bpi-r4", b"bananapi,bpi-r4-lite")}))
     refused(box, bench, "is of another board: 'bananapi,bpi-r4-lite'")
     env = have["uboot-env.txt"].replace(b"ethaddr=02:11:22:33:44:55", b"ethaddr=02:11:22:33:44:99")
-    other = {**have, "uboot-env.txt": env, "uboot-env.txt.sha256": f"{hashlib.sha256(env).hexdigest()}  uboot-env.txt\n".encode()}
+    other = {
+        **have,
+        "uboot-env.txt": env,
+        "uboot-env.txt.sha256": f"{hashlib.sha256(env).hexdigest()}  uboot-env.txt\n".encode(),
+    }
     put(box, archive(other))
     refused(box, bench, "is of another board: its ethaddr")
     bench.sh(f"restore {AT} --no-env").ok()
 
 
-@pytest.mark.parametrize("outer", [
-    {"../up": b"x"}, {"/etc/abs": b"x"}, {"sub/deep": b"x"}, {"link": special(tarfile.SYMTYPE, "/etc/passwd")},
-    {"hard": special(tarfile.LNKTYPE, "/etc/passwd")}, {"dev": special(tarfile.CHRTYPE)}, {"pipe": special(tarfile.FIFOTYPE)},
-    {"-rf": b"x"}, {"a\nb": b"x"}, {"..": special(tarfile.DIRTYPE)}, {".hidden": b"x"},
-], ids=lambda one: repr(next(iter(one))))
+@pytest.mark.parametrize(
+    "outer",
+    [
+        {"../up": b"x"},
+        {"/etc/abs": b"x"},
+        {"sub/deep": b"x"},
+        {"link": special(tarfile.SYMTYPE, "/etc/passwd")},
+        {"hard": special(tarfile.LNKTYPE, "/etc/passwd")},
+        {"dev": special(tarfile.CHRTYPE)},
+        {"pipe": special(tarfile.FIFOTYPE)},
+        {"-rf": b"x"},
+        {"a\nb": b"x"},
+        {"..": special(tarfile.DIRTYPE)},
+        {".hidden": b"x"},
+    ],
+    ids=lambda one: repr(next(iter(one))),
+)
 def test_tricks_in_a_backup(whole, outer):
     """Nothing is written outside of its folder in RAM, and nothing of it is taken."""
     box, bench, have = whole
     name, data = next(iter(outer.items()))
     files = {f"bootplan-x-1/{one}": content for one, content in have.items()}
     files["bootplan-x-1/SHA256SUMS"] = b"".join(
-        f"{hashlib.sha256(content).hexdigest()}  {one}\n".encode() for one, content in have.items())
+        f"{hashlib.sha256(content).hexdigest()}  {one}\n".encode() for one, content in have.items()
+    )
     files[name if name.startswith("/") else f"bootplan-x-1/{name}"] = data
     put(box, packed(files))
     passwd = box.read("/etc/passwd")
@@ -269,11 +310,23 @@ def test_tricks_in_a_backup(whole, outer):
     assert box.read("/etc/passwd") == passwd and not box.exists("/etc/abs") and not box.exists("/tmp/up")
 
 
-@pytest.mark.parametrize("inner", [
-    {"../../../etc/up": b"x"}, {"/etc/abs": b"x"}, {"etc/../../up": b"x"}, {"etc/dev": special(tarfile.CHRTYPE)}, {"etc/a\nb": b"x"},
-    {"etc/out": special(tarfile.SYMTYPE, "/root"), "etc/out/file": b"x"}, {"etc/config": b"a file in the place of a folder"},
-    {"etc/passwd/below": b"x"}, {"etc/back\tslash": b"x"}, {"etc/esc\x1b[2J": b"x"}, {"etc/hard": special(tarfile.LNKTYPE, "/etc/passwd")},
-], ids=lambda one: repr(list(one)[-1]))
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"../../../etc/up": b"x"},
+        {"/etc/abs": b"x"},
+        {"etc/../../up": b"x"},
+        {"etc/dev": special(tarfile.CHRTYPE)},
+        {"etc/a\nb": b"x"},
+        {"etc/out": special(tarfile.SYMTYPE, "/root"), "etc/out/file": b"x"},
+        {"etc/config": b"a file in the place of a folder"},
+        {"etc/passwd/below": b"x"},
+        {"etc/back\tslash": b"x"},
+        {"etc/esc\x1b[2J": b"x"},
+        {"etc/hard": special(tarfile.LNKTYPE, "/etc/passwd")},
+    ],
+    ids=lambda one: repr(list(one)[-1]),
+)
 def test_tricks_in_the_settings(whole, inner):
     """The same inside the settings, whose links are links."""
     box, bench, have = whole
@@ -294,14 +347,21 @@ def test_more_than_fits_in_ram(whole):
 def test_what_is_no_setting_stays(whole):
     """Records of this script, and what belongs to the medium, are never taken from a backup; the owner's checks are."""
     box, bench, have = whole
-    inner = {"etc/bootplan/slot-a": b"state complete\n", "etc/bootplan/checks.d/mine": b"#!/bin/sh\n", "etc/init.d/bootplan": b"#!/bin/sh\n",
-             "etc/fw_sys.config": b"x\n", "etc/fw_env.config": b"/dev/mmcblk0p2 0 0x40000\n",
-             "etc/config/fstab": b"config mount 'bootplan_root'\n\toption target '/overlay'\n\toption uuid 'x'\n\toption enabled '1'\n"}
+    inner = {
+        "etc/bootplan/slot-a": b"state complete\n",
+        "etc/bootplan/checks.d/mine": b"#!/bin/sh\n",
+        "etc/init.d/bootplan": b"#!/bin/sh\n",
+        "etc/fw_sys.config": b"x\n",
+        "etc/fw_env.config": b"/dev/mmcblk0p2 0 0x40000\n",
+        "etc/config/fstab": b"config mount 'bootplan_root'\n\toption target '/overlay'\n\toption uuid 'x'\n\toption enabled '1'\n",
+    }
     put(box, archive({**have, "config.tar.gz": packed(inner)}))
     told = bench.sh(f"restore {AT} --apply").ok().out
     assert re.findall("(?m)^  stays +/([^:]*)", told) == sorted(set(inner) - {"etc/bootplan/checks.d/mine"})
     assert box.read("/etc/bootplan/checks.d/mine") == "#!/bin/sh\n"
-    assert not [path for path in ("/etc/bootplan/slot-a", "/etc/init.d/bootplan", "/etc/fw_sys.config") if box.exists(path)]
+    assert not [
+        path for path in ("/etc/bootplan/slot-a", "/etc/init.d/bootplan", "/etc/fw_sys.config") if box.exists(path)
+    ]
     assert "/overlay" not in (box.read("/etc/config/fstab") if box.exists("/etc/config/fstab") else "")
 
 
@@ -311,13 +371,19 @@ def test_places_of_every_kind(router, shell):
     box, bench = bench_for(router, shell=shell)
     bench.sh("install --apply").ok()
     bench.restart()
-    box.run("printf '%s\\n' /srv/mine /etc/deep /etc/turned /etc/pointed >>/etc/sysupgrade.conf; mkdir -p /etc/deep/er /etc/folder; echo 1 >/srv/mine; "
-            "echo 2 >/etc/deep/er/file; echo 3 >/etc/turned; ln -s /etc/folder /etc/pointed").ok()
+    box.run(
+        "printf '%s\\n' /srv/mine /etc/deep /etc/turned /etc/pointed >>/etc/sysupgrade.conf; mkdir -p /etc/deep/er /etc/folder; echo 1 >/srv/mine; "
+        "echo 2 >/etc/deep/er/file; echo 3 >/etc/turned; ln -s /etc/folder /etc/pointed"
+    ).ok()
     backup_of(box, bench)
-    box.run("echo changed >/srv/mine; rm -r /etc/deep /etc/turned /etc/pointed; ln -s /etc/folder /etc/turned; ln -s /tmp /etc/pointed").ok()
+    box.run(
+        "echo changed >/srv/mine; rm -r /etc/deep /etc/turned /etc/pointed; ln -s /etc/folder /etc/turned; ln -s /tmp /etc/pointed"
+    ).ok()
     bench.sh(f"restore {AT} --apply").ok()
-    assert box.run("cat /srv/mine /etc/deep/er/file /etc/turned; readlink /etc/pointed; [ -h /etc/turned ] || echo file; ls -A /etc/folder /tmp | grep -e turned -e pointed; "
-                   "ls -A /srv /etc/bootplan | grep restored").out.split() == ["1", "2", "3", "/etc/folder", "file"]
+    assert box.run(
+        "cat /srv/mine /etc/deep/er/file /etc/turned; readlink /etc/pointed; [ -h /etc/turned ] || echo file; ls -A /etc/folder /tmp | grep -e turned -e pointed; "
+        "ls -A /srv /etc/bootplan | grep restored"
+    ).out.split() == ["1", "2", "3", "/etc/folder", "file"]
 
 
 def test_a_system_in_ram(router):
@@ -333,7 +399,9 @@ def test_no_room_for_what_is_replaced(router):
     """Without room for the copy of what is here nothing is begun."""
     box, bench = bench_for(router)
     backup_of(box, bench)
-    box.run("echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync")
+    box.run(
+        "echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync"
+    )
     refused(box, bench, "KiB left, the backup takes")
 
 
@@ -352,10 +420,15 @@ def test_a_backup_of_the_other_slot(router, kind):
     before = bench.status()
     env = box.fw_printenv()
     result = bench.sh(f"restore {AT} --apply")
-    assert (result.code, "starts slot a (trial: ), the router's environment slot b (trial: )" in result.out) == (3, True), result.out
+    assert (result.code, "starts slot a (trial: ), the router's environment slot b (trial: )" in result.out) == (
+        3,
+        True,
+    ), result.out
     assert (box.fw_printenv(), "slot a" in box.read("/etc/config/firewall")) == (env, False)
     told = bench.sh(f"restore {AT} --apply --no-env").ok().out
-    assert "changed  /etc/config/firewall" in told and not re.search("(?m)^  (new|changed) +/etc/(bootplan|init.d|rc.d)", told)
+    assert "changed  /etc/config/firewall" in told and not re.search(
+        "(?m)^  (new|changed) +/etc/(bootplan|init.d|rc.d)", told
+    )
     bench.restart()
     assert bench.status() == before
     assert "# of slot a" in box.read("/etc/config/firewall")

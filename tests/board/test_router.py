@@ -39,8 +39,10 @@ def copy_overlay(router):
 
 def copy_root(router):
     """Copy the whole root, without what is mounted on it, to the first partition."""
-    router.run("mkdir -p /tmp/n /tmp/r && mount -t ext4 /dev/nvme0n1p1 /tmp/n && mount --bind / /tmp/r && "
-               "tar -C /tmp/r -cf - . | tar -C /tmp/n -xf - && umount /tmp/r && umount /tmp/n").ok()
+    router.run(
+        "mkdir -p /tmp/n /tmp/r && mount -t ext4 /dev/nvme0n1p1 /tmp/n && mount --bind / /tmp/r && "
+        "tar -C /tmp/r -cf - . | tar -C /tmp/n -xf - && umount /tmp/r && umount /tmp/n"
+    ).ok()
 
 
 def root_source(router):
@@ -58,8 +60,10 @@ def test_stock_boot(router, medium):
     assert ("/dev/root", "/rom", "squashfs") in [mount[:3] for mount in box.mounts()]
     assert box.read("/proc/cmdline") == STOCK_ARGUMENTS[medium] + "\n"
     assert box.read("/tmp/sysinfo/board_name") == "bananapi,bpi-r4\n"
-    chosen = "cd /sys/firmware/devicetree/base/chosen; for m in spim-nand emmc sd; do " \
-             "[ -e rootdisk-$m ] && cmp -s rootdisk rootdisk-$m && echo $m; done; true"
+    chosen = (
+        "cd /sys/firmware/devicetree/base/chosen; for m in spim-nand emmc sd; do "
+        "[ -e rootdisk-$m ] && cmp -s rootdisk rootdisk-$m && echo $m; done; true"
+    )
     assert box.run(chosen).ok().out.strip() == {"nand": "spim-nand"}.get(medium, medium)
     assert "OpenWrt" in box.read("/sys/firmware/devicetree/base/chosen/u-boot,version")
     assert box.run("cat /sys/class/mtd/mtd0/name /sys/class/mtd/mtd1/name").out == "bl2\nubi\n"
@@ -121,8 +125,10 @@ def test_extroot_of_another_image_falls_back(router):
     box = router().boot()
     box.put("/etc/config/fstab", fstab("/overlay", partition(box)))
     copy_overlay(box)
-    box.run("mount -t ext4 /dev/nvme0n1p1 /tmp/n && mkdir -p /tmp/n/etc && echo 1-2-3-4 > /tmp/n/etc/.extroot-uuid && "
-            "umount /tmp/n").ok()
+    box.run(
+        "mount -t ext4 /dev/nvme0n1p1 /tmp/n && mkdir -p /tmp/n/etc && echo 1-2-3-4 > /tmp/n/etc/.extroot-uuid && "
+        "umount /tmp/n"
+    ).ok()
     box.reboot()
     assert any("extroot: UUID mismatch" in line for line in box.console)
     assert "/dev/ubi0_5" in [mount[0] for mount in box.mounts()]
@@ -139,8 +145,9 @@ def test_extroot_pivot(router):
     targets = {target for _, target, _, _ in box.mounts()}
     assert "/rom" in targets and "/overlay" not in targets
     assert box.read("/etc/lived-in/second") == "two names\n"
-    box.run("mkdir -p /tmp/i && mount -t ext4 /dev/fitrw /tmp/i && rm /tmp/i/upper/etc/config/fstab && "
-            "umount /tmp/i").ok()
+    box.run(
+        "mkdir -p /tmp/i && mount -t ext4 /dev/fitrw /tmp/i && rm /tmp/i/upper/etc/config/fstab && umount /tmp/i"
+    ).ok()
     box.reboot()
     assert root_source(box)[1] == "overlay"
 
@@ -206,8 +213,10 @@ def test_fstab_mounts_the_rest(router):
     """Another enabled mount of the fstab is there after the boot."""
     box = router().boot()
     uuid = partition(box)
-    box.run(": > /etc/config/fstab; uci add fstab mount && uci set fstab.@mount[-1].target=/srv && "
-            f"uci set fstab.@mount[-1].uuid={uuid} && uci commit fstab").ok()
+    box.run(
+        ": > /etc/config/fstab; uci add fstab mount && uci set fstab.@mount[-1].target=/srv && "
+        f"uci set fstab.@mount[-1].uuid={uuid} && uci commit fstab"
+    ).ok()
     box.reboot()
     assert ("/dev/nvme0n1p1", "/srv", "ext4") in [mount[:3] for mount in box.mounts()]
 
@@ -217,8 +226,10 @@ def test_disk_attributes(router):
     disks = (Disk(), Disk(serial="B", pci="0003:01:00.0", size=GiB, logical=4096))
     box = router(disks=disks).boot()
     assert box.run("cat /sys/class/nvme/nvme0/serial").out == "S4EWNF0M531930D     \n"
-    assert box.run("cat /sys/class/nvme/nvme1/address /sys/class/block/nvme1n1/queue/logical_block_size").out == \
-        "0003:01:00.0\n4096\n"
+    assert (
+        box.run("cat /sys/class/nvme/nvme1/address /sys/class/block/nvme1n1/queue/logical_block_size").out
+        == "0003:01:00.0\n4096\n"
+    )
     assert box.read("/sys/class/block/nvme1n1/size") == f"{GiB // 512}\n"
     controller = box.run("readlink -f /sys/class/nvme/nvme0").ok().out
     assert box.run("readlink -f /sys/class/block/nvme0n1/device").out == controller
@@ -244,11 +255,27 @@ def test_mounted_partition_keeps_the_table(router):
 def test_busybox_is_stock(router):
     """What stock BusyBox lacks is lacking, with the exit codes a script would see."""
     box = router().boot()
-    for command in ("tar --exclude=x -cf /dev/null /etc/passwd", "dd if=/dev/null of=/dev/null status=none",
-                    "sleep 0.1", "find /tmp -name nothing -delete", "mount -L root-a /mnt"):
+    for command in (
+        "tar --exclude=x -cf /dev/null /etc/passwd",
+        "dd if=/dev/null of=/dev/null status=none",
+        "sleep 0.1",
+        "find /tmp -name nothing -delete",
+        "mount -L root-a /mnt",
+    ):
         assert box.run(command).code != 0, command
-    for command in ("stat", "od", "timeout", "realpath", "nohup", "losetup", "blkid", "lsblk", "partx", "base64",
-                    "tune2fs"):
+    for command in (
+        "stat",
+        "od",
+        "timeout",
+        "realpath",
+        "nohup",
+        "losetup",
+        "blkid",
+        "lsblk",
+        "partx",
+        "base64",
+        "tune2fs",
+    ):
         assert box.run(f"command -v {command}").code != 0, command
     for command in ("sfdisk", "mkfs.ext4", "mkfs.f2fs", "e2fsck", "fw_setenv", "flock", "sha256sum", "hexdump", "apk"):
         assert box.run(f"command -v {command}").code == 0, command
@@ -280,8 +307,10 @@ def test_broken_env_configuration_of_the_2g5_board(router):
 def test_uci(router):
     """The stand-in stages, shows, commits and reverts as the real one."""
     box = router().boot()
-    box.put("/etc/config/fstab", "# gone after a commit\nconfig mount\n\toption target '/x'\n\n"
-            "config mount 'data'\n\tlist l 'a'\n")
+    box.put(
+        "/etc/config/fstab",
+        "# gone after a commit\nconfig mount\n\toption target '/x'\n\nconfig mount 'data'\n\tlist l 'a'\n",
+    )
     box.run("uci set fstab.@mount[0].target=\"it's\" && uci add_list fstab.data.l='b c'").ok()
     assert box.run("uci changes fstab").out.count("\n") == 2
     assert "it's" not in box.read("/etc/config/fstab")

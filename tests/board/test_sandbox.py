@@ -193,8 +193,10 @@ def test_the_boot_menu(board, medium):
     router = board(medium)
     env = router.env.all()
     titles = {env[name].split("=")[0]: int(name[9:]) for name in env if re.fullmatch(r"bootmenu_\d+", name)}
-    of = {word: next(number for title, number in titles.items() if word in title)
-          for word in ("usual", "from a TFTP", "Start the production", "Start the recovery", "Restart", "new board")}
+    of = {
+        word: next(number for title, number in titles.items() if word in title)
+        for word in ("usual", "from a TFTP", "Start the production", "Start the recovery", "Restart", "new board")
+    }
 
     expect(router.boot(entry(of["usual"])), "production", medium, env)
     expect(router.boot(entry(of["Start the production"])), "production", medium, env)
@@ -248,7 +250,7 @@ def test_the_lines_that_the_script_prints_for_the_console(router, board, medium)
 
     boot = uboot.boot(QUIT + "".join(line + "\r" for line in lines))
 
-    arguments = lines[0][len("setenv bootargs '"):-1]
+    arguments = lines[0][len("setenv bootargs '") : -1]
     expect(boot, "reset", env=before | {"bootargs": arguments})
     assert uboot.boot().bootargs == arguments
 
@@ -288,7 +290,10 @@ def test_a_cut_that_does_harm_is_seen(board, tmp_path, medium):
     writes = router.recorded()
 
     with open(tmp_path / "truth", "r+b") as truth:
-        seen = [router.boot(read_env=False).bootargs for number, _ in enumerate(states(truth, writes, router))
-                if number < 10 or number % 20 == 0]
+        seen = [
+            router.boot(read_env=False).bootargs
+            for number, _ in enumerate(states(truth, writes, router))
+            if number < 10 or number % 20 == 0
+        ]
 
     assert seen[0] == "twice" and set(seen) - {"twice", "other"}, seen

@@ -10,9 +10,11 @@ OLD = "25.12.5"
 @pytest.fixture
 def slots(router):
     """Return a function that switches a router on and gives it a script with slots of this kind."""
+
     def make(kind="pair", plan_words=None, **changes):
         box = router(**{**kind_of_router(kind), **changes}).boot()
         return SlotBench(box, kind, **(plan_words or {}))
+
     return make
 
 

@@ -20,8 +20,10 @@ LINE = "console=ttyS0,115200n1 root=PARTUUID=$bp_root_{} rootwait=30 panic=5 fst
 @pytest.fixture
 def box(router):
     """Return a function that makes a router with slots, switched on."""
+
     def make(**kind):
         return router(**{"slots": True, "data_bytes": 16 * MiB, "disks": (Disk(size=GiB),), **kind}).boot()
+
     return make
 
 
@@ -39,8 +41,10 @@ def release(box):
 def make_pair(box, image=None):
     """Make the volumes of slot b, put a new system there, and tell U-Boot of two slots; a is good and active."""
     box.put("/tmp/image", (image or box.firmware(release=NEW)).read_bytes())
-    box.run("ubimkvol /dev/ubi0 -N fit_b -s 4MiB && ubimkvol /dev/ubi0 -N rootfs_data_b -s 16MiB && "
-            "ubiupdatevol /dev/ubi0_6 /tmp/image").ok()
+    box.run(
+        "ubimkvol /dev/ubi0 -N fit_b -s 4MiB && ubimkvol /dev/ubi0 -N rootfs_data_b -s 16MiB && "
+        "ubiupdatevol /dev/ubi0_6 /tmp/image"
+    ).ok()
     set_env(box, bp_good="a", **variables(Choice(2, 1, "pair"), STOCK))
 
 
@@ -74,8 +78,10 @@ def test_the_slots_own_overlay_on_the_disk(box):
     one = box()
     make_pair(one)
     uuid = partition(one)
-    one.run("mkdir -p /tmp/o && mount -t ubifs ubi0:rootfs_data_b /tmp/o && mkdir -p /tmp/o/upper/etc/config /tmp/o/work "
-            "&& ln -s 2 /tmp/o/.fs_state").ok()
+    one.run(
+        "mkdir -p /tmp/o && mount -t ubifs ubi0:rootfs_data_b /tmp/o && mkdir -p /tmp/o/upper/etc/config /tmp/o/work "
+        "&& ln -s 2 /tmp/o/.fs_state"
+    ).ok()
     one.put("/tmp/o/upper/etc/config/fstab", fstab("/overlay", uuid))
     one.run("umount /tmp/o").ok()
     set_env(one, bp_try="b", bp_left="2")
@@ -104,8 +110,10 @@ def put_roots(one):
     for number, slot in ((1, "a"), (2, "b")):
         one.run(f"mkfs.ext4 -q -F -L root-{slot} /dev/nvme0n1p{number}").ok()
     copy_root(one)
-    one.run("mkdir -p /tmp/m && mount -t ext4 /dev/nvme0n1p2 /tmp/m && mount -t ext4 /dev/nvme0n1p1 /tmp/n && "
-            "cp -a /tmp/n/. /tmp/m && echo b >/tmp/m/etc/whose && echo a >/tmp/n/etc/whose && umount /tmp/m /tmp/n").ok()
+    one.run(
+        "mkdir -p /tmp/m && mount -t ext4 /dev/nvme0n1p2 /tmp/m && mount -t ext4 /dev/nvme0n1p1 /tmp/n && "
+        "cp -a /tmp/n/. /tmp/m && echo b >/tmp/m/etc/whose && echo a >/tmp/n/etc/whose && umount /tmp/m /tmp/n"
+    ).ok()
     for number, slot in ((1, "a"), (2, "b")):
         identity = one.run(f"sfdisk --part-uuid /dev/nvme0n1 {number}").ok().out.strip().lower()
         set_env(one, **{f"bp_root_{slot}": identity})
@@ -119,13 +127,17 @@ def test_kernels_in_places_of_their_own(box, medium):
         one.run("for slot in a b; do ubimkvol /dev/ubi0 -N fit_$slot -s 4MiB; done").ok()
         places = {"a": "ubi0_6", "b": "ubi0_7"}
     else:
-        one.run("sfdisk -q --append --no-reread /dev/mmcblk0 && partx -u /dev/mmcblk0",
-                input='size=16MiB, name="fit_a"\nsize=16MiB, name="fit_b"\n').ok()
+        one.run(
+            "sfdisk -q --append --no-reread /dev/mmcblk0 && partx -u /dev/mmcblk0",
+            input='size=16MiB, name="fit_a"\nsize=16MiB, name="fit_b"\n',
+        ).ok()
         first = len(GPT[medium]) + 1
         places = {"a": f"mmcblk0p{first}", "b": f"mmcblk0p{first + 1}"}
     for slot, kernel in (("a", one.kernel), ("b", "6.12.95")):
         one.put("/tmp/image", one.firmware(release=NEW, kernel=kernel).read_bytes())
-        write = "ubiupdatevol /dev/{} /tmp/image" if medium == "nand" else "dd if=/tmp/image of=/dev/{} bs=64k conv=fsync"
+        write = (
+            "ubiupdatevol /dev/{} /tmp/image" if medium == "nand" else "dd if=/tmp/image of=/dev/{} bs=64k conv=fsync"
+        )
         one.run(write.format(places[slot])).ok()
     put_roots(one)
     stock = one.fw_printenv()["bootcmd"]
@@ -228,19 +240,33 @@ def test_boot_scripts_run_in_order_and_may_restart_the_router(box):
     """Those that /etc/rc.d links, each to its end, as children of process 1; with what they print."""
     one = box()
     for number, name in (("10", "early"), ("99", "late")):
-        one.put(f"/etc/init.d/{name}", "#!/bin/sh /etc/rc.common\nSTART=" + number + "\nstart() {\n\techo " + name +
-                " has run; logger -t " + name + " said\n}\n", 0o755)
+        one.put(
+            f"/etc/init.d/{name}",
+            "#!/bin/sh /etc/rc.common\nSTART="
+            + number
+            + "\nstart() {\n\techo "
+            + name
+            + " has run; logger -t "
+            + name
+            + " said\n}\n",
+            0o755,
+        )
         one.run(f"/etc/init.d/{name} enable").ok()
     one.put("/etc/uci-defaults/20_once", "echo once; exit 0\n")
     one.reboot()
 
     one.run("while ! grep -q ^done /tmp/log/boot; do sleep 1; done").ok()
-    told = [line for line in one.read("/tmp/log/boot").splitlines() if line in ("once", "early has run", "late has run")]
+    told = [
+        line for line in one.read("/tmp/log/boot").splitlines() if line in ("once", "early has run", "late has run")
+    ]
     assert told == ["once", "early has run", "late has run"] and not one.exists("/etc/uci-defaults/20_once")
     assert one.run("logread").out.count("user.notice") == 2
     one.run("/etc/init.d/late disable; [ ! -e /etc/rc.d/S99late ]").ok()
-    one.put("/etc/init.d/again", "#!/bin/sh /etc/rc.common\nSTART=98\nstart() {\n\t[ -e /root/was ] || { touch /root/was; "
-            "sync; reboot; }\n}\n", 0o755)
+    one.put(
+        "/etc/init.d/again",
+        "#!/bin/sh /etc/rc.common\nSTART=98\nstart() {\n\t[ -e /root/was ] || { touch /root/was; sync; reboot; }\n}\n",
+        0o755,
+    )
     one.run("/etc/init.d/again enable; sync").ok()
     one.off()
     assert one.settle(quiet=8) == ["stock", "stock"]

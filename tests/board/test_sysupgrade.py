@@ -83,12 +83,17 @@ def test_settings_of_another_generation_stay_behind(upgrade_bench, method):
     assert box.exists("/etc/config/mine")
     assert not box.exists("/etc/config/lived")
     assert box.exists("/root/notes") is (method != "internal")
-    assert "etc/config/lived" in box.run("cd /tmp && tar -xzf /srv/backup/bootplan-*.tar.gz && tar -tzf bootplan-*/config.tar.gz").ok().out
+    assert (
+        "etc/config/lived"
+        in box.run("cd /tmp && tar -xzf /srv/backup/bootplan-*.tar.gz && tar -tzf bootplan-*/config.tar.gz").ok().out
+    )
 
 
 def test_settings_with_odd_names(upgrade_bench):
     """Blanks, quotes, globs and dashes come along; a name with a line break is refused while nothing was changed."""
-    made = upgrade_bench("internal", text=plan("internal", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")).installed()
+    made = upgrade_bench(
+        "internal", text=plan("internal", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")
+    ).installed()
     box = made.router
     names = ["-rf", " before", "behind ", "two  blanks", "it's", "*", "$(reboot)", "back\\slash"]
     for folder in ("/etc/kept", "/etc/config"):
@@ -124,7 +129,9 @@ def test_a_sysupgrade_that_does_not_begin(upgrade_bench):
     """Its last look may refuse what its first took: the old system is told, and is there."""
     made = upgrade_bench("internal").installed()
     box, image = made.router, made.put_image()
-    box.run("sed -i 's/^rm -f .CONF$/echo no >\\&2; exit 1/' /sbin/sysupgrade && grep -q '^echo no' /sbin/sysupgrade").ok()
+    box.run(
+        "sed -i 's/^rm -f .CONF$/echo no >\\&2; exit 1/' /sbin/sysupgrade && grep -q '^echo no' /sbin/sysupgrade"
+    ).ok()
 
     told = made.sh(f"upgrade {image} --apply")
 

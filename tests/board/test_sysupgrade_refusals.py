@@ -65,10 +65,17 @@ def test_a_router_that_is_not_ready(upgrade_bench):
     box, image = made.router, made.put_image()
     box.run("fw_setenv flag_recover 1 && fw_setenv bp_good a").ok()
     box.run("mkdir -p /etc/bootplan && printf 'state flashed\\nto 25.12.9\\n' >/etc/bootplan/upgrade").ok()
-    box.run("for volume in /sys/class/ubi/ubi0_*; do ! grep -q '^fip$' $volume/name || echo other >$volume/name; done").ok()
+    box.run(
+        "for volume in /sys/class/ubi/ubi0_*; do ! grep -q '^fip$' $volume/name || echo other >$volume/name; done"
+    ).ok()
 
-    made.refused(image, "flag_recover is set", "U-Boot chooses between slots", "the upgrade to 25.12.9 has not come to its end",
-            "lacks the volumes fip")
+    made.refused(
+        image,
+        "flag_recover is set",
+        "U-Boot chooses between slots",
+        "the upgrade to 25.12.9 has not come to its end",
+        "lacks the volumes fip",
+    )
 
     box.run("rm -r /sys/class/ubi/ubi0 && rm /etc/bootplan/upgrade").ok()
     made.refused(image, "UBI is not attached: sysupgrade would format")

@@ -11,9 +11,11 @@ BROKEN_ROOT = "dd if=/dev/zero of=/dev/nvme0n1p2 bs=1M count=8 2>/dev/null; sync
 @pytest.fixture
 def slots(router):
     """Return a function that switches a router on, installs slots of this kind, and upgrades the idle one."""
+
     def make(kind="pair", image=None, plan_words=None, **changes):
         box = router(**{**kind_of_router(kind), **changes}).boot()
         return SlotBench(box, kind, **(plan_words or {})).installed().upgraded(**(image or {}))
+
     return make
 
 

@@ -7,9 +7,7 @@ from .router import Disk
 from .scripts import SERIAL, Bench, plan
 
 FOREIGN = "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
-KEEP = (
-    "mkdir -p /tmp/m; mount /dev/nvme0n1p2 /tmp/m; echo mine >/tmp/m/mine; sync; umount /tmp/m"
-)
+KEEP = "mkdir -p /tmp/m; mount /dev/nvme0n1p2 /tmp/m; echo mine >/tmp/m/mine; sync; umount /tmp/m"
 
 
 def test_a_foreign_disk_is_wiped_only_by_its_serial_number(router):
@@ -95,7 +93,9 @@ def test_a_mark_does_not_give_away_what_was_made_since(router):
     bench.sh("install --apply").ok()
     box.run("mkfs.ext4 -q -F -L data /dev/nvme0n1p2").ok()
     box.run(KEEP).ok()
-    box.run(f"printf 'bootplan-unfinished {digest} table 2\\n' | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+    box.run(
+        f"printf 'bootplan-unfinished {digest} table 2\\n' | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
+    ).ok()
 
     untouched = box.digests()
 
@@ -107,15 +107,23 @@ def test_a_mark_does_not_give_away_what_was_made_since(router):
     assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
 
 
-@pytest.mark.parametrize("old", ["mkfs.f2fs -q -f -t 0 /dev/nvme0n1", "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1",
-                                 "printf LABELONE | dd of=/dev/nvme0n1 bs=512 seek=1 conv=notrunc",
-                                 "echo old | dd of=/dev/nvme0n1 bs=4096 seek=100 conv=notrunc"])
+@pytest.mark.parametrize(
+    "old",
+    [
+        "mkfs.f2fs -q -f -t 0 /dev/nvme0n1",
+        "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1",
+        "printf LABELONE | dd of=/dev/nvme0n1 bs=512 seek=1 conv=notrunc",
+        "echo old | dd of=/dev/nvme0n1 bs=4096 seek=100 conv=notrunc",
+    ],
+)
 def test_a_mark_does_not_give_away_a_disk_without_a_table(router, old):
     """Half a table at both ends may be overwritten by the run that was writing it; nothing else."""
     box = router().boot()
     bench = Bench(box, plan())
-    box.run(f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
-            " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+    box.run(
+        f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
+        " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
+    ).ok()
     untouched = box.digests()
 
     assert bench.sh("install --apply").code == 3
@@ -126,9 +134,11 @@ def test_half_a_table_of_this_plan_is_no_obstacle(router):
     """What a cut in sfdisk leaves: entries without headers, at both ends."""
     box = router().boot()
     bench = Bench(box, plan())
-    box.run("echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc;"
-            " printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
-            f"{bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc").ok()
+    box.run(
+        "echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc;"
+        " printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
+        f"{bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
+    ).ok()
 
     bench.sh("install --apply").ok()
 
@@ -192,8 +202,10 @@ def test_a_copy_is_old_even_before_its_first_start(router):
     box = router().boot()
     bench = Bench(box, plan())
     bench.sh("install --apply").ok()
-    box.run("mount /dev/nvme0n1p1 /mnt; [ \"$(wc -l </mnt/.bootplan/state)\" -eq 2 ];"
-            " printf 'complete overlay\\n1-2-3-4\\n' >/mnt/.bootplan/state; umount /mnt").ok()
+    box.run(
+        'mount /dev/nvme0n1p1 /mnt; [ "$(wc -l </mnt/.bootplan/state)" -eq 2 ];'
+        " printf 'complete overlay\\n1-2-3-4\\n' >/mnt/.bootplan/state; umount /mnt"
+    ).ok()
 
     result = bench.sh("install --apply")
 
@@ -221,7 +233,9 @@ def test_a_state_folder_alone_is_an_unfinished_copy(router):
     box = router().boot()
     bench = Bench(box, plan())
     bench.sh("install --apply").ok()
-    box.run("mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mount /dev/nvme0n1p1 /mnt && mkdir /mnt/.bootplan && umount /mnt").ok()
+    box.run(
+        "mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mount /dev/nvme0n1p1 /mnt && mkdir /mnt/.bootplan && umount /mnt"
+    ).ok()
 
     bench.sh("install --apply").ok()
 

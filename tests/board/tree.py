@@ -10,7 +10,12 @@ from .parts import PC_PROGRAMS
 
 # Programs of the stock image that run as they are, through the hidden tree.
 STOCK_PROGRAMS = {
-    "/usr/bin/ssh", "/usr/sbin/mke2fs", "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/sbin/mkfs.f2fs", "/usr/sbin/fsck.f2fs",
+    "/usr/bin/ssh",
+    "/usr/sbin/mke2fs",
+    "/usr/sbin/mkfs.ext4",
+    "/usr/sbin/e2fsck",
+    "/usr/sbin/mkfs.f2fs",
+    "/usr/sbin/fsck.f2fs",
 }
 # One program under several names.
 UBI_PROGRAMS = ("ubimkvol", "ubirename", "ubirmvol", "ubiupdatevol")
@@ -19,13 +24,53 @@ PROGRAMS_OF_PACKAGES = {"sfdisk": "/usr/sbin/sfdisk", "partx-utils": "/usr/sbin/
 NOT_ON_A_PC = {"fsync", "hexdump", "strings", "uci", "fw_printenv", "fw_setenv", "sysupgrade", "ubus", "mkfs.f2fs"}
 # Packages of the stock image that the package manager lists beside those a test asks for.
 STOCK_PACKAGES = (
-    "base-files", "busybox", "e2fsprogs", "f2fsck", "fitblk", "fstools", "fwtool", "kernel", "libc", "mkf2fs", "mtd",
-    "procd", "ubi-utils", "ubox", "uboot-envtools", "ubus", "uci",
+    "base-files",
+    "busybox",
+    "e2fsprogs",
+    "f2fsck",
+    "fitblk",
+    "fstools",
+    "fwtool",
+    "kernel",
+    "libc",
+    "mkf2fs",
+    "mtd",
+    "procd",
+    "ubi-utils",
+    "ubox",
+    "uboot-envtools",
+    "ubus",
+    "uci",
 )
 FOLDERS = (
-    "bin", "dev", "etc/config", "etc/init.d", "etc/rc.d", "etc/uci-defaults", "etc/modules-boot.d", "etc/modules.d",
-    "etc/hotplug.d/block", "lib/upgrade/keep.d", "lib/preinit", "lib/functions", "mnt", "overlay", "proc", "rom",
-    "root", "sbin", "srv", "sys", "tmp", "usr/bin", "usr/lib", "usr/libexec", "usr/sbin", "usr/share", "www", ".rig",
+    "bin",
+    "dev",
+    "etc/config",
+    "etc/init.d",
+    "etc/rc.d",
+    "etc/uci-defaults",
+    "etc/modules-boot.d",
+    "etc/modules.d",
+    "etc/hotplug.d/block",
+    "lib/upgrade/keep.d",
+    "lib/preinit",
+    "lib/functions",
+    "mnt",
+    "overlay",
+    "proc",
+    "rom",
+    "root",
+    "sbin",
+    "srv",
+    "sys",
+    "tmp",
+    "usr/bin",
+    "usr/lib",
+    "usr/libexec",
+    "usr/sbin",
+    "usr/share",
+    "www",
+    ".rig",
 )
 CONFIGS = {
     "system": "config system\n\toption hostname 'OpenWrt'\n\toption timezone 'UTC'\n\toption ttylogin '0'\n",
@@ -41,8 +86,7 @@ CONFIGS = {
     "dropbear": "config dropbear\n\toption enable '1'\n\toption PasswordAuth 'on'\n\toption Port '22'\n",
 }
 USERS = (
-    "root:x:0:0:root:/root:/bin/ash\ndaemon:*:1:1:daemon:/var:/bin/false\n"
-    "nobody:*:65534:65534:nobody:/var:/bin/false\n"
+    "root:x:0:0:root:/root:/bin/ash\ndaemon:*:1:1:daemon:/var:/bin/false\nnobody:*:65534:65534:nobody:/var:/bin/false\n"
 )
 GROUPS = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n"
 EXTRA_FILES = 200
@@ -107,8 +151,14 @@ def add_programs(root, parts, packages, release):
     for name in UBI_PROGRAMS:
         put_program(root, f"/usr/sbin/{name}", parts["standins"] / "bin/ubi")
     commands = {
-        "/sbin/logread": "logread", "/bin/ubus": "ubus", "/sbin/sysupgrade": "sysupgrade", "/usr/sbin/ubinfo": "ubinfo",
-        "/sbin/mount.ubifs": "mount.ubifs", "/sbin/mtd": "mtd", "/sbin/insmod": "insmod", "/sbin/rmmod": "insmod",
+        "/sbin/logread": "logread",
+        "/bin/ubus": "ubus",
+        "/sbin/sysupgrade": "sysupgrade",
+        "/usr/sbin/ubinfo": "ubinfo",
+        "/sbin/mount.ubifs": "mount.ubifs",
+        "/sbin/mtd": "mtd",
+        "/sbin/insmod": "insmod",
+        "/sbin/rmmod": "insmod",
     }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
     for name in ("install", "block"):
@@ -139,8 +189,11 @@ def add_package_records(root, packages, release):
         if uses_apk(release):
             write(root, f"/lib/apk/packages/{name}.list", f"/usr/lib/{name}\n")
         else:
-            write(root, f"/usr/lib/opkg/info/{name}.control",
-                  f"Package: {name}\nVersion: 1-r1\nStatus: install user installed\nArchitecture: aarch64_cortex-a53\n")
+            write(
+                root,
+                f"/usr/lib/opkg/info/{name}.control",
+                f"Package: {name}\nVersion: 1-r1\nStatus: install user installed\nArchitecture: aarch64_cortex-a53\n",
+            )
             write(root, f"/usr/lib/opkg/info/{name}.list", f"/usr/lib/{name}\n")
 
 
@@ -160,13 +213,19 @@ def add_modules(root, packages, kernel_nvme, kernel):
 
 def add_identity(root, release, board_name):
     """Write the files that say which release and which board this is."""
-    write(root, "/etc/openwrt_release",
-          f"DISTRIB_ID='OpenWrt'\nDISTRIB_RELEASE='{release}'\nDISTRIB_REVISION='r32071-0000000000'\n"
-          "DISTRIB_TARGET='mediatek/filogic'\nDISTRIB_ARCH='aarch64_cortex-a53'\n"
-          f"DISTRIB_DESCRIPTION='OpenWrt {release} r32071-0000000000'\nDISTRIB_TAINTS=''\n")
-    write(root, "/etc/os-release",
-          f'NAME="OpenWrt"\nVERSION="{release}"\nID="openwrt"\nOPENWRT_BOARD="mediatek/filogic"\n'
-          f'OPENWRT_ARCH="aarch64_cortex-a53"\nOPENWRT_RELEASE="OpenWrt {release} r32071-0000000000"\n')
+    write(
+        root,
+        "/etc/openwrt_release",
+        f"DISTRIB_ID='OpenWrt'\nDISTRIB_RELEASE='{release}'\nDISTRIB_REVISION='r32071-0000000000'\n"
+        "DISTRIB_TARGET='mediatek/filogic'\nDISTRIB_ARCH='aarch64_cortex-a53'\n"
+        f"DISTRIB_DESCRIPTION='OpenWrt {release} r32071-0000000000'\nDISTRIB_TAINTS=''\n",
+    )
+    write(
+        root,
+        "/etc/os-release",
+        f'NAME="OpenWrt"\nVERSION="{release}"\nID="openwrt"\nOPENWRT_BOARD="mediatek/filogic"\n'
+        f'OPENWRT_ARCH="aarch64_cortex-a53"\nOPENWRT_RELEASE="OpenWrt {release} r32071-0000000000"\n',
+    )
     write(root, "/etc/board.json", '{"model": {"id": "%s", "name": "Banana Pi BPI-R4"}}\n' % board_name)
 
 
@@ -204,8 +263,21 @@ def add_files(root, fstools_overlay_name, release):
     write(root, "/bin/su-like", "#!/bin/sh\n", 0o4755)
 
 
-def fill(root, parts, *, release, board_name, packages, kernel_nvme, shell, fstools_overlay_name, kernel=None,
-         modules=None, faults=(), pc=False):
+def fill(
+    root,
+    parts,
+    *,
+    release,
+    board_name,
+    packages,
+    kernel_nvme,
+    shell,
+    fstools_overlay_name,
+    kernel=None,
+    modules=None,
+    faults=(),
+    pc=False,
+):
     """Make the whole tree in the folder ``root``.
 
     ``modules`` is the release of the kernel that its modules are for, when that is not ``kernel``'s. ``faults`` are

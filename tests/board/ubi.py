@@ -81,14 +81,18 @@ class Table:
             if words[0] == "ubi":
                 table.blocks, table.kept = int(words[1]), int(words[2])
             else:
-                table.volumes.append(Volume(int(words[0]), words[1], int(words[3]), words[2], words[4] == "1", int(words[5])))
+                table.volumes.append(
+                    Volume(int(words[0]), words[1], int(words[3]), words[2], words[4] == "1", int(words[5]))
+                )
         return table
 
     def write(self):
         """Write the table into the image."""
         lines = [f"ubi {self.blocks} {self.kept}\n"]
-        lines += [f"{one.number} {one.name} {one.type} {one.blocks} {int(one.marker)} {one.bytes}\n"
-                  for one in sorted(self.volumes, key=lambda one: one.number)]
+        lines += [
+            f"{one.number} {one.name} {one.type} {one.blocks} {int(one.marker)} {one.bytes}\n"
+            for one in sorted(self.volumes, key=lambda one: one.number)
+        ]
         with open(self.path, "r+b") as image:
             image.write("".join(lines).encode().ljust(TABLE_BYTES, b"\0"))
 
@@ -132,7 +136,12 @@ class Table:
         number = next((one for one in range(len(VOLUME_IMAGES)) if one not in taken), None)
         if self.find(name):
             raise UbiError(f"Volume {name} already exists")
-        if blocks < 1 or blocks > self.available or number is None or not (self.folder / f"{VOLUME_IMAGES[number]}.img").exists():
+        if (
+            blocks < 1
+            or blocks > self.available
+            or number is None
+            or not (self.folder / f"{VOLUME_IMAGES[number]}.img").exists()
+        ):
             raise UbiError(f"not enough room for {name}")
         volume = Volume(number, name, blocks, kind)
         erase(self.image(volume))

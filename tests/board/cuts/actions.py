@@ -12,7 +12,9 @@ WITH_FALLBACK = plan("internal", more=f"fallback: {{medium: sd, image: {{file: {
 PROOFS = ("2026-01-02 25.12.4", "2026-03-04 25.12.5")
 RECOPY = f"install --apply --recopy --wipe {SERIAL}"
 # Until the old root has been overwritten it is what starts, and nobody can overwrite the root he runs from.
-IN_USE = (r"must (change|get a new file system), but (the disk|it) is in use: .*start the router from the boot medium alone first",)
+IN_USE = (
+    r"must (change|get a new file system), but (the disk|it) is in use: .*start the router from the boot medium alone first",
+)
 START_THE_OTHER = r"--recopy copies the system of the boot medium; start that one first"
 
 
@@ -31,49 +33,64 @@ def targets_of(method, medium):
 
 def install(method, medium="nand", **more):
     """Return the action of a first install on a blank disk, with what is different about it."""
-    return Action(**{
-        "name": f"install_{method}_{medium}".replace("-", "_"), "title": f"install, {method}, {medium}",
-        "plan": plan(method, medium), "kind": kind_of(method, medium), "new": ROOTS[method],
-        "mounts": {"/srv": ("nvme0", 1 if method == "internal" else 2)}, "targets": targets_of(method, medium),
-        "variables": ("bootargs",) if method == "cmdline" else (), **more,
-    })
+    return Action(
+        **{
+            "name": f"install_{method}_{medium}".replace("-", "_"),
+            "title": f"install, {method}, {medium}",
+            "plan": plan(method, medium),
+            "kind": kind_of(method, medium),
+            "new": ROOTS[method],
+            "mounts": {"/srv": ("nvme0", 1 if method == "internal" else 2)},
+            "targets": targets_of(method, medium),
+            "variables": ("bootargs",) if method == "cmdline" else (),
+            **more,
+        }
+    )
 
 
 def installed(method):
     """Return a function that installs, and changes the running system afterwards: it is newer than its copy then."""
+
     def session(box):
         """Install, and add a file to the running system, always of the same time."""
         Bench(box, plan(method)).sh("install --apply").ok()
         box.put("/etc/later", "later\n")
         box.run("touch -r /etc/passwd /etc/later").ok()
+
     return session
 
 
 def install_and_restart(method):
     """Return a function that installs and starts the new system."""
+
     def prepare(box):
         """Install and restart."""
         Bench(box, plan(method)).sh("install --apply").ok()
         box.reboot()
+
     return prepare
 
 
 def install_and_take_back(medium):
     """Return a function that installs with root= on the disk, restores the environment, and starts the stock system."""
+
     def prepare(box):
         """Install, restore, restart."""
         bench = Bench(box, plan("cmdline", medium))
         bench.sh("install --apply").ok()
         bench.sh("restore-env $(ls /etc/bootplan/env-*.txt) --apply").ok()
         box.reboot()
+
     return prepare
 
 
 def back_to_the_medium(box):
     """Install an overlay, use it, start the system of the boot medium again as the script says, and change that."""
     install_and_restart("extroot-overlay")(box)
-    box.run("mount -t ubifs ubi0:rootfs_data /mnt && uci -c /mnt/upper/etc/config set fstab.bootplan_root.enabled=0 && "
-            "uci -c /mnt/upper/etc/config commit fstab && umount /mnt").ok()
+    box.run(
+        "mount -t ubifs ubi0:rootfs_data /mnt && uci -c /mnt/upper/etc/config set fstab.bootplan_root.enabled=0 && "
+        "uci -c /mnt/upper/etc/config commit fstab && umount /mnt"
+    ).ok()
     box.reboot()
     box.put("/etc/later", "later\n")
 
@@ -96,16 +113,24 @@ def another_proof(box):
     return [] if said in PROOFS else [f"the fallback was proven '{said}', which nobody said"]
 
 
-RESTORED = {"/etc/config/dhcp": ("config dnsmasq\n\toption now 'here'\n", None), "/etc/added": ("", "added\n" * 5000), "/etc/link": ("", "")}
+RESTORED = {
+    "/etc/config/dhcp": ("config dnsmasq\n\toption now 'here'\n", None),
+    "/etc/added": ("", "added\n" * 5000),
+    "/etc/link": ("", ""),
+}
 
 
 def a_backup_and_changes(box):
     """Install, restart, make a backup, and change what is in it: a file, one that is new, one that is gone, a link, a variable."""
     install_and_restart("internal")(box)
-    box.run(f"mkdir {KEEP}; echo /etc/added >>/etc/sysupgrade.conf; echo /etc/link >>/etc/sysupgrade.conf; ln -s /tmp/there /etc/link").ok()
+    box.run(
+        f"mkdir {KEEP}; echo /etc/added >>/etc/sysupgrade.conf; echo /etc/link >>/etc/sysupgrade.conf; ln -s /tmp/there /etc/link"
+    ).ok()
     box.put("/etc/added", RESTORED["/etc/added"][1])
     Bench(box, plan("internal")).sh(f"backup {KEEP}").ok()
-    box.run(f"mv {KEEP}/*.gz {KEEP}/it.tar.gz; rm {KEEP}/*.sha256 /etc/added /etc/link; ln -s /tmp/here /etc/link; fw_setenv bootdelay 7").ok()
+    box.run(
+        f"mv {KEEP}/*.gz {KEEP}/it.tar.gz; rm {KEEP}/*.sha256 /etc/added /etc/link; ln -s /tmp/here /etc/link; fw_setenv bootdelay 7"
+    ).ok()
     box.put("/etc/config/dhcp", RESTORED["/etc/config/dhcp"][0])
 
 
@@ -123,8 +148,10 @@ def old_or_new(box):
         # A link has no write that is half of it, but a moment without it.
         if have not in (old, new) and (path != "/etc/link" or have):
             faults.append(f"torn: {path} holds {len(have)} characters of neither")
-    saved = box.run("cd /etc/bootplan 2>/dev/null && for one in bootplan-*.tar.gz; do sha256sum -c $one.sha256 >/dev/null 2>&1 && tar -xzOf $one "
-                    "${one%.tar.gz}/config.tar.gz | tar -xzOf - etc/config/dhcp 2>/dev/null; done").out
+    saved = box.run(
+        "cd /etc/bootplan 2>/dev/null && for one in bootplan-*.tar.gz; do sha256sum -c $one.sha256 >/dev/null 2>&1 && tar -xzOf $one "
+        "${one%.tar.gz}/config.tar.gz | tar -xzOf - etc/config/dhcp 2>/dev/null; done"
+    ).out
     if replaced and RESTORED["/etc/config/dhcp"][0] not in saved:
         faults.append("lost: something was replaced, and what was there is in no backup")
     if box.run("fw_printenv -n bootdelay").out.strip() not in ("3", "7"):
@@ -134,17 +161,21 @@ def old_or_new(box):
 
 def all_restored(box):
     """In the end everything is as the backup has it, and nothing was left beside it."""
-    have = box.run("cat /etc/config/dhcp; cat /etc/added; readlink /etc/link; fw_printenv -n bootdelay; ls -A /etc /etc/config | grep restored").out
+    have = box.run(
+        "cat /etc/config/dhcp; cat /etc/added; readlink /etc/link; fw_printenv -n bootdelay; ls -A /etc /etc/config | grep restored"
+    ).out
     want = box.read("/rom/etc/config/dhcp") + RESTORED["/etc/added"][1] + "/tmp/there\n3\n"
     return [] if have == want else [f"not finished: {have[-200:]}"]
 
 
 def half_backups(box):
     """A backup that has its name must be complete, and its sums must hold."""
-    found = box.run(f"cd {KEEP} && for one in bootplan-*.tar.gz; do [ -e $one ] || continue; sha256sum -c $one.sha256 >/dev/null && "
-                    "rm -rf /tmp/seen && mkdir /tmp/seen && tar -C /tmp/seen -xzf $one && "
-                    "(cd /tmp/seen/* && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
-                    "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done; rm -rf /tmp/seen")
+    found = box.run(
+        f"cd {KEEP} && for one in bootplan-*.tar.gz; do [ -e $one ] || continue; sha256sum -c $one.sha256 >/dev/null && "
+        "rm -rf /tmp/seen && mkdir /tmp/seen && tar -C /tmp/seen -xzf $one && "
+        "(cd /tmp/seen/* && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
+        "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done; rm -rf /tmp/seen"
+    )
     return [f"half taken for whole: backup {name}" for name in found.out.split()]
 
 
@@ -154,31 +185,91 @@ ACTIONS = (
     install("cmdline"),
     install("internal"),
     # The media differ in where the environment is, and in nothing else of the action.
-    install("cmdline", "emmc", name="bootargs_emmc", title="install over a finished copy: bootargs only, emmc",
-            prepare=install_and_take_back("emmc")),
-    install("cmdline", "sd", name="bootargs_sd", title="install over a finished copy: bootargs only, sd",
-            prepare=install_and_take_back("sd")),
-    install("extroot-overlay", name="recopy_extroot_overlay",
-            title="install --recopy over an old copy, extroot-overlay", words=RECOPY,
-            prepare=back_to_the_medium, refusals=(START_THE_OTHER,), kills=False),
-    install("cmdline", name="recopy_cmdline", title="install --recopy over a root in use at the next start, cmdline",
-            words=RECOPY, session=installed("cmdline"), refusals=(START_THE_OTHER,)),
-    install("extroot-pivot", name="resize",
-            title="install of a plan with a larger root over an old copy, extroot-pivot",
-            plan=plan("extroot-pivot", partitions=LARGER), words=f"install --apply --wipe {SERIAL}",
-            session=installed("extroot-pivot"), refusals=IN_USE, kills=False),
-    install("cmdline", name="restore_env", title="restore-env, back to the stock system",
-            words="restore-env $(ls /etc/bootplan/env-*.txt) --apply", prepare=install_and_restart("cmdline"),
-            new=INTERNAL, old=(ROOTS["cmdline"],), planned=ROOTS["cmdline"],
-            targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
-    install("internal", name="backup", title="backup", words=f"backup {KEEP}", prepare=a_folder_to_keep_things,
-            files=(*OWN_FILES, f"{KEEP}/"), look=half_backups, targets={"nvme0": None, "overlay": None}),
-    install("internal", name="restore", title="restore, settings and environment", words=f"restore {KEEP}/it.tar.gz --apply",
-            prepare=a_backup_and_changes, files=(*OWN_FILES, *RESTORED), variables=("bootdelay",), look=old_or_new, end=all_restored,
-            targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
-    install("internal", name="prove_fallback", title="prove-fallback --seen, over an older proof", plan=WITH_FALLBACK,
-            words=f"prove-fallback --seen {PROOFS[1]} --apply", prepare=proven_before, variables=("bp_proven",),
-            look=another_proof, targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None}),
+    install(
+        "cmdline",
+        "emmc",
+        name="bootargs_emmc",
+        title="install over a finished copy: bootargs only, emmc",
+        prepare=install_and_take_back("emmc"),
+    ),
+    install(
+        "cmdline",
+        "sd",
+        name="bootargs_sd",
+        title="install over a finished copy: bootargs only, sd",
+        prepare=install_and_take_back("sd"),
+    ),
+    install(
+        "extroot-overlay",
+        name="recopy_extroot_overlay",
+        title="install --recopy over an old copy, extroot-overlay",
+        words=RECOPY,
+        prepare=back_to_the_medium,
+        refusals=(START_THE_OTHER,),
+        kills=False,
+    ),
+    install(
+        "cmdline",
+        name="recopy_cmdline",
+        title="install --recopy over a root in use at the next start, cmdline",
+        words=RECOPY,
+        session=installed("cmdline"),
+        refusals=(START_THE_OTHER,),
+    ),
+    install(
+        "extroot-pivot",
+        name="resize",
+        title="install of a plan with a larger root over an old copy, extroot-pivot",
+        plan=plan("extroot-pivot", partitions=LARGER),
+        words=f"install --apply --wipe {SERIAL}",
+        session=installed("extroot-pivot"),
+        refusals=IN_USE,
+        kills=False,
+    ),
+    install(
+        "cmdline",
+        name="restore_env",
+        title="restore-env, back to the stock system",
+        words="restore-env $(ls /etc/bootplan/env-*.txt) --apply",
+        prepare=install_and_restart("cmdline"),
+        new=INTERNAL,
+        old=(ROOTS["cmdline"],),
+        planned=ROOTS["cmdline"],
+        targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None},
+    ),
+    install(
+        "internal",
+        name="backup",
+        title="backup",
+        words=f"backup {KEEP}",
+        prepare=a_folder_to_keep_things,
+        files=(*OWN_FILES, f"{KEEP}/"),
+        look=half_backups,
+        targets={"nvme0": None, "overlay": None},
+    ),
+    install(
+        "internal",
+        name="restore",
+        title="restore, settings and environment",
+        words=f"restore {KEEP}/it.tar.gz --apply",
+        prepare=a_backup_and_changes,
+        files=(*OWN_FILES, *RESTORED),
+        variables=("bootdelay",),
+        look=old_or_new,
+        end=all_restored,
+        targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None},
+    ),
+    install(
+        "internal",
+        name="prove_fallback",
+        title="prove-fallback --seen, over an older proof",
+        plan=WITH_FALLBACK,
+        words=f"prove-fallback --seen {PROOFS[1]} --apply",
+        prepare=proven_before,
+        variables=("bp_proven",),
+        look=another_proof,
+        targets={"nvme0": None, "overlay": None, "ubootenv": None, "ubootenv2": None},
+    ),
 )
 
 # The recipe that many guides give, block by block, as it can be typed on a stock router. In place of the guide's own
@@ -199,7 +290,15 @@ fw_printenv bootargs
 """
 
 GUIDES = Action(
-    name="guide", title="the commands of a common guide", plan="", words="", script=GUIDE, kills=False,
-    kind=kind_of("cmdline", "nand"), new=ROOTS["cmdline"], variables=("bootargs",),
-    targets=targets_of("cmdline", "nand"), files=(*OWN_FILES, *NEW_FILES, "/mnt/"),
+    name="guide",
+    title="the commands of a common guide",
+    plan="",
+    words="",
+    script=GUIDE,
+    kills=False,
+    kind=kind_of("cmdline", "nand"),
+    new=ROOTS["cmdline"],
+    variables=("bootargs",),
+    targets=targets_of("cmdline", "nand"),
+    files=(*OWN_FILES, *NEW_FILES, "/mnt/"),
 )

@@ -159,8 +159,9 @@ def entry_at(path):
         content = os.readlink(path)
     elif kind in (stat.S_IFCHR, stat.S_IFBLK):
         content = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
-    return Entry(kind, stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid), size, time, links, content,
-                 attributes_at(path))
+    return Entry(
+        kind, stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid), size, time, links, content, attributes_at(path)
+    )
 
 
 def attributes_at(path):

@@ -19,7 +19,11 @@ OLD = "printf 'label: gpt\\nsize=100MiB,name=photos\\n' | sfdisk -q /dev/sda && 
 @functools.cache
 def image():
     """Return the image of the card, always the same."""
-    folder = cached("card", digest_of(HERE / "cards.py", HERE / "sandbox/gpt.py"), lambda place: cards.make(place, system=cards.noise()))
+    folder = cached(
+        "card",
+        digest_of(HERE / "cards.py", HERE / "sandbox/gpt.py"),
+        lambda place: cards.make(place, system=cards.noise()),
+    )
     return cards.of_file(folder / cards.FILE, cards.content(cards.noise()))
 
 
@@ -74,16 +78,32 @@ def whole(box):
 
 def make_sd(**more):
     """Return the action, with what is different about it."""
-    return Action(**{
-        "name": "make_sd", "title": "make-sd, a blank card", "plan": text(), "words": f"make-sd {CARD} --apply",
-        "kind": {"disks": (Disk(size=GiB),), "readers": (Reader(size=BYTES),)}, "prepare": install, "brings": bring,
-        "mounts": {"/srv": ("nvme0", 1)}, "targets": {"sda": None, "nvme0": None, "overlay": None}, "files": OWN_FILES,
-        "look": never_half, "end": whole, "kills": False, **more,
-    })
+    return Action(
+        **{
+            "name": "make_sd",
+            "title": "make-sd, a blank card",
+            "plan": text(),
+            "words": f"make-sd {CARD} --apply",
+            "kind": {"disks": (Disk(size=GiB),), "readers": (Reader(size=BYTES),)},
+            "prepare": install,
+            "brings": bring,
+            "mounts": {"/srv": ("nvme0", 1)},
+            "targets": {"sda": None, "nvme0": None, "overlay": None},
+            "files": OWN_FILES,
+            "look": never_half,
+            "end": whole,
+            "kills": False,
+            **more,
+        }
+    )
 
 
 CARD_ACTIONS = (
     make_sd(),
-    make_sd(name="make_sd_over_photos", title="make-sd --wipe, a card with files", prepare=install_with_old_card,
-            words=f"make-sd {CARD} --wipe {Reader().serial} --apply"),
+    make_sd(
+        name="make_sd_over_photos",
+        title="make-sd --wipe, a card with files",
+        prepare=install_with_old_card,
+        words=f"make-sd {CARD} --wipe {Reader().serial} --apply",
+    ),
 )

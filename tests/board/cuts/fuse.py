@@ -21,7 +21,18 @@ ENTRY = struct.Struct("<QQQQII")
 INIT = struct.Struct("<IIIIHHIIHHI28x")
 ROOT = 1
 LOOKUP, FORGET, GETATTR, SETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC, FLUSH, INIT_CALL = (
-    1, 2, 3, 4, 14, 15, 16, 17, 18, 20, 25, 26,
+    1,
+    2,
+    3,
+    4,
+    14,
+    15,
+    16,
+    17,
+    18,
+    20,
+    25,
+    26,
 )
 OPENDIR, RELEASEDIR, INTERRUPT, DESTROY, BATCH_FORGET, FALLOCATE = 27, 29, 36, 38, 42, 43
 BIG_WRITES, MAX_PAGES = 1 << 5, 1 << 22

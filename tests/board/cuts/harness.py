@@ -73,8 +73,10 @@ class Report:
         """Return the figures as one line."""
         kills = f"; {self.kills} kills, {self.kill_runs} run" if self.kills else ""
         rest = f"; the time was up for {self.left_out} more" if self.left_out else ""
-        return (f"{self.commands} commands, {self.writes} writes, {self.cuts} power cuts, {self.distinct} states, "
-                f"{self.judged} judged{kills}{rest}")
+        return (
+            f"{self.commands} commands, {self.writes} writes, {self.cuts} power cuts, {self.distinct} states, "
+            f"{self.judged} judged{kills}{rest}"
+        )
 
 
 class Bench:
@@ -94,7 +96,7 @@ class Bench:
         self.points = [mark for mark in self.history.marks if mark.text not in (BEGIN, END)]
         overlay = in_child(lambda: self.see_overlay(self.history.blocks(Cut(self.first))))
         trees = {way: [now] for way, (_, now) in ways.items()}
-        (way, (first, now)), = ways.items()
+        ((way, (first, now)),) = ways.items()
         for way_there in (*self.action.old, self.action.new):
             trees.setdefault(way_there, [now, first])
         self.before, self.faults = Before(trees, now, env, overlay), []
@@ -183,8 +185,10 @@ class Bench:
     @functools.cached_property
     def has_strangers(self):
         """Tell whether the action ever wrote anything else than its targets."""
-        ever = {name: [block for block, (_, places) in versions.items() if set(places) != {None}]
-                for name, versions in self.history.versions.items()}
+        ever = {
+            name: [block for block, (_, places) in versions.items() if set(places) != {None}]
+            for name, versions in self.history.versions.items()
+        }
         return bool(outside(self.action, ever))
 
 
@@ -206,8 +210,11 @@ class Judged:
     def __init__(self, history, cut, faults, seen):
         """``seen`` is {image: blocks that were read before they were written}."""
         self.history, self.faults = history, faults
-        self.wanted = collections.deque((name, block, history.place(cut, name, block)) for name, blocks in seen.items()
-                                        for block in blocks & history.versions[name].keys())
+        self.wanted = collections.deque(
+            (name, block, history.place(cut, name, block))
+            for name, blocks in seen.items()
+            for block in blocks & history.versions[name].keys()
+        )
 
     def holds_for(self, cut):
         """Tell whether a cut leaves these blocks the same; what told the last one apart is looked at first."""

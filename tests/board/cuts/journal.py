@@ -119,8 +119,10 @@ class Disks:
             else:
                 run = [source, place, BLOCK]
                 pieces.append(run)
-        data = b"".join(bytes(count) if place == ZEROS else os.pread(source, count, place).ljust(count, b"\0")
-                        for source, place, count in pieces)
+        data = b"".join(
+            bytes(count) if place == ZEROS else os.pread(source, count, place).ljust(count, b"\0")
+            for source, place, count in pieces
+        )
         skip = offset - first * BLOCK
         return data[skip : skip + length] if skip or len(data) != length else data
 
@@ -153,9 +155,15 @@ class Disks:
 
     def changed(self, names):
         """Return {image: the blocks written here that are not as in the base} for some of the images."""
-        return {name: {block for block, place in self.written[name].items()
-                       if (bytes(BLOCK) if place == ZEROS else os.pread(self.data, BLOCK, place))
-                       != os.pread(self.base[name], BLOCK, block * BLOCK).ljust(BLOCK, b"\0")} for name in names}
+        return {
+            name: {
+                block
+                for block, place in self.written[name].items()
+                if (bytes(BLOCK) if place == ZEROS else os.pread(self.data, BLOCK, place))
+                != os.pread(self.base[name], BLOCK, block * BLOCK).ljust(BLOCK, b"\0")
+            }
+            for name in names
+        }
 
     def flush(self, name):
         """Note that everything written to this image so far is to last."""
@@ -237,8 +245,9 @@ class History:
                 self.add(name, {first + number: self.canonical(name, first + number, record.place + number * BLOCK)})
         else:
             blocks = {*self.versions[name], *self.filled[name]}
-            self.add(name, {block: self.canonical(name, block, ZEROS) for block in blocks
-                            if first <= block < first + count})
+            self.add(
+                name, {block: self.canonical(name, block, ZEROS) for block in blocks if first <= block < first + count}
+            )
         self.requests.append((begin, len(self.pieces)))
 
     def add(self, name, blocks):

@@ -270,8 +270,9 @@ def outside(action, changed):
         if allowed is None:
             continue
         places = allowed if isinstance(allowed[0], tuple) else (allowed,)
-        wrong = sorted(block * BLOCK for block in blocks
-                       if not any(first <= block * BLOCK < end for first, end in places))
+        wrong = sorted(
+            block * BLOCK for block in blocks if not any(first <= block * BLOCK < end for first, end in places)
+        )
         if wrong:
             faults.append(f"another target: {len(wrong)} blocks of {name} changed, the first at {wrong[0]:#x}")
     return faults

@@ -54,23 +54,28 @@ def volume_fip(box):
 
 def of_image(name, first=0):
     """Return a function that reads the first MiB of a place in an image."""
+
     def read(box):
         """Read it."""
         with open(box.image(name), "rb") as image:
             image.seek(first)
             return image.read(1 << 20)
+
     return read
 
 
 def is_saved(box, place):
     """Tell whether what was there before is saved, and begins as it did."""
-    found = box.run(f"cd {OLD} && for one in {place.what}-*.bin; do sha256sum -c $one.sha256 >/dev/null && head -c {len(place.old)} "
-                    "$one | sha256sum; done")
+    found = box.run(
+        f"cd {OLD} && for one in {place.what}-*.bin; do sha256sum -c $one.sha256 >/dev/null && head -c {len(place.old)} "
+        "$one | sha256sum; done"
+    )
     return hashlib.sha256(place.old).hexdigest() in found.out
 
 
 def judge_places(*places):
     """Return a look: no place is neither whole nor restorable, and after a run that was done all are new."""
+
     def look(box):
         """Look at all of them."""
         box.sync()
@@ -79,27 +84,34 @@ def judge_places(*places):
             have = place.read(box)
             is_new, is_old = (have is not None and have.startswith(data) for data in (place.new, place.old))
             if done and not is_new:
-                faults.append(f"half taken for whole: the run said it was done, {place.what} is {'the old one' if is_old else 'none'}")
+                faults.append(
+                    f"half taken for whole: the run said it was done, {place.what} is {'the old one' if is_old else 'none'}"
+                )
             elif not is_new and not is_old and not is_saved(box, place):
                 faults.append(f"lost: {place.what} is neither old nor new, and the old one is not saved")
         return faults
+
     return look
 
 
 def never_lost(place):
     """Return a look: the place is whole at every moment."""
+
     def look(box):
         """Look at it."""
         have = place.read(box)
         if have is None or not (have.startswith((place.new, place.old))):
             return [f"nothing to start from: {place.what} is neither the old one nor the new one"]
         return judge_places(place)(box)
+
     return look
 
 
 TITLES = {
-    "reflash_fip": "reflash fip into a second volume", "reflash_fip_in_place": "reflash fip in place",
-    "reflash_bl2": "reflash bl2 with kmod-mtd-rw", "reflash_emmc": "reflash emmc, from SPI-NAND",
+    "reflash_fip": "reflash fip into a second volume",
+    "reflash_fip_in_place": "reflash fip in place",
+    "reflash_bl2": "reflash bl2 with kmod-mtd-rw",
+    "reflash_emmc": "reflash emmc, from SPI-NAND",
 }
 FIP = Place("fip", volume_fip)
 FIP_ON_EMMC = Place("fip", of_image("mmcblk0", GPT["fip"][0]))
@@ -117,26 +129,40 @@ def one_copy_at_most(box):
 
 def prepared(files, command, data):
     """Return a function that puts the files on the router, and what is to be replaced where it belongs."""
+
     def prepare(box):
         """Put them there."""
         files.put(box, FOLDER)
         box.run(command, input=data).ok()
+
     return prepare
 
 
 def reflash(name, words, files, look, targets, **more):
     """Return an action of the boot loader; the router runs from the boot medium, before and after."""
     kind = {"disks": (Disk(size=GiB),), "memory_kib": FOUR_GIB, **more.pop("kind", {})}
-    return Action(**{
-        "name": name, "title": TITLES[name], "plan": files.plan(),
-        "words": f"{words.replace('FOLDER', FOLDER)} && echo >{DONE}", "kind": kind, "look": look, "new": INTERNAL,
-        "planned": ROOTS["extroot-overlay"], "files": (*OWN_FILES, DONE), "targets": {"overlay": None, **targets}, **more,
-    })
+    return Action(
+        **{
+            "name": name,
+            "title": TITLES[name],
+            "plan": files.plan(),
+            "words": f"{words.replace('FOLDER', FOLDER)} && echo >{DONE}",
+            "kind": kind,
+            "look": look,
+            "new": INTERNAL,
+            "planned": ROOTS["extroot-overlay"],
+            "files": (*OWN_FILES, DONE),
+            "targets": {"overlay": None, **targets},
+            **more,
+        }
+    )
 
 
 OLD_FIP = "cat >/tmp/first && ubiupdatevol /dev/ubi0_0 /tmp/first && rm /tmp/first"
-OLD_EMMC = ("cat >/tmp/first && dd if=/tmp/first of=/dev/mmcblk0p3 bs=1M conv=notrunc && "
-            f"dd if={FOLDER}/bl2-old of=/dev/mmcblk0boot0 bs=1M conv=notrunc; rm /tmp/first {FOLDER}/bl2-old")
+OLD_EMMC = (
+    "cat >/tmp/first && dd if=/tmp/first of=/dev/mmcblk0p3 bs=1M conv=notrunc && "
+    f"dd if={FOLDER}/bl2-old of=/dev/mmcblk0boot0 bs=1M conv=notrunc; rm /tmp/first {FOLDER}/bl2-old"
+)
 NAND, UNLOCKED, EMMC = Files(), Files(mtd_rw=True), Files("emmc", image=True)
 
 
@@ -149,29 +175,57 @@ def old_emmc(box):
 
 def fip():
     """Return FIP into a second volume, which takes the name."""
-    return reflash("reflash_fip", "reflash fip FOLDER --apply", NAND, never_lost(FIP), {"ubi": None, "fip": None, "ubi6": None},
-                   kind={"spare_blocks": 20}, volumes=("ubi", "fip", "ubi6"), prepare=prepared(NAND, OLD_FIP, FIP.old))
+    return reflash(
+        "reflash_fip",
+        "reflash fip FOLDER --apply",
+        NAND,
+        never_lost(FIP),
+        {"ubi": None, "fip": None, "ubi6": None},
+        kind={"spare_blocks": 20},
+        volumes=("ubi", "fip", "ubi6"),
+        prepare=prepared(NAND, OLD_FIP, FIP.old),
+    )
 
 
 def fip_in_place():
     """Return FIP in place."""
-    return reflash("reflash_fip_in_place", "reflash fip FOLDER --apply --in-place", NAND, judge_places(FIP),
-                   {"ubi": None, "fip": None}, volumes=("ubi", "fip"), prepare=prepared(NAND, OLD_FIP, FIP.old))
+    return reflash(
+        "reflash_fip_in_place",
+        "reflash fip FOLDER --apply --in-place",
+        NAND,
+        judge_places(FIP),
+        {"ubi": None, "fip": None},
+        volumes=("ubi", "fip"),
+        prepare=prepared(NAND, OLD_FIP, FIP.old),
+    )
 
 
 def bl2():
     """Return BL2 on SPI-NAND."""
     four = BL2_COPIES[0].old.ljust(1 << 19, b"\xff") * 4
-    return reflash("reflash_bl2", "reflash bl2 FOLDER --apply --in-place", UNLOCKED, one_copy_at_most, {"mtd-bl2": None},
-                   kind={"raw": True, "packages": ("kmod-nvme", "block-mount", "sfdisk", "kmod-mtd-rw")}, volumes=("mtd-bl2",),
-                   prepare=prepared(UNLOCKED, "cat >/dev/mtd0", four))
+    return reflash(
+        "reflash_bl2",
+        "reflash bl2 FOLDER --apply --in-place",
+        UNLOCKED,
+        one_copy_at_most,
+        {"mtd-bl2": None},
+        kind={"raw": True, "packages": ("kmod-nvme", "block-mount", "sfdisk", "kmod-mtd-rw")},
+        volumes=("mtd-bl2",),
+        prepare=prepared(UNLOCKED, "cat >/dev/mtd0", four),
+    )
 
 
 def emmc():
     """Return all of the eMMC's boot loader."""
-    return reflash("reflash_emmc", "reflash emmc FOLDER --apply", EMMC, judge_places(FIP_ON_EMMC, BL2_ON_EMMC),
-                   {"mmcblk0": (GPT["fip"], GPT["recovery"]), "mmcblk0boot0": (0, 1 << 19)}, kind={"emmc": True},
-                   prepare=old_emmc)
+    return reflash(
+        "reflash_emmc",
+        "reflash emmc FOLDER --apply",
+        EMMC,
+        judge_places(FIP_ON_EMMC, BL2_ON_EMMC),
+        {"mmcblk0": (GPT["fip"], GPT["recovery"]), "mmcblk0boot0": (0, 1 << 19)},
+        kind={"emmc": True},
+        prepare=old_emmc,
+    )
 
 
 # Made when they are run: their files are built then.

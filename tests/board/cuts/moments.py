@@ -45,9 +45,12 @@ class Moments:
         """Return the signature of all images after a cut."""
         history = self.history
         concerned = {history.pieces[step - 1][0] for step in cut.missing}
-        return tuple(self.without(name, cut) if name in concerned
-                     else self.at(name, history.flushed(name, cut.step) if name in cut.lost else cut.step)
-                     for name in history.names)
+        return tuple(
+            self.without(name, cut)
+            if name in concerned
+            else self.at(name, history.flushed(name, cut.step) if name in cut.lost else cut.step)
+            for name in history.names
+        )
 
     def without(self, name, cut):
         """Return the signature of an image after a cut at which some steps are missing."""
@@ -78,8 +81,9 @@ class Moments:
     def losses(self, step):
         """Yield the cuts after a step that lose what was not flushed."""
         history = self.history
-        open_disks = tuple(name for name in history.names
-                           if self.at(name, history.flushed(name, step)) != self.at(name, step))
+        open_disks = tuple(
+            name for name in history.names if self.at(name, history.flushed(name, step)) != self.at(name, step)
+        )
         if open_disks:
             yield Cut(step, open_disks)
         if len(open_disks) > 1:

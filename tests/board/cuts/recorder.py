@@ -102,6 +102,7 @@ class Recorder:
             code = 0
         except BaseException:
             import traceback
+
             traceback.print_exc()
         finally:
             os._exit(code)

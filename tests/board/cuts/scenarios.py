@@ -11,8 +11,16 @@ from .upgrade_actions import UPGRADE_ACTIONS
 
 SHOWN = 3
 # What another action shows already, but for the place of the environment or of a kernel.
-REPEATS = ("bootargs_sd", "recopy_extroot_overlay", "install_slots_own_nand", "install_slots_own_emmc", "upgrade_own_nand",
-           "upgrade_larger", "leave_own_nand", "make_sd_over_photos")
+REPEATS = (
+    "bootargs_sd",
+    "recopy_extroot_overlay",
+    "install_slots_own_nand",
+    "install_slots_own_emmc",
+    "upgrade_own_nand",
+    "upgrade_larger",
+    "leave_own_nand",
+    "make_sd_over_photos",
+)
 
 
 def build(report):
@@ -32,9 +40,11 @@ def outcome_of(report, folder, expected_bad=False):
 
 def register(name, title, make):
     """Register the scenario of the action that ``make`` returns."""
+
     def cut(folder, limit):
         """Cut the action everywhere, or as far as the time goes."""
         return outcome_of(examine(make(), folder, limit=limit), folder)
+
     cut.__name__ = f"cut_{name}"
     scenario(tier=2, title=f"cut everywhere: {title}", extra=name in REPEATS, limited=True)(cut)
 

@@ -21,16 +21,25 @@ MIB = 1 << 20
 DATA_BYTES = 24 * MIB  # rootfs_data as a sysupgrade leaves it where there is to be room for a second slot
 # What the script puts into a system that is a slot.
 SERVICES_OFF = "/etc/uci-defaults/10_disable_services"  # sysupgrade adds it to what it keeps; the first start runs it
-SLOT_FILES = (*OWN_FILES, "/etc/sysupgrade.conf*", "/etc/init.d", "/etc/init.d/bootplan*", "/etc/rc.d",
-              "/etc/rc.d/S??bootplan*", SERVICES_OFF)
+SLOT_FILES = (
+    *OWN_FILES,
+    "/etc/sysupgrade.conf*",
+    "/etc/init.d",
+    "/etc/init.d/bootplan*",
+    "/etc/rc.d",
+    "/etc/rc.d/S??bootplan*",
+    SERVICES_OFF,
+)
 STATE = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_why")
 ON_TRIAL = r"slot b is on trial; first: "
 RESTART_FIRST = r"the kernel does not know them yet; restart the router first"
 NO_SLOTS = r"no slots are installed here"
 
 # What the slots of a case have: where the roots are, and which of the images hold a kernel's volume.
-WAYS = {"pairs": {name: ("overlay", ("nvme0", number), name) for number, name in enumerate("ab", 1)},
-        "own": {name: ("root", ("nvme0", number), name) for number, name in enumerate("ab", 1)}}
+WAYS = {
+    "pairs": {name: ("overlay", ("nvme0", number), name) for number, name in enumerate("ab", 1)},
+    "own": {name: ("root", ("nvme0", number), name) for number, name in enumerate("ab", 1)},
+}
 STOCK = ("overlay", ("overlay", 0), "stock")
 PAIR_AS_STOCK = ("overlay", ("nvme0", 1), "stock")  # slot a's volumes have the plain names, and its fstab its overlay
 VOLUMES = {"pairs": ("ubi", "ubi6"), "own": ("ubi", "ubi6", "ubi7")}
@@ -61,11 +70,13 @@ def kind_of(case, medium):
 
 def with_an_image(release):
     """Return a function that puts a release's image into RAM."""
+
     def bring(box):
         """Put the image and its sum there."""
         data = image_of(box, release)
         box.run(f"cat >{IMAGE}", input=data).ok()
         box.put(f"{IMAGE}.sum", hashlib.sha256(data).hexdigest())
+
     return bring
 
 
@@ -100,6 +111,7 @@ def system_of(box, release):
 
 def is_the_image(release):
     """Return a proof: the new system is the image's, with the settings of the old one and no other file of it."""
+
     def proof(box, before, after):
         """Compare with what the image and the list of the settings say."""
         box.run("sysupgrade -b /tmp/kept.tar.gz").ok()
@@ -113,9 +125,8 @@ def is_the_image(release):
                 want[name] = before[name]
         wrong = differences(want, after, (*SLOT_FILES, "/.bootplan/", "/lost+found/", "/srv"))
         return [f"not the image and the settings: {'; '.join(wrong)}"] if wrong else []
+
     return proof
-
-
 
 
 def is_a_copy(_, before, after):
@@ -136,12 +147,14 @@ def install(box, text):
 
 def without_kernels(text, command):
     """The stock system runs, slot a's root is finished, and this command has taken the slots' kernels away."""
+
     def prepare(box):
         """Install, leave the slots, start the stock system, take the kernels away."""
         install(box, text)
         Bench(box, text).sh("rollback --stock --apply").ok()
         box.reboot()
         box.run(command).ok()
+
     return prepare
 
 
@@ -158,20 +171,24 @@ def installed(text):
 
 def small_volume(text):
     """Slot a runs, slot b is empty, and its kernel's volume is smaller than any kernel."""
+
     def prepare(box):
         """Install, and make the volume again: a plan cannot say such a size, an image can outgrow one."""
         install(box, text)
         box.run("ubirmvol /dev/ubi0 -N fit_b && ubimkvol /dev/ubi0 -N fit_b -s 512KiB").ok()
+
     return prepare
 
 
 def older_in_b(text):
     """Slot a runs, slot b holds a whole system, and is not on trial."""
+
     def prepare(box):
         """Install, upgrade, take the trial back."""
         install(box, text)
         upgrade(box, text, OLDER)
         Bench(box, text).sh("rollback --apply").ok()
+
     return prepare
 
 
@@ -182,19 +199,23 @@ def begin_trial(text):
 
 def b_on_trial(text):
     """The next power-on starts slot b on trial."""
+
     def prepare(box):
         """Install and upgrade."""
         install(box, text)
         upgrade(box, text, OLDER)
+
     return prepare
 
 
 def trial_used_up(text):
     """The trial of slot b may not be started any more, so slot a runs, and the failed trial is still to be closed."""
+
     def prepare(box):
         """Install, upgrade, and leave no try."""
         b_on_trial(text)(box)
         box.run("fw_setenv bp_left 0").ok()
+
     return prepare
 
 
@@ -209,17 +230,28 @@ def env_of(medium):
 def action(case, medium, name, title, **more):
     """Return an action; what is not said is as for a decision made in slot a."""
     ways = WAYS[case]
-    flash = {one: None for one in VOLUMES[case]} if case == "pairs" else {}
+    flash = dict.fromkeys(VOLUMES[case]) if case == "pairs" else {}
     disk = {"nvme0": (MIB, GiB - MIB)}  # its table stays as it is
     data = {"ubi7": None} if case == "pairs" else {}
-    return Action(**{
-        "name": f"{name}_{case}_{medium}", "title": f"{title}, {WORDS[case]}, {medium}",
-        "plan": plan(case, medium), "kind": kind_of(case, medium), "old": (ways["a"],), "new": ways["b"],
-        "planned": ways["b"], "mounts": {"/srv": ("nvme0", 3)}, "files": SLOT_FILES, "variables": STATE,
-        "targets": {"overlay": None, **flash, **data, **disk, **env_of(medium)},
-        "volumes": VOLUMES[case] if medium == "nand" else (), "untouched": (("nvme0", 1),), "refusals": (ON_TRIAL,),
-        **more,
-    })
+    return Action(
+        **{
+            "name": f"{name}_{case}_{medium}",
+            "title": f"{title}, {WORDS[case]}, {medium}",
+            "plan": plan(case, medium),
+            "kind": kind_of(case, medium),
+            "old": (ways["a"],),
+            "new": ways["b"],
+            "planned": ways["b"],
+            "mounts": {"/srv": ("nvme0", 3)},
+            "files": SLOT_FILES,
+            "variables": STATE,
+            "targets": {"overlay": None, **flash, **data, **disk, **env_of(medium)},
+            "volumes": VOLUMES[case] if medium == "nand" else (),
+            "untouched": (("nvme0", 1),),
+            "refusals": (ON_TRIAL,),
+            **more,
+        }
+    )
 
 
 WORDS = {"pairs": "pairs", "own": "own kernels"}
@@ -229,13 +261,25 @@ def install_slots(case, medium, **more):
     """Return the install of slots on a blank disk."""
     ways = WAYS[case]
     old = (STOCK, PAIR_AS_STOCK) if case == "pairs" else (STOCK,)
-    volumes = {one: None for one in ("ubi", "ubi6", "ubi7")} if medium == "nand" else {}
+    volumes = dict.fromkeys(("ubi", "ubi6", "ubi7")) if medium == "nand" else {}
     # The card: both copies of its table, the environment, and what lies behind the stock partitions.
     card = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
-    made = action(case, medium, "install_slots", "install of slots", words="install --apply", old=old, new=ways["a"],
-                  planned=ways["a"], untouched=(), refusals=(), kills=False, proof=is_a_copy,
-                  variables=("bp_*", "bootcmd"),
-                  targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card})
+    made = action(
+        case,
+        medium,
+        "install_slots",
+        "install of slots",
+        words="install --apply",
+        old=old,
+        new=ways["a"],
+        planned=ways["a"],
+        untouched=(),
+        refusals=(),
+        kills=False,
+        proof=is_a_copy,
+        variables=("bp_*", "bootcmd"),
+        targets={"nvme0": None, "overlay": None, **volumes, **env_of(medium), **card},
+    )
     return Action(**{**vars(made), **more})
 
 
@@ -244,43 +288,134 @@ def upgrade_slot(case, medium, **more):
     written = {} if medium == "nand" else {"mmcblk0": (ENV_BYTES, (512 * MIB, GiB - MIB))}
     if case == "own" and medium == "nand":
         written = {"ubi": None, "ubi7": None}
-    made = action(case, medium, "upgrade", "upgrade of the idle slot", words=UPGRADE, brings=with_an_image(NEW),
-                  prepare=older_in_b(plan(case, medium)), proof=is_the_image(NEW), asks=True, kills=case == "pairs")
+    made = action(
+        case,
+        medium,
+        "upgrade",
+        "upgrade of the idle slot",
+        words=UPGRADE,
+        brings=with_an_image(NEW),
+        prepare=older_in_b(plan(case, medium)),
+        proof=is_the_image(NEW),
+        asks=True,
+        kills=case == "pairs",
+    )
     return Action(**{**vars(made), "targets": {**made.targets, **written}, **more})
 
 
 DECISIONS = (
     action("pairs", "nand", "switch", "switch to the idle slot", words="switch --apply", prepare=older_in_b(PAIRS)),
-    action("pairs", "nand", "confirm", "confirm the trial", words="confirm --apply", prepare=b_on_trial(PAIRS),
-           old=(), planned=WAYS["pairs"]["b"]),
-    action("pairs", "nand", "rollback", "rollback before the trial", words="rollback --apply",
-           prepare=older_in_b(PAIRS), session=begin_trial(PAIRS), old=(WAYS["pairs"]["b"],), new=WAYS["pairs"]["a"],
-           planned=WAYS["pairs"]["a"], once=True),
-    action("pairs", "nand", "rollback_on_trial", "rollback in the trial", words="rollback --apply",
-           prepare=b_on_trial(PAIRS), old=(WAYS["pairs"]["b"],), new=WAYS["pairs"]["a"], planned=WAYS["pairs"]["a"],
-           refusals=(r"slot b runs, but slot a is the good one",), once=True),
-    action("pairs", "nand", "close", "health check after a failed trial", words="health", prepare=trial_used_up(PAIRS),
-           old=(), new=WAYS["pairs"]["a"], planned=WAYS["pairs"]["a"]),
-    action("pairs", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(PAIRS),
-           new=PAIR_AS_STOCK, planned=WAYS["pairs"]["a"], variables=("bp_*", "bootcmd"), refusals=(NO_SLOTS,)),
-    action("own", "nand", "leave", "rollback --stock", words="rollback --stock --apply", prepare=installed(plan("own")),
-           new=STOCK, planned=WAYS["own"]["a"], variables=("bp_*", "bootcmd"), refusals=(NO_SLOTS,), mounts={}),
+    action(
+        "pairs",
+        "nand",
+        "confirm",
+        "confirm the trial",
+        words="confirm --apply",
+        prepare=b_on_trial(PAIRS),
+        old=(),
+        planned=WAYS["pairs"]["b"],
+    ),
+    action(
+        "pairs",
+        "nand",
+        "rollback",
+        "rollback before the trial",
+        words="rollback --apply",
+        prepare=older_in_b(PAIRS),
+        session=begin_trial(PAIRS),
+        old=(WAYS["pairs"]["b"],),
+        new=WAYS["pairs"]["a"],
+        planned=WAYS["pairs"]["a"],
+        once=True,
+    ),
+    action(
+        "pairs",
+        "nand",
+        "rollback_on_trial",
+        "rollback in the trial",
+        words="rollback --apply",
+        prepare=b_on_trial(PAIRS),
+        old=(WAYS["pairs"]["b"],),
+        new=WAYS["pairs"]["a"],
+        planned=WAYS["pairs"]["a"],
+        refusals=(r"slot b runs, but slot a is the good one",),
+        once=True,
+    ),
+    action(
+        "pairs",
+        "nand",
+        "close",
+        "health check after a failed trial",
+        words="health",
+        prepare=trial_used_up(PAIRS),
+        old=(),
+        new=WAYS["pairs"]["a"],
+        planned=WAYS["pairs"]["a"],
+    ),
+    action(
+        "pairs",
+        "nand",
+        "leave",
+        "rollback --stock",
+        words="rollback --stock --apply",
+        prepare=installed(PAIRS),
+        new=PAIR_AS_STOCK,
+        planned=WAYS["pairs"]["a"],
+        variables=("bp_*", "bootcmd"),
+        refusals=(NO_SLOTS,),
+    ),
+    action(
+        "own",
+        "nand",
+        "leave",
+        "rollback --stock",
+        words="rollback --stock --apply",
+        prepare=installed(plan("own")),
+        new=STOCK,
+        planned=WAYS["own"]["a"],
+        variables=("bp_*", "bootcmd"),
+        refusals=(NO_SLOTS,),
+        mounts={},
+    ),
 )
 NO_VOLUMES = "ubirmvol /dev/ubi0 -N fit_a && ubirmvol /dev/ubi0 -N fit_b"
-EMPTY_PARTITION = ("part=$(grep -l PARTNAME=fit_a /sys/class/block/*/uevent) && part=${part%/uevent} && "
-                   "dd if=/dev/zero of=/dev/${part##*/} bs=65536 count=32 conv=notrunc")
+EMPTY_PARTITION = (
+    "part=$(grep -l PARTNAME=fit_a /sys/class/block/*/uevent) && part=${part%/uevent} && "
+    "dd if=/dev/zero of=/dev/${part##*/} bs=65536 count=32 conv=notrunc"
+)
 SLOT_ACTIONS = (
     install_slots("pairs", "nand"),
     # Slots differ in where the kernels are. The copy of the system is that of every root on the disk: it is there.
-    install_slots("own", "nand", name="install_kernels_nand", title="install over a finished copy: own kernels, nand",
-                  prepare=without_kernels(plan("own"), NO_VOLUMES)),
-    install_slots("own", "emmc", name="install_card", title="install of slots, own kernels, emmc: up to the restart",
-                  refusals=(RESTART_FIRST,), twice=True),
-    install_slots("own", "emmc", name="install_kernels_emmc", title="install over a finished copy: own kernels, emmc",
-                  prepare=without_kernels(plan("own", "emmc"), EMPTY_PARTITION)),
+    install_slots(
+        "own",
+        "nand",
+        name="install_kernels_nand",
+        title="install over a finished copy: own kernels, nand",
+        prepare=without_kernels(plan("own"), NO_VOLUMES),
+    ),
+    install_slots(
+        "own",
+        "emmc",
+        name="install_card",
+        title="install of slots, own kernels, emmc: up to the restart",
+        refusals=(RESTART_FIRST,),
+        twice=True,
+    ),
+    install_slots(
+        "own",
+        "emmc",
+        name="install_kernels_emmc",
+        title="install over a finished copy: own kernels, emmc",
+        prepare=without_kernels(plan("own", "emmc"), EMPTY_PARTITION),
+    ),
     upgrade_slot("pairs", "nand"),
-    upgrade_slot("pairs", "nand", name="upgrade_larger", title="first upgrade, kernel's volume too small, pairs, nand",
-                 prepare=small_volume(PAIRS)),
+    upgrade_slot(
+        "pairs",
+        "nand",
+        name="upgrade_larger",
+        title="first upgrade, kernel's volume too small, pairs, nand",
+        prepare=small_volume(PAIRS),
+    ),
     upgrade_slot("own", "nand"),
     upgrade_slot("own", "emmc"),
     *DECISIONS,

@@ -200,8 +200,9 @@ def see_whole(bench, before, first):
         faults += action.proof(box, before.final, tree)
         for other in (*action.old, action.new):
             trees.setdefault(other, [before.final, first])
-    return replace(before, trees=trees, final=trees[action.new][0], envs=envs, idle=(*idle, tree),
-                   untouched=untouched), faults
+    return replace(
+        before, trees=trees, final=trees[action.new][0], envs=envs, idle=(*idle, tree), untouched=untouched
+    ), faults
 
 
 def idle_tree(action, box):

@@ -58,6 +58,7 @@ class RefitJudge(UpgradeJudge):
 
 def lost_files(method):
     """Return a look that finds what is not on the disk any more, neither in its place nor set aside."""
+
     def look(box):
         """Look on the disk's root, mounted or not."""
         top = {"extroot-overlay": "/overlay", "extroot-pivot": ""}[method]
@@ -79,11 +80,13 @@ def lost_files(method):
         if away:
             box.run("umount /tmp/in").ok()
         return faults
+
     return look
 
 
 def lived_in(method):
     """Return how a router gets there whose root is on the disk, with files of its owner."""
+
     def prepare(box):
         """Install, restart, and put files there."""
         made = UpgradeBench(box, plan(method)).installed()
@@ -91,17 +94,20 @@ def lived_in(method):
             box.put(path, f"{word}\n")
         box.put(NOTES, "notes\n")
         return made
+
     return prepare
 
 
 def flashed(method):
     """Return how a router gets to its first start: upgraded, and started once without its boot scripts."""
+
     def prepare(box):
         """Upgrade, with the image flashed."""
         made = lived_in(method)(box)
         box.put(IMAGE, image_of(box, NEW))
         made.flash(f"{IMAGE} --sha256 $(sha256sum {IMAGE} | cut -d ' ' -f 1)")
         box.boot()
+
     return prepare
 
 
@@ -115,28 +121,50 @@ def without(text, call):
 def first_start(method, **more):
     """Return the first start, up to the restart."""
     text = plan(method)
-    return Action(**{
-        "name": f"first_start_{method.replace('-', '_')}", "title": f"first start after an upgrade, {method}, nand",
-        "plan": text, "kind": kind_of(method), "words": "first-start", "prepare": flashed(method),
-        "stops": without(compiled(text), "    reboot # the last word\n"), "judge": UpgradeJudge,
-        "old": (INTERNAL,), "new": ROOTS[method], "mounts": {"/srv": ("nvme0", 2)}, "files": SLOT_FILES,
-        "targets": {"overlay": None, "nvme0": (MIB, GIB - MIB)}, "look": lost_files(method), "untouched": (("nvme0", 2),), **more,
-    })
+    return Action(
+        **{
+            "name": f"first_start_{method.replace('-', '_')}",
+            "title": f"first start after an upgrade, {method}, nand",
+            "plan": text,
+            "kind": kind_of(method),
+            "words": "first-start",
+            "prepare": flashed(method),
+            "stops": without(compiled(text), "    reboot # the last word\n"),
+            "judge": UpgradeJudge,
+            "old": (INTERNAL,),
+            "new": ROOTS[method],
+            "mounts": {"/srv": ("nvme0", 2)},
+            "files": SLOT_FILES,
+            "targets": {"overlay": None, "nvme0": (MIB, GIB - MIB)},
+            "look": lost_files(method),
+            "untouched": (("nvme0", 2),),
+            **more,
+        }
+    )
 
 
 def before_the_flash(method):
     """Return an upgrade up to the moment at which sysupgrade begins: until then nothing but a backup is written."""
     stops = without(compiled(plan(method)), "    run begin_sysupgrade\n")
     made = first_start(method)
-    return Action(**{
-        **vars(made), "name": f"upgrade_in_place_{method.replace('-', '_')}",
-        "title": f"upgrade without slots up to the flash, {method}, nand", "words": UPGRADE, "prepare": lived_in(method),
-        "brings": with_an_image(NEW), "stops": stops, "old": (ROOTS[method],), "untouched": (),
-    })
+    return Action(
+        **{
+            **vars(made),
+            "name": f"upgrade_in_place_{method.replace('-', '_')}",
+            "title": f"upgrade without slots up to the flash, {method}, nand",
+            "words": UPGRADE,
+            "prepare": lived_in(method),
+            "brings": with_an_image(NEW),
+            "stops": stops,
+            "old": (ROOTS[method],),
+            "untouched": (),
+        }
+    )
 
 
 def upgraded_by_hand(method):
     """Return how a router gets a new firmware without the script."""
+
     def prepare(box):
         """Flash the image as LuCI does, and start it; the script is where it was, and fstab names the root on the disk."""
         lived_in(method)(box)
@@ -147,15 +175,20 @@ def upgraded_by_hand(method):
         box.boot()
         node = "/dev/nvme0n1p1"
         target = {"overlay": "/overlay", "root": "/"}[ROOTS[method][0]]
-        box.run(f"""uuid=$(block info {node} | sed 's/.*UUID="\\([^"]*\\)".*/\\1/'); uci set fstab.bootplan_root=mount; """
-                f"uci set fstab.bootplan_root.uuid=$uuid; uci set fstab.bootplan_root.target={target}; "
-                "uci set fstab.bootplan_root.enabled=1; uci commit fstab").ok()
+        box.run(
+            f"""uuid=$(block info {node} | sed 's/.*UUID="\\([^"]*\\)".*/\\1/'); uci set fstab.bootplan_root=mount; """
+            f"uci set fstab.bootplan_root.uuid=$uuid; uci set fstab.bootplan_root.target={target}; "
+            "uci set fstab.bootplan_root.enabled=1; uci commit fstab"
+        ).ok()
+
     return prepare
 
 
 def not_prepared(box):
     """Look whether the next start will be a first start: fstab names no root, there are the service and a record, both whole."""
-    service = "[ -x /etc/init.d/bootplan ] && [ -L /etc/rc.d/S99bootplan ] && cmp -s /tmp/r4.sh /etc/bootplan/bootplan.sh"
+    service = (
+        "[ -x /etc/init.d/bootplan ] && [ -L /etc/rc.d/S99bootplan ] && cmp -s /tmp/r4.sh /etc/bootplan/bootplan.sh"
+    )
     record = "grep -qx 'state flashed' /etc/bootplan/upgrade && grep -qx 'settings keep' /etc/bootplan/upgrade"
     fstab = "[ $(uci get fstab.bootplan_root.enabled) = 0 ]"
     return [f"not prepared: {what}" for what in (service, record, fstab) if box.run(what).code != 0]
@@ -164,11 +197,24 @@ def not_prepared(box):
 def refit(method):
     """Return what brings the root on the disk along after that: the service and a record, for the first start to come."""
     made = first_start(method)
-    return Action(**{
-        **vars(made), "name": f"refit_{method.replace('-', '_')}", "title": f"upgrade --refit, {method}, nand",
-        "words": "upgrade --refit --apply", "prepare": upgraded_by_hand(method), "stops": "", "judge": RefitJudge,
-        "new": INTERNAL, "planned": ROOTS[method], "end": not_prepared,
-    })
+    return Action(
+        **{
+            **vars(made),
+            "name": f"refit_{method.replace('-', '_')}",
+            "title": f"upgrade --refit, {method}, nand",
+            "words": "upgrade --refit --apply",
+            "prepare": upgraded_by_hand(method),
+            "stops": "",
+            "judge": RefitJudge,
+            "new": INTERNAL,
+            "planned": ROOTS[method],
+            "end": not_prepared,
+        }
+    )
 
 
-UPGRADE_ACTIONS = (*(first_start(method) for method in ROOTS), before_the_flash("extroot-overlay"), refit("extroot-overlay"))
+UPGRADE_ACTIONS = (
+    *(first_start(method) for method in ROOTS),
+    before_the_flash("extroot-overlay"),
+    refit("extroot-overlay"),
+)

@@ -45,9 +45,24 @@ def build(report=lambda line: None):
 class Machine(Files):
     """One board with its media. Use it as a context manager."""
 
-    def __init__(self, folder, *, medium="nand", shell="ash", model="bpi-r4", release="25.12.5",
-                 board_name="bananapi,bpi-r4", disks=(Disk(),), packages=("kmod-nvme", "block-mount", "sfdisk"),
-                 kernel_nvme="module", fstools_overlay_name=True, env=None, memory=1024, data_bytes=None, faults=()):
+    def __init__(
+        self,
+        folder,
+        *,
+        medium="nand",
+        shell="ash",
+        model="bpi-r4",
+        release="25.12.5",
+        board_name="bananapi,bpi-r4",
+        disks=(Disk(),),
+        packages=("kmod-nvme", "block-mount", "sfdisk"),
+        kernel_nvme="module",
+        fstools_overlay_name=True,
+        env=None,
+        memory=1024,
+        data_bytes=None,
+        faults=(),
+    ):
         """Describe a board that is off; the words mean what they mean for the Router. ``memory`` is in MiB.
 
         Of a :class:`Disk` only serial number, bytes and block size are there: QEMU has its own model name and places.
@@ -56,9 +71,15 @@ class Machine(Files):
         """
         self.folder = Path(folder).resolve()
         self.medium, self.model, self.disks, self.memory = medium, model, list(disks), memory
-        self.kind = {"release": release, "board_name": board_name, "packages": tuple(packages),
-                     "kernel_nvme": kernel_nvme, "shell": shell, "fstools_overlay_name": fstools_overlay_name,
-                     "faults": tuple(faults)}
+        self.kind = {
+            "release": release,
+            "board_name": board_name,
+            "packages": tuple(packages),
+            "kernel_nvme": kernel_nvme,
+            "shell": shell,
+            "fstools_overlay_name": fstools_overlay_name,
+            "faults": tuple(faults),
+        }
         self.data_bytes = data_bytes
         self.env = dict(env or {})
         self.process, self.port, self.uboot_port = None, None, None
@@ -119,8 +140,9 @@ class Machine(Files):
 
     def file_drives(self):
         """Return {image: QEMU's words for where its bytes are}: the image files themselves."""
-        return {path.stem: f"driver=raw,file.driver=file,file.filename={path}"
-                for path in sorted(self.images.glob("*.img"))}
+        return {
+            path.stem: f"driver=raw,file.driver=file,file.filename={path}" for path in sorted(self.images.glob("*.img"))
+        }
 
     @contextlib.contextmanager
     def recording(self, folder):
@@ -133,7 +155,8 @@ class Machine(Files):
         with nbd.Server(place, folder, images) as server:
             self.drives = lambda: {
                 name: f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={place},file.export={name}"
-                for name in images}
+                for name in images
+            }
             try:
                 yield server
             finally:
@@ -148,23 +171,55 @@ class Machine(Files):
     def command_line(self):
         """Return QEMU's command line."""
         log = f"logfile={self.log},logappend=on"
-        words = [*programs.qemu_command(self.parts["qemu"]), "-M", programs.MACHINE, "-cpu", "cortex-a72", "-smp",
-                 "1", "-accel", "tcg,tb-size=256", "-m", str(self.memory), "-nodefaults", "-display", "none",
-                 "-bios", self.parts["uboot-arm64"] / f"{self.medium}.bin",
-                 "-chardev", f"socket,id=uboot,path={self.port_path('uboot')},server=on,wait=off,{log}", "-serial", "chardev:uboot",
-                 "-chardev", f"null,id=kernel,{log}", "-device", "pci-serial,chardev=kernel",
-                 "-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset",
-                 "-device", "virtio-serial-pci",
-                 "-chardev", f"socket,id=agent,path={self.port_path('agent')},server=on,wait=off",
-                 "-device", "virtserialport,chardev=agent,name=bench"]
+        words = [
+            *programs.qemu_command(self.parts["qemu"]),
+            "-M",
+            programs.MACHINE,
+            "-cpu",
+            "cortex-a72",
+            "-smp",
+            "1",
+            "-accel",
+            "tcg,tb-size=256",
+            "-m",
+            str(self.memory),
+            "-nodefaults",
+            "-display",
+            "none",
+            "-bios",
+            self.parts["uboot-arm64"] / f"{self.medium}.bin",
+            "-chardev",
+            f"socket,id=uboot,path={self.port_path('uboot')},server=on,wait=off,{log}",
+            "-serial",
+            "chardev:uboot",
+            "-chardev",
+            f"null,id=kernel,{log}",
+            "-device",
+            "pci-serial,chardev=kernel",
+            "-device",
+            "virtio-rng-pci",
+            "-device",
+            "i6300esb",
+            "-action",
+            "watchdog=reset",
+            "-device",
+            "virtio-serial-pci",
+            "-chardev",
+            f"socket,id=agent,path={self.port_path('agent')},server=on,wait=off",
+            "-device",
+            "virtserialport,chardev=agent,name=bench",
+        ]
         for name, place in self.drives().items():
             words += ["-drive", f"if={'pflash,unit=1' if name == 'flash' else 'none'},id={name},discard=unmap,{place}"]
         if self.medium != "nand":
-            card = (f"emmc,boot-partition-size={images.BOOT_PARTITION_BYTES}" if self.medium == "emmc" else "sd-card")
+            card = f"emmc,boot-partition-size={images.BOOT_PARTITION_BYTES}" if self.medium == "emmc" else "sd-card"
             words += ["-device", "sdhci-pci,id=mmc,capareg=0x056034b4", "-device", f"{card},drive=mmcblk0"]
         for index, disk in enumerate(self.disks):
-            words += ["-device", f"nvme,serial={disk.serial},drive=nvme{index},logical_block_size={disk.logical},"
-                                 f"physical_block_size={disk.logical}"]
+            words += [
+                "-device",
+                f"nvme,serial={disk.serial},drive=nvme{index},logical_block_size={disk.logical},"
+                f"physical_block_size={disk.logical}",
+            ]
         return [str(word) for word in words]
 
     def power_on(self):
@@ -175,8 +230,14 @@ class Machine(Files):
             self.port_path(name).unlink(missing_ok=True)
         self.start_of_log = self.log.stat().st_size
         self.trouble = open(self.folder / "qemu.log", "ab")  # noqa: SIM115  # closed with the power
-        self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL, stdout=self.trouble,
-                                        stderr=self.trouble, start_new_session=True, preexec_fn=die_with_parent)
+        self.process = subprocess.Popen(
+            self.command_line(),
+            stdin=subprocess.DEVNULL,
+            stdout=self.trouble,
+            stderr=self.trouble,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
         self.uboot_port = self.connect("uboot")
         self.port = self.connect("agent")
         self.received = b""
@@ -223,7 +284,7 @@ class Machine(Files):
     @property
     def console(self):
         """Return everything U-Boot and the kernel have printed since the power came on."""
-        return self.log.read_bytes()[self.start_of_log:].decode(errors="replace").replace("\r\n", "\n")
+        return self.log.read_bytes()[self.start_of_log :].decode(errors="replace").replace("\r\n", "\n")
 
     @property
     def chose(self):

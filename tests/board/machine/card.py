@@ -55,7 +55,11 @@ def board_sd_fallback(folder):
         check(machine.environment.all() is not None, "the first start saved no environment")
         machine.put("/etc/kept", "kept\n")
         machine.run("mkdir -p /tmp/kit && mount -t ext4 -o ro /dev/mmcblk0p8 /tmp/kit").ok()
-        listed = machine.run("cd /tmp/kit && ls && sha256sum -c SHA256SUMS && cp r4.sh /tmp/ && cd / && umount /tmp/kit").ok().out
+        listed = (
+            machine.run("cd /tmp/kit && ls && sha256sum -c SHA256SUMS && cp r4.sh /tmp/ && cd / && umount /tmp/kit")
+            .ok()
+            .out
+        )
         check("about" in listed and "card.md" in listed, listed)
         proven = machine.run("sh /tmp/r4.sh check-sd /dev/mmcblk0", UP)
         check(proven.code == 0 and "is whole" in proven.out, proven)
@@ -67,7 +71,10 @@ def board_sd_fallback(folder):
         check(proven.code == 0 and "a router was started from it: " in proven.out, proven)
         machine.reboot(UP)
         check(machine.read("/etc/kept") == "kept\n" and machine.chose[-1] == "production", machine.chose)
-        refused = machine.run("mkdir -p /tmp/kit && mount -t ext4 -o ro /dev/mmcblk0p8 /tmp/kit && cp /tmp/kit/r4.sh /tmp/ && "
-                              "umount /tmp/kit && sh /tmp/r4.sh make-sd /dev/mmcblk0 --apply", UP)
+        refused = machine.run(
+            "mkdir -p /tmp/kit && mount -t ext4 -o ro /dev/mmcblk0p8 /tmp/kit && cp /tmp/kit/r4.sh /tmp/ && "
+            "umount /tmp/kit && sh /tmp/r4.sh make-sd /dev/mmcblk0 --apply",
+            UP,
+        )
         check(refused.code == 3 and "is what this router was started from" in refused.out, refused)
     return Outcome()

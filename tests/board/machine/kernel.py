@@ -30,7 +30,10 @@ config UIMAGE_FIT_BLK
 FLASH_DRIVER = "drivers/mtd/chips/cfi_cmdset_0001.c"
 FLASH_CHANGES = (
     ("cfi_interleave(cfi) << cfi->cfiq->MaxBufWriteSize", 3, "1 << cfi->cfiq->MaxBufWriteSize"),
-    ("\tint initial_len = len;\n\n", 1, """\tint initial_len = len;
+    (
+        "\tint initial_len = len;\n\n",
+        1,
+        """\tint initial_len = len;
 
 	word_gap = adr & (map_bankwidth(map) - 1);
 	if (word_gap + len <= map_bankwidth(map)) {
@@ -43,7 +46,8 @@ FLASH_CHANGES = (
 		return do_write_oneword(map, chip, adr - word_gap, datum, FL_WRITING);
 	}
 
-"""),
+""",
+    ),
 )
 
 
@@ -91,8 +95,20 @@ def make_kernel(folder):
     change_flash_driver(tree)
     build = folder / "build"
     build.mkdir()
-    make = ["nice", "-n", "5", "make", "-C", tree, f"O={build}", "ARCH=arm64", f"CROSS_COMPILE={CROSS}",
-            "KBUILD_BUILD_USER=bench", "KBUILD_BUILD_HOST=bench", "KBUILD_BUILD_TIMESTAMP=2026-01-01"]
+    make = [
+        "nice",
+        "-n",
+        "5",
+        "make",
+        "-C",
+        tree,
+        f"O={build}",
+        "ARCH=arm64",
+        f"CROSS_COMPILE={CROSS}",
+        "KBUILD_BUILD_USER=bench",
+        "KBUILD_BUILD_HOST=bench",
+        "KBUILD_BUILD_TIMESTAMP=2026-01-01",
+    ]
     options = (HERE / "kernel.config").read_text()
     modules = folder / "modules"
     modules.mkdir()
@@ -109,6 +125,14 @@ def make_kernel(folder):
     shutil.rmtree(tree)
 
 
-PART = Part("kernel-arm64", make_kernel, lambda: digest_of(
-    recipe_of(make_kernel, configure, add_driver, change_flash_driver, debian.source_tree), DRIVER_OPTION,
-    repr(FLASH_CHANGES), HERE / "kernel.config", *[HERE / name for name in SOURCES]))
+PART = Part(
+    "kernel-arm64",
+    make_kernel,
+    lambda: digest_of(
+        recipe_of(make_kernel, configure, add_driver, change_flash_driver, debian.source_tree),
+        DRIVER_OPTION,
+        repr(FLASH_CHANGES),
+        HERE / "kernel.config",
+        *[HERE / name for name in SOURCES],
+    ),
+)

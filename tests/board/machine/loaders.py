@@ -34,9 +34,11 @@ def check(condition, *texts):
 
 def mmc_utils():
     """Return the program mmc of Debian's mmc-utils for arm64."""
+
     def make(folder):
         """Fetch it."""
         (folder / "version").write_text(unpack(["mmc-utils"], folder, architecture="arm64") + "\n")
+
     found = cached("mmc-arm64", digest_of(recipe_of(unpack)), make)
     return next(path for path in found.rglob("mmc") if path.is_file())
 
@@ -55,7 +57,9 @@ def starts_with(image, *versions):
     return any(have.startswith(fip(one)) for one in versions)
 
 
-@scenario(tier=3, title="reflash fip, nand: real UBI, cut at samples; the old or the new FIP at each, finished after some")
+@scenario(
+    tier=3, title="reflash fip, nand: real UBI, cut at samples; the old or the new FIP at each, finished after some"
+)
 def board_reflash_fip(folder):
     """Every sampled cut is read as UBI's headers say, from outside; some are started, where the same command finishes."""
     journal = folder / "journal"
@@ -117,8 +121,12 @@ def board_reflash_in_place(folder):
         refused = bench.sh(f"reflash fip {FOLDER} --apply")
         check(refused.code == 3 and "no room for a second volume" in refused.out, refused.out)
         # A feed that stalls: the kernel has the update begun, and waits for the rest.
-        machine.put("/usr/sbin/slow", f"#!/bin/sh\n(head -c 400000 $2; sleep 1000) | /.rig/ld.so --library-path /.rig/lib "
-                    f"/.rig/bin/ubiupdatevol -s {len(fip())} $1 -\n", 0o755)
+        machine.put(
+            "/usr/sbin/slow",
+            f"#!/bin/sh\n(head -c 400000 $2; sleep 1000) | /.rig/ld.so --library-path /.rig/lib "
+            f"/.rig/bin/ubiupdatevol -s {len(fip())} $1 -\n",
+            0o755,
+        )
         real = machine.run("command -v ubiupdatevol").ok().out.strip()
         machine.run(f"mount --bind /usr/sbin/slow {real}").ok()
         machine.start(f"sh {bench.name} reflash fip {FOLDER} --apply --in-place")
@@ -155,16 +163,22 @@ def board_reflash_emmc(folder):
         machine.boot(UP)
         EMMC.put(machine, FOLDER)
         machine.put("/usr/bin/mmc.real", mmc_utils().read_bytes(), 0o755)
-        machine.put("/usr/bin/mmc", '#!/bin/sh\nexec /.rig/ld.so --library-path /.rig/lib /usr/bin/mmc.real "$@"\n', 0o755)
+        machine.put(
+            "/usr/bin/mmc", '#!/bin/sh\nexec /.rig/ld.so --library-path /.rig/lib /usr/bin/mmc.real "$@"\n', 0o755
+        )
         check("PARTITION_CONFIG: 0x00" in machine.run("mmc extcsd read /dev/mmcblk0").ok().out, "another register")
         check(machine.run("echo x >/dev/mmcblk0boot0").code != 0, "boot0 can be written without more")
         machine.sync()
         kept = {name: part(card, before, name) for name in ("ubootenv", "factory")}
-        machine.run("sed 's/^MemTotal: .*/MemTotal: 4100000 kB/' /proc/meminfo >/tmp/meminfo && mount --bind /tmp/meminfo /proc/meminfo").ok()
+        machine.run(
+            "sed 's/^MemTotal: .*/MemTotal: 4100000 kB/' /proc/meminfo >/tmp/meminfo && mount --bind /tmp/meminfo /proc/meminfo"
+        ).ok()
         bench = Bench(machine, EMMC.plan())
         check("--in-place" in bench.sh(f"reflash emmc {FOLDER} --apply").out, "no word of --in-place")
         bench.sh(f"reflash emmc {FOLDER} --apply --in-place", 300).ok()
-        check("PARTITION_CONFIG: 0x48" in machine.run("mmc extcsd read /dev/mmcblk0").ok().out, "the register was not set")
+        check(
+            "PARTITION_CONFIG: 0x48" in machine.run("mmc extcsd read /dev/mmcblk0").ok().out, "the register was not set"
+        )
         check(machine.run("echo x >/dev/mmcblk0boot0").code != 0, "boot0 can still be written")
         check("it is already so" in bench.sh(f"reflash emmc {FOLDER} --apply").ok().out, "not already so")
         machine.sync()

@@ -38,8 +38,13 @@ def make_flash(path, folder, system, data_bytes=None):
     ``rootfs_data`` gets ``data_bytes``, or all that is left.
     """
     images.filled(folder / "fip.img", 2 * MiB, "fip")
-    sources = {"fip": folder / "fip.img", "ubootenv": folder / "ubootenv.img", "ubootenv2": folder / "ubootenv2.img",
-               "recovery": system / "recovery.itb", "fit": system / "production.itb"}
+    sources = {
+        "fip": folder / "fip.img",
+        "ubootenv": folder / "ubootenv.img",
+        "ubootenv2": folder / "ubootenv2.img",
+        "recovery": system / "recovery.itb",
+        "fit": system / "production.itb",
+    }
     text = ""
     for number, name in enumerate(VOLUMES):
         text += f"[{name}]\nmode=ubi\nvol_id={number}\nvol_name={name}\n"
@@ -130,9 +135,14 @@ def volumes(path, only=None):
     erased = b"\xff" * LEB_BYTES
     with open(path, "rb") as flash:
         places, names = scan(flash)
-        return {name: b"".join(read_block(flash, places[number, block]) if (number, block) in places else erased
-                               for block in range(blocks))
-                for number, (name, blocks) in names.items() if only is None or name in only}
+        return {
+            name: b"".join(
+                read_block(flash, places[number, block]) if (number, block) in places else erased
+                for block in range(blocks)
+            )
+            for number, (name, blocks) in names.items()
+            if only is None or name in only
+        }
 
 
 def spoil_volume(path, name):
@@ -212,8 +222,11 @@ class Environment:
             return self.places()[number - 1]
         wanted = self.copies()[number - 1]
         data = self.path.read_bytes()
-        found = [place for place in range(BL2_BYTES + UBI_HEADERS, FLASH_BYTES, BLOCK_BYTES)
-                 if data[place : place + len(wanted)] == wanted]
+        found = [
+            place
+            for place in range(BL2_BYTES + UBI_HEADERS, FLASH_BYTES, BLOCK_BYTES)
+            if data[place : place + len(wanted)] == wanted
+        ]
         if len(found) != 1:
             raise FlashError(f"copy {number} of the environment was found {len(found)} times")
         return found[0]

@@ -19,8 +19,9 @@ from .. import debian, parts
 from ..cache import BuildError, Part, cached, command, digest_of, named, recipe_of
 
 CROSS = "aarch64-linux-gnu-"
-APT_PACKAGES = ("gcc-aarch64-linux-gnu libc6-dev-arm64-cross device-tree-compiler u-boot-tools mtd-utils libelf-dev "
-                "xz-utils cpio").split()
+APT_PACKAGES = (
+    "gcc-aarch64-linux-gnu libc6-dev-arm64-cross device-tree-compiler u-boot-tools mtd-utils libelf-dev xz-utils cpio"
+).split()
 QEMU_SUITE = "trixie-backports"
 MACHINE = "virt,gic-version=3,acpi=off"
 ARM64_PACKAGES = "dash e2fsprogs f2fs-tools fdisk kmod libc6 linux-libc-dev mtd-utils musl-dev util-linux".split()
@@ -28,11 +29,19 @@ LOADER = "lib/ld-linux-aarch64.so.1"
 
 # Where Debian has each program, and the names the guest knows it by.
 REAL_PROGRAMS = {
-    "sbin/mke2fs": ("mke2fs",), "sbin/e2fsck": ("e2fsck",), "sbin/mkfs.f2fs": ("mkfs.f2fs",),
-    "sbin/fsck.f2fs": ("fsck.f2fs",), "sbin/sfdisk": ("sfdisk",), "sbin/blkid": ("blkid",), "bin/dash": ("dash",),
-    "bin/kmod": ("insmod", "rmmod", "lsmod"), "usr/sbin/ubinfo": ("ubinfo",),
-    "usr/sbin/ubiupdatevol": ("ubiupdatevol",), "usr/sbin/ubimkvol": ("ubimkvol",),
-    "usr/sbin/ubirmvol": ("ubirmvol",), "usr/sbin/ubirename": ("ubirename",),
+    "sbin/mke2fs": ("mke2fs",),
+    "sbin/e2fsck": ("e2fsck",),
+    "sbin/mkfs.f2fs": ("mkfs.f2fs",),
+    "sbin/fsck.f2fs": ("fsck.f2fs",),
+    "sbin/sfdisk": ("sfdisk",),
+    "sbin/blkid": ("blkid",),
+    "bin/dash": ("dash",),
+    "bin/kmod": ("insmod", "rmmod", "lsmod"),
+    "usr/sbin/ubinfo": ("ubinfo",),
+    "usr/sbin/ubiupdatevol": ("ubiupdatevol",),
+    "usr/sbin/ubimkvol": ("ubimkvol",),
+    "usr/sbin/ubirmvol": ("ubirmvol",),
+    "usr/sbin/ubirename": ("ubirename",),
 }
 
 
@@ -46,8 +55,14 @@ def qemu_command(folder):
     """Return the first words of a command line that runs the QEMU of this part."""
     usr = folder / "usr"
     libraries = usr / "lib/x86_64-linux-gnu"
-    return [libraries / "ld-linux-x86-64.so.2", "--library-path", f"{libraries}:{libraries}/systemd",
-            usr / "bin/qemu-system-aarch64", "-L", usr / "share/qemu"]
+    return [
+        libraries / "ld-linux-x86-64.so.2",
+        "--library-path",
+        f"{libraries}:{libraries}/systemd",
+        usr / "bin/qemu-system-aarch64",
+        "-L",
+        usr / "share/qemu",
+    ]
 
 
 def make_debian(folder):
@@ -56,8 +71,11 @@ def make_debian(folder):
     (folder / "version").write_text(version + "\n")
 
 
-DEBIAN = Part("debian-arm64", make_debian,
-              lambda: digest_of(recipe_of(make_debian, debian.unpack, debian.private_apt), repr(ARM64_PACKAGES)))
+DEBIAN = Part(
+    "debian-arm64",
+    make_debian,
+    lambda: digest_of(recipe_of(make_debian, debian.unpack, debian.private_apt), repr(ARM64_PACKAGES)),
+)
 
 
 def debian_folder():
@@ -75,8 +93,10 @@ def arm64_compiler(folder):
     changed = re.sub(r"/usr/(lib|include)/aarch64-linux-musl", rf"{system}/usr/\1/aarch64-linux-musl", specs)
     (folder / "musl.specs").write_text(changed)
     headers = system / "usr/include"
-    return (f"{CROSS}gcc -specs={folder}/musl.specs -static -no-pie -fno-pie -idirafter {headers} "
-            f"-idirafter {headers}/aarch64-linux-gnu")
+    return (
+        f"{CROSS}gcc -specs={folder}/musl.specs -static -no-pie -fno-pie -idirafter {headers} "
+        f"-idirafter {headers}/aarch64-linux-gnu"
+    )
 
 
 def make_busybox(folder):
@@ -84,8 +104,11 @@ def make_busybox(folder):
 
     BusyBox 1.37.0 compares with a function that only x86 has; it must differ from all others, as no function does.
     """
-    parts.make_busybox(folder, arm64_compiler, (f"CROSS_COMPILE={CROSS}", "ARCH=arm64",
-                                                "EXTRA_CFLAGS=-Dsha1_process_block64_shaNI=NULL"))
+    parts.make_busybox(
+        folder,
+        arm64_compiler,
+        (f"CROSS_COMPILE={CROSS}", "ARCH=arm64", "EXTRA_CFLAGS=-Dsha1_process_block64_shaNI=NULL"),
+    )
 
 
 def make_standins(folder):
@@ -97,8 +120,18 @@ def make_envtools(folder):
     """Build U-Boot's fw_printenv, unchanged."""
     tree = debian.source_tree("u-boot", folder)
     command(["make", "tools-only_defconfig"], tree)
-    command(["make", f"-j{os.cpu_count()}", f"CROSS_COMPILE={CROSS}", f"CC={arm64_compiler(folder)}", "HOSTCC=gcc",
-             "CROSS_BUILD_TOOLS=1", "envtools"], tree)
+    command(
+        [
+            "make",
+            f"-j{os.cpu_count()}",
+            f"CROSS_COMPILE={CROSS}",
+            f"CC={arm64_compiler(folder)}",
+            "HOSTCC=gcc",
+            "CROSS_BUILD_TOOLS=1",
+            "envtools",
+        ],
+        tree,
+    )
     (folder / "bin").mkdir()
     shutil.copy(tree / "tools/env/fw_printenv", folder / "bin/fw_printenv")
     shutil.rmtree(tree)
@@ -115,8 +148,11 @@ def copy_libraries(system, program, folder):
     for name in needed(program):
         if name.startswith("ld-linux") or (folder / name).exists():
             continue
-        found = [path for path in (system / "lib/aarch64-linux-gnu" / name, system / "usr/lib/aarch64-linux-gnu" / name)
-                 if path.exists()]
+        found = [
+            path
+            for path in (system / "lib/aarch64-linux-gnu" / name, system / "usr/lib/aarch64-linux-gnu" / name)
+            if path.exists()
+        ]
         if not found:
             raise BuildError(f"{program} needs {name}, which no fetched package has")
         shutil.copy(found[0], folder / name)
@@ -144,11 +180,20 @@ def recipe(make):
 PARTS = (
     Part("qemu", make_qemu, lambda: digest_of(recipe_of(make_qemu, debian.unpack, debian.private_apt), QEMU_SUITE)),
     DEBIAN,
-    Part("busybox-arm64", make_busybox, lambda: digest_of(
-        recipe(make_busybox), recipe_of(parts.make_busybox), parts.HERE / "busybox.config")),
-    Part("standins-arm64", make_standins, lambda: digest_of(
-        recipe(make_standins), recipe_of(parts.make_standins), *named(parts.standin_sources()))),
+    Part(
+        "busybox-arm64",
+        make_busybox,
+        lambda: digest_of(recipe(make_busybox), recipe_of(parts.make_busybox), parts.HERE / "busybox.config"),
+    ),
+    Part(
+        "standins-arm64",
+        make_standins,
+        lambda: digest_of(recipe(make_standins), recipe_of(parts.make_standins), *named(parts.standin_sources())),
+    ),
     Part("envtools-arm64", make_envtools, lambda: digest_of(recipe(make_envtools))),
-    Part("hidden-arm64", make_hidden, lambda: digest_of(
-        recipe_of(make_hidden, copy_libraries, needed), repr(REAL_PROGRAMS), DEBIAN.key())),
+    Part(
+        "hidden-arm64",
+        make_hidden,
+        lambda: digest_of(recipe_of(make_hidden, copy_libraries, needed), repr(REAL_PROGRAMS), DEBIAN.key()),
+    ),
 )

@@ -56,8 +56,13 @@ def as_planned(bench, method):
     elif method == "extroot-pivot":
         check(source == "/dev/nvme0n1p1" and kind in ("ext4", "f2fs"), machine.mounts())
     elif method == "cmdline":
-        number = machine.run("cat /sys/class/block/nvme0n1p1/dev; ls -di /; awk '$5 == \"/\" { print $3 }' "
-                             "/proc/self/mountinfo").ok().out.split()
+        number = (
+            machine.run(
+                "cat /sys/class/block/nvme0n1p1/dev; ls -di /; awk '$5 == \"/\" { print $3 }' /proc/self/mountinfo"
+            )
+            .ok()
+            .out.split()
+        )
         check(kind == "ext4" and number[0] == number[-1], number, machine.mounts())
     else:
         check(kind == "overlay" and not source_of(machine, "/overlay").startswith("/dev/nvme"), machine.mounts())
@@ -303,8 +308,10 @@ def cuts_of_a_run(folder, method, medium):
             bench.sh("install --apply").ok()
             server.mark("end")
         first, last = (mark.step for mark in History(journal).marks)
-        cuts = [Cut(first + (last - first) * number // CUTS_OF_A_RUN, ("nvme0",) if number % 2 else ())
-                for number in range(1, CUTS_OF_A_RUN + 1)]
+        cuts = [
+            Cut(first + (last - first) * number // CUTS_OF_A_RUN, ("nvme0",) if number % 2 else ())
+            for number in range(1, CUTS_OF_A_RUN + 1)
+        ]
         bad, found = 0, []
         for cut in cuts:
             try:

@@ -196,8 +196,14 @@ def board_slots_unfit(folder):
         found = [
             falls_back(slots, "25.12.6", ("wan",), "wan;", tries=1),
             falls_back(slots, "25.12.6", ("stuck",), "nothing was decided within 35 seconds", tries=1),
-            falls_back(slots, "25.12.6", (), "root;", tries=1,
-                       spoil="dd if=/dev/zero of=/dev/nvme0n1p2 bs=1M count=8 conv=fsync"),
+            falls_back(
+                slots,
+                "25.12.6",
+                (),
+                "root;",
+                tries=1,
+                spoil="dd if=/dev/zero of=/dev/nvme0n1p2 bs=1M count=8 conv=fsync",
+            ),
         ]
         # the lost overlay is made anew by the next upgrade
         slots.upgrade("25.12.6")
@@ -306,8 +312,9 @@ def board_slots_cuts(folder):
             machine.wait_up(UP)
             server.mark("up")
     begin, restart, up = (mark.step for mark in History(journal).marks)
-    cuts = [("upgrade", Cut(begin + (restart - begin) * part // 4, ("nvme0",) if part % 2 else ()))
-            for part in (1, 2, 3)]
+    cuts = [
+        ("upgrade", Cut(begin + (restart - begin) * part // 4, ("nvme0",) if part % 2 else ())) for part in (1, 2, 3)
+    ]
     cuts += [("start", Cut(restart + (up - restart) * part // 4, ())) for part in (1, 2, 3)]
     bad, found = 0, []
     for words, cut in cuts:

@@ -18,12 +18,28 @@ from .programs import CROSS, DEBIAN, MACHINE, arm64_compiler, qemu_command
 HERE = Path(__file__).resolve().parent
 KERNEL_ADDRESS, TREE_ADDRESS, INITRAMFS_ADDRESS = 0x44000000, 0x4A000000, 0x4B000000
 # Programs of the guest that run through the hidden tree, beside those of the private root.
-PROGRAMS = ("/usr/sbin/ubinfo", "/usr/sbin/ubiupdatevol", "/usr/sbin/ubimkvol", "/usr/sbin/ubirmvol",
-            "/usr/sbin/ubirename", "/sbin/insmod", "/sbin/rmmod", "/sbin/lsmod")
-SCRIPTS = {"init": "/sbin/init", "mount_root": "/sbin/mount_root", "kmodloader": "/sbin/kmodloader",
-           "find_filesystem": "/sbin/find_filesystem", "mount_rest": "/sbin/mount_rest",
-           "boot-services": "/sbin/boot-services", "sysupgrade": "/sbin/sysupgrade",
-           "sysupgrade-in-ram": "/sbin/sysupgrade-in-ram", "ubus": "/bin/ubus", "bench.init": "/etc/init.d/bench"}
+PROGRAMS = (
+    "/usr/sbin/ubinfo",
+    "/usr/sbin/ubiupdatevol",
+    "/usr/sbin/ubimkvol",
+    "/usr/sbin/ubirmvol",
+    "/usr/sbin/ubirename",
+    "/sbin/insmod",
+    "/sbin/rmmod",
+    "/sbin/lsmod",
+)
+SCRIPTS = {
+    "init": "/sbin/init",
+    "mount_root": "/sbin/mount_root",
+    "kmodloader": "/sbin/kmodloader",
+    "find_filesystem": "/sbin/find_filesystem",
+    "mount_rest": "/sbin/mount_rest",
+    "boot-services": "/sbin/boot-services",
+    "sysupgrade": "/sbin/sysupgrade",
+    "sysupgrade-in-ram": "/sbin/sysupgrade-in-ram",
+    "ubus": "/bin/ubus",
+    "bench.init": "/etc/init.d/bench",
+}
 GUEST_PROGRAMS = ("agent", "listen")
 NO_OVERLAY_NAME = "no_such_word="
 EXTRA_FILES = "usr/share/rig"
@@ -31,8 +47,9 @@ EXTRA_FILES = "usr/share/rig"
 
 def device_tree(folder, qemu, board_name):
     """Make ``board.dtb`` and the overlays ``emmc.dtbo`` and ``sd.dtbo``."""
-    command([*qemu, "-M", f"{MACHINE},dumpdtb={folder}/virt.dtb", "-cpu", "cortex-a72", "-nodefaults", "-display",
-             "none"])
+    command(
+        [*qemu, "-M", f"{MACHINE},dumpdtb={folder}/virt.dtb", "-cpu", "cortex-a72", "-nodefaults", "-display", "none"]
+    )
     base = command(["dtc", "-q", "-I", "dtb", "-O", "dts", folder / "virt.dtb"])
     ours = (HERE / "dts/board.dtsi").read_text()
     if board_name != "bananapi,bpi-r4":
@@ -80,12 +97,23 @@ def add_guest(root, parts, *, board_name, release, fstools_overlay_name, faults)
 def make_root(folder, parts, **kind):
     """Make the tree in ``folder/root``."""
     root = folder / "root"
-    names = {"busybox": parts["busybox-arm64"], "standins": parts["standins-arm64"], "hidden": parts["hidden-arm64"],
-             "envtools": parts["envtools-arm64"], "agent": parts["agent-arm64"]}
+    names = {
+        "busybox": parts["busybox-arm64"],
+        "standins": parts["standins-arm64"],
+        "hidden": parts["hidden-arm64"],
+        "envtools": parts["envtools-arm64"],
+        "agent": parts["agent-arm64"],
+    }
     tree.fill(root, names, **kind)
     add_modules(root, parts["kernel-arm64"], kind["packages"], kind["kernel_nvme"], kind["faults"])
-    add_guest(root, names, board_name=kind["board_name"], release=kind["release"],
-              fstools_overlay_name=kind["fstools_overlay_name"], faults=kind["faults"])
+    add_guest(
+        root,
+        names,
+        board_name=kind["board_name"],
+        release=kind["release"],
+        fstools_overlay_name=kind["fstools_overlay_name"],
+        faults=kind["faults"],
+    )
     return root
 
 
@@ -96,8 +124,13 @@ def make_initramfs(folder, root):
     shutil.rmtree(copy / EXTRA_FILES)
     tree.write(copy, "/init", (HERE / "guest/init-recovery").read_text(), 0o755)
     names = sorted(str(path.relative_to(copy)) for path in copy.rglob("*"))
-    packed = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=copy, capture_output=True,
-                            input="\n".join(names).encode(), env={**os.environ, "PATH": SEARCH_PATH})
+    packed = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"],
+        cwd=copy,
+        capture_output=True,
+        input="\n".join(names).encode(),
+        env={**os.environ, "PATH": SEARCH_PATH},
+    )
     if packed.returncode:
         raise BuildError(f"cpio: {packed.stderr.decode()}")
     (folder / "initramfs").write_bytes(packed.stdout)
@@ -107,16 +140,23 @@ def make_initramfs(folder, root):
 
 def image_node(name, path, kind, more="", compression="none"):
     """Return the text of one image of a FIT."""
-    return (f'\t\t{name} {{\n\t\t\tdescription = "{name}";\n\t\t\tdata = /incbin/("{path}");\n\t\t\ttype = "{kind}";\n'
-            f'\t\t\tarch = "arm64";\n\t\t\tcompression = "{compression}";\n'
-            f'{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n')
+    return (
+        f'\t\t{name} {{\n\t\t\tdescription = "{name}";\n\t\t\tdata = /incbin/("{path}");\n\t\t\ttype = "{kind}";\n'
+        f'\t\t\tarch = "arm64";\n\t\t\tcompression = "{compression}";\n'
+        f'{more}\t\t\thash-1 {{ algo = "crc32"; }};\n\t\t}};\n'
+    )
 
 
 def fit_source(folder, kernel, model, system):
     """Return the source of a FIT; ``system`` is ``production`` (with the squashfs) or ``recovery`` (with initramfs)."""
     at = "load = <{0:#x}>;\n\t\t\t".format
-    images = image_node("kernel-1", kernel, "kernel",
-                        f'\t\t\tos = "linux";\n\t\t\t{at(KERNEL_ADDRESS)}entry = <{KERNEL_ADDRESS:#x}>;\n', "gzip")
+    images = image_node(
+        "kernel-1",
+        kernel,
+        "kernel",
+        f'\t\t\tos = "linux";\n\t\t\t{at(KERNEL_ADDRESS)}entry = <{KERNEL_ADDRESS:#x}>;\n',
+        "gzip",
+    )
     images += image_node("fdt-1", folder / "board.dtb", "flat_dt", f"\t\t\tload = <{TREE_ADDRESS:#x}>;\n")
     configurations = ""
     for medium in ("emmc", "sd"):
@@ -126,15 +166,22 @@ def fit_source(folder, kernel, model, system):
         images += image_node("rootfs-1", folder / "root.squashfs", "filesystem")
         extra = 'loadables = "rootfs-1";'
     else:
-        images += image_node("initramfs-1", folder / "initramfs.gz", "ramdisk",
-                             f'\t\t\tos = "linux";\n\t\t\tload = <{INITRAMFS_ADDRESS:#x}>;\n')
+        images += image_node(
+            "initramfs-1",
+            folder / "initramfs.gz",
+            "ramdisk",
+            f'\t\t\tos = "linux";\n\t\t\tload = <{INITRAMFS_ADDRESS:#x}>;\n',
+        )
         extra = 'ramdisk = "initramfs-1";'
     name = f"config-mt7988a-bananapi-{model}"
-    configurations += (f'\t\t{name} {{ description = "OpenWrt {system}"; kernel = "kernel-1"; fdt = "fdt-1"; '
-                       f"{extra} }};\n")
-    return (f'/dts-v1/;\n/ {{\n\tdescription = "OpenWrt {system}";\n\t#address-cells = <1>;\n'
-            f'\timages {{\n{images}\t}};\n'
-            f'\tconfigurations {{\n\t\tdefault = "{name}";\n{configurations}\t}};\n}};\n')
+    configurations += (
+        f'\t\t{name} {{ description = "OpenWrt {system}"; kernel = "kernel-1"; fdt = "fdt-1"; {extra} }};\n'
+    )
+    return (
+        f'/dts-v1/;\n/ {{\n\tdescription = "OpenWrt {system}";\n\t#address-cells = <1>;\n'
+        f"\timages {{\n{images}\t}};\n"
+        f'\tconfigurations {{\n\t\tdefault = "{name}";\n{configurations}\t}};\n}};\n'
+    )
 
 
 def make_fit(folder, kernel, model, system):
@@ -183,20 +230,46 @@ def make_system(folder, parts, model, *, kernel="", **kind):
 
 def system(parts, model, **kind):
     """Return the folder with the three FIT images for this kind of board, building them when they are new."""
-    files = [HERE / "system.py", tree.__file__, firmware.__file__, *sorted((HERE / "guest").iterdir()),
-             *sorted((HERE / "dts").iterdir()), *sorted((tree.HERE / "standin").iterdir())]
-    key = digest_of(*named([Path(file) for file in files]), repr([model, *sorted(kind.items())]),
-                    MACHINE, *[str(folder) for _, folder in sorted(parts.items())])
+    files = [
+        HERE / "system.py",
+        tree.__file__,
+        firmware.__file__,
+        *sorted((HERE / "guest").iterdir()),
+        *sorted((HERE / "dts").iterdir()),
+        *sorted((tree.HERE / "standin").iterdir()),
+    ]
+    key = digest_of(
+        *named([Path(file) for file in files]),
+        repr([model, *sorted(kind.items())]),
+        MACHINE,
+        *[str(folder) for _, folder in sorted(parts.items())],
+    )
     return cached("system", key, lambda folder: make_system(folder, parts, model, **kind))
 
 
 def make_agent(folder):
     """Compile the guest's process 1 and what listens for dnsmasq and dropbear."""
     for name in GUEST_PROGRAMS:
-        command([*arm64_compiler(folder).split(), "-Os", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o",
-                 folder / name, HERE / f"guest/{name}.c"])
+        command(
+            [
+                *arm64_compiler(folder).split(),
+                "-Os",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-D_GNU_SOURCE",
+                "-o",
+                folder / name,
+                HERE / f"guest/{name}.c",
+            ]
+        )
         command([f"{CROSS}strip", folder / name])
 
 
-AGENT = Part("agent-arm64", make_agent, lambda: digest_of(
-    recipe_of(make_agent, arm64_compiler), *[HERE / f"guest/{name}.c" for name in GUEST_PROGRAMS], DEBIAN.key()))
+AGENT = Part(
+    "agent-arm64",
+    make_agent,
+    lambda: digest_of(
+        recipe_of(make_agent, arm64_compiler), *[HERE / f"guest/{name}.c" for name in GUEST_PROGRAMS], DEBIAN.key()
+    ),
+)

@@ -21,10 +21,16 @@ KINDS = {"nand": "nand", "emmc": "mmc", "sd": "mmc"}
 CHANGES = (
     ("common/board_r.c", "#ifdef CONFIG_MMC\n\tinitr_mmc,\n", "\tpci_init,\n#ifdef CONFIG_MMC\n\tinitr_mmc,\n"),
     ("common/board_r.c", "#if defined(CONFIG_PCI_INIT_R) && !defined(CONFIG_SYS_EARLY_PCI_INIT)", "#if 0"),
-    ("drivers/mtd/cfi_flash.c", "if (info->buffer_size == 1) {\n\t\t\tcword.w32 = 0;",
-     "if (cnt < 2 * info->portwidth || wp % buffered_size == buffered_size - info->portwidth) {\n\t\t\tcword.w32 = 0;"),
+    (
+        "drivers/mtd/cfi_flash.c",
+        "if (info->buffer_size == 1) {\n\t\t\tcword.w32 = 0;",
+        "if (cnt < 2 * info->portwidth || wp % buffered_size == buffered_size - info->portwidth) {\n\t\t\tcword.w32 = 0;",
+    ),
     ("drivers/mtd/cfi_flash.c", "buffered_size = (info->portwidth / info->chipwidth);", "buffered_size = 1;"),
-    ("cmd/pstore.c", "static struct cmd_tbl cmd_pstore_sub[] = {\n", """\
+    (
+        "cmd/pstore.c",
+        "static struct cmd_tbl cmd_pstore_sub[] = {\n",
+        """\
 static int pstore_check(struct cmd_tbl *cmdtp, int flag, int argc, char * const argv[])
 {
 	phys_addr_t end = pstore_addr + pstore_length - pstore_pmsg_size - pstore_ftrace_size - pstore_console_size;
@@ -43,7 +49,8 @@ static int pstore_check(struct cmd_tbl *cmdtp, int flag, int argc, char * const 
 
 static struct cmd_tbl cmd_pstore_sub[] = {
 	U_BOOT_CMD_MKENT(check, 1, 0, pstore_check, "", ""),
-"""),
+""",
+    ),
     ("board/emulation/qemu-arm/Makefile", "qemu-arm.o", "qemu-arm.o bpi_r4.o"),
 )
 
@@ -76,7 +83,7 @@ def configure(make, build, medium):
     command([*make, "olddefconfig"])
     got = (build / ".config").read_text()
     lost = [line for line in options.splitlines() if line.startswith("CONFIG_") and f"\n{line}\n" not in got]
-    lost += [line for line in re.findall(r"^# (CONFIG_\w+) is not set$", options, re.M) if f"\n{line}=" in got]
+    lost += [line for line in re.findall(r"^# (CONFIG_\w+) is not set$", options, re.MULTILINE) if f"\n{line}=" in got]
     if lost:
         raise BuildError(f"U-Boot's configuration did not take these lines: {' '.join(lost)}")
 
@@ -87,8 +94,17 @@ def make_uboot(folder):
     change(tree)
     build = folder / "build"
     build.mkdir()
-    make = ["nice", "-n", "5", "make", "-C", tree, f"O={build}", f"CROSS_COMPILE={CROSS}",
-            "SOURCE_DATE_EPOCH=1767225600"]
+    make = [
+        "nice",
+        "-n",
+        "5",
+        "make",
+        "-C",
+        tree,
+        f"O={build}",
+        f"CROSS_COMPILE={CROSS}",
+        "SOURCE_DATE_EPOCH=1767225600",
+    ]
     for medium in KINDS:
         configure(make, build, medium)
         command([*make, f"-j{os.cpu_count()}", "u-boot.bin"])
@@ -97,6 +113,12 @@ def make_uboot(folder):
     shutil.rmtree(tree)
 
 
-PART = Part("uboot-arm64", make_uboot, lambda: digest_of(
-    recipe_of(make_uboot, configure, change, default_environment, debian.source_tree), repr(CHANGES),
-    *named([*sorted(HERE.iterdir()), *sorted((TESTS / "env").glob("*.env"))])))
+PART = Part(
+    "uboot-arm64",
+    make_uboot,
+    lambda: digest_of(
+        recipe_of(make_uboot, configure, change, default_environment, debian.source_tree),
+        repr(CHANGES),
+        *named([*sorted(HERE.iterdir()), *sorted((TESTS / "env").glob("*.env"))]),
+    ),
+)

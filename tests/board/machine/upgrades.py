@@ -65,14 +65,19 @@ def upgraded(folder, method):
         check(machine.run("cat /proc/modules").ok().out.startswith("nvme"), "the module is not that of the new kernel")
         check(machine.run("ls /lib/modules").ok().out.split() == [KERNEL], "modules of another kernel")
         place = [source for source, target, _, _ in machine.mounts() if target in ("/overlay", "/")][-1]
-        check("/dev/nvme0n1p1" in {source for source, target, _, _ in machine.mounts() if target in ("/", "/overlay")},
-              machine.mounts(), place)
+        check(
+            "/dev/nvme0n1p1" in {source for source, target, _, _ in machine.mounts() if target in ("/", "/overlay")},
+            machine.mounts(),
+            place,
+        )
         check(machine.read("/etc/wireguard/key") == "secret\n" and machine.read("/root/notes") == "mine\n")
         check(not machine.exists("/etc/own"))
         check(kernels(machine) == started + 2, machine.console)
         said = bench.sh("install --apply", 200).ok().out
         check("nothing was changed" in said, said)
-        return Outcome(note=f"{started + 2} starts: {OLD}, twice; {NEW} with kernel {KERNEL} on the boot medium, then with root on the disk")
+        return Outcome(
+            note=f"{started + 2} starts: {OLD}, twice; {NEW} with kernel {KERNEL} on the boot medium, then with root on the disk"
+        )
 
 
 @scenario(tier=3, title="upgrade without slots, extroot-overlay, nand: both starts behind it")

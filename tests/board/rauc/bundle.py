@@ -27,7 +27,7 @@ KINDS = {
     "ext4": (
         "rootfs.ext4",
         "mke2fs -q -t ext4 -d $tree $in/rootfs.ext4 $(( $(du -sk $tree | cut -f 1) * 2 + 65536 ))k\n"
-        + "resize2fs -M $in/rootfs.ext4",
+        "resize2fs -M $in/rootfs.ext4",
         "type=ext4\nresize=true",
     ),
     "squashfs": ("rootfs.squashfs", "cp /shared/rootfs.squashfs $in/", "type=raw"),

@@ -29,8 +29,14 @@ def fill(root):
 
 def make(parts, *, large, **kind):
     """Return (squashfs, image) of a system that is ``large``, or of the bench's own."""
-    kind = {"board_name": "bananapi,bpi-r4", "packages": ("block-mount", "sfdisk"), "kernel_nvme": "builtin",
-            "shell": "ash", "fstools_overlay_name": True, **kind}
+    kind = {
+        "board_name": "bananapi,bpi-r4",
+        "packages": ("block-mount", "sfdisk"),
+        "kernel_nvme": "builtin",
+        "shell": "ash",
+        "fstools_overlay_name": True,
+        **kind,
+    }
     root = tree.squashfs(parts, release=RELEASE, kernel=tree.kernel_release(), **kind)
     if not large:
         return root, firmware.make(parts, release=RELEASE, **kind)

@@ -36,8 +36,10 @@ class Times:
     def __str__(self):
         """Return the figures as text."""
         seconds = [run.seconds for run in self.runs]
-        return (f"{self.middle('seconds'):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), "
-                f"processor {self.middle('processor'):.2f} s")
+        return (
+            f"{self.middle('seconds'):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), "
+            f"processor {self.middle('processor'):.2f} s"
+        )
 
 
 def waited_for():

@@ -93,8 +93,13 @@ def make_files(folder, devices, layout, bundle, kind):
     """Make the folder that is laid over the system: its configuration, the bundle, U-Boot's tools."""
     text = CONFIGURATION
     for number, letter in enumerate(layout.roots):
-        text += SLOT.format(number=number, letter=letter, type=KINDS[kind][2], root=node(*layout.roots[letter]),
-                            kernel=node(*layout.kernels[letter]))
+        text += SLOT.format(
+            number=number,
+            letter=letter,
+            type=KINDS[kind][2],
+            root=node(*layout.roots[letter]),
+            kernel=node(*layout.kernels[letter]),
+        )
     (folder / "dev").mkdir(parents=True)
     for place in layout.places:
         os.mknod(f"{folder}{node(*place)}", 0o600 | stat.S_IFBLK, os.stat(devices.node(*place)).st_rdev)

@@ -46,21 +46,29 @@ def rauc_side_by_side(folder):
     for kind in ("tar", "ext4", "squashfs"):
         ways[f"rauc-{kind}"] = ByRauc(begin, make_bundle(folder / f"bundle-{kind}", kind, root, image), kind)
     times = contest(folder / "runs", {name: way.timed for name, way in ways.items()}, RUNS)
-    bytes_of = {name: total(written(in_child(lambda way=way, name=name: recorded(way, folder / f"record-{name}"))))
-                for name, way in ways.items()}
-    lines = [f"{name:14} {times[name]}, {mebibytes(bytes_of[name].bytes)} in {bytes_of[name].requests} writes"
-             for name in ways]
+    bytes_of = {
+        name: total(written(in_child(lambda way=way, name=name: recorded(way, folder / f"record-{name}"))))
+        for name, way in ways.items()
+    }
+    lines = [
+        f"{name:14} {times[name]}, {mebibytes(bytes_of[name].bytes)} in {bytes_of[name].requests} writes"
+        for name in ways
+    ]
     for number, name in enumerate(list(ways)[1:], 1):
-        lines[number] += f"; the script has {compared(times['script'], times[name])}, " \
-                         f"x {bytes_of['script'].bytes / bytes_of[name].bytes:.3f} bytes"
+        lines[number] += (
+            f"; the script has {compared(times['script'], times[name])}, "
+            f"x {bytes_of['script'].bytes / bytes_of[name].bytes:.3f} bytes"
+        )
     told = "".join(f"\n    {line}" for line in lines)
     return Outcome(note=f"{system.version()}, medians of {RUNS} runs in turn{told}")
 
 
 def compared(script, rauc):
     """Return how the script's figures are to RAUC's, as text."""
-    return ", ".join(f"x {script.middle(what) / rauc.middle(what):.2f} {word}"
-                     for what, word in (("seconds", "time"), ("processor", "processor")))
+    return ", ".join(
+        f"x {script.middle(what) / rauc.middle(what):.2f} {word}"
+        for what, word in (("seconds", "time"), ("processor", "processor"))
+    )
 
 
 def recorded(way, folder):

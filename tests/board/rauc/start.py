@@ -13,8 +13,15 @@ from ..ubi import VOLUME_IMAGES, Table
 from .devices import Devices
 from .install import Layout
 
-KIND = {"medium": "nand", "slots": True, "services": False, "kernel_nvme": "builtin",
-        "packages": ("block-mount", "sfdisk"), "disks": (Disk(size=4 * images.GiB),), "data_bytes": 16 * images.MiB}
+KIND = {
+    "medium": "nand",
+    "slots": True,
+    "services": False,
+    "kernel_nvme": "builtin",
+    "packages": ("block-mount", "sfdisk"),
+    "disks": (Disk(size=4 * images.GiB),),
+    "data_bytes": 16 * images.MiB,
+}
 PLAN = f"""\
 version: 1
 name: bench

@@ -66,8 +66,10 @@ class Report:
     @property
     def note(self):
         """Return the figures as one line."""
-        return (f"{self.writes} writes, {self.cuts} power cuts, {self.environments} environments and "
-                f"{self.slots} slots looked at")
+        return (
+            f"{self.writes} writes, {self.cuts} power cuts, {self.environments} environments and "
+            f"{self.slots} slots looked at"
+        )
 
 
 class States:
@@ -132,8 +134,9 @@ class States:
             wrong = [] if image.read_bytes().startswith(slot.bytes) else ["the kernel has other bytes"]
             self.write(cut, *root, image)
             tree = tree_of(image)
-            return wrong + (["the root cannot be mounted or read"] if tree is None
-                            else differences(slot.tree, tree, slot.allowed))
+            return wrong + (
+                ["the root cannot be mounted or read"] if tree is None else differences(slot.tree, tree, slot.allowed)
+            )
 
     def tree(self, cut, place):
         """Return the tree of a partition, or of a whole image, after a cut."""
@@ -167,8 +170,11 @@ class States:
     def write(self, cut, name, begin, end, path):
         """Write a part of an image, as the cut leaves it, into a file; holes stay holes."""
         history = self.history
-        with (open(path, "wb") as target, open(history.images[name], "rb") as base,
-              open(history.folder / "data", "rb") as data):
+        with (
+            open(path, "wb") as target,
+            open(history.images[name], "rb") as base,
+            open(history.folder / "data", "rb") as data,
+        ):
             target.truncate(end - begin)
             for block in history.filled[name] | history.versions[name].keys():
                 if not begin <= block * BLOCK < end:

@@ -29,8 +29,9 @@ def make_system(folder):
     (folder / "version").write_text(debian.unpack(PACKAGES, folder, dependencies=True) + "\n")
 
 
-PART = Part("rauc", make_system, lambda: digest_of(recipe_of(make_system, debian.unpack, debian.private_apt),
-                                                   repr(PACKAGES)))
+PART = Part(
+    "rauc", make_system, lambda: digest_of(recipe_of(make_system, debian.unpack, debian.private_apt), repr(PACKAGES))
+)
 
 
 def system_folder():
@@ -59,13 +60,28 @@ class System:
         stage = self.folder / "stage"
         stage.mkdir(parents=True)
         make_nodes(self.files / "dev")
-        unshare = [shutil.which("unshare", path=SEARCH_PATH), "--mount", "--pid", "--uts", "--ipc", "--net", "--fork",
-                   "--kill-child=SIGKILL"]
+        unshare = [
+            shutil.which("unshare", path=SEARCH_PATH),
+            "--mount",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--fork",
+            "--kill-child=SIGKILL",
+        ]
         words = ["/bin/sh", str(ENTER), str(system_folder()), str(stage), str(self.files), self.script]
         with open(self.errors, "w") as errors:
             self.process = subprocess.Popen(
-                [*unshare, *words], env={"PATH": SEARCH_PATH, "HOME": "/root", "LC_ALL": "C"}, cwd="/", stderr=errors,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=die_with_parent)
+                [*unshare, *words],
+                env={"PATH": SEARCH_PATH, "HOME": "/root", "LC_ALL": "C"},
+                cwd="/",
+                stderr=errors,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
         return self
 
     def say(self, line):

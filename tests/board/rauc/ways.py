@@ -144,4 +144,3 @@ def copy_place(copies, source, target):
             else:
                 writing.seek(len(data), 1)
             begin += len(data)
-

@@ -17,8 +17,22 @@ from .source import HERE
 MEDIA = {"nand": "nand", "emmc": "mmc", "sd": "mmc"}  # the file with the lines of a medium's own
 # The line's pull-up resistor, and on top of it a low level that says "held": see board.dts.
 BUTTON = {"board": "17", "held": "1"}
-APT_PACKAGES = ["gcc", "make", "bison", "flex", "bc", "bzip2", "libssl-dev", "swig", "python3-dev",
-                "python3-setuptools", "xxd", "mtd-utils", "fdisk", "strace"]
+APT_PACKAGES = [
+    "gcc",
+    "make",
+    "bison",
+    "flex",
+    "bc",
+    "bzip2",
+    "libssl-dev",
+    "swig",
+    "python3-dev",
+    "python3-setuptools",
+    "xxd",
+    "mtd-utils",
+    "fdisk",
+    "strace",
+]
 MAKE = ["make", f"-j{os.cpu_count()}", "NO_SDL=1"]
 
 

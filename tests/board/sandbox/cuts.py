@@ -16,7 +16,7 @@ def pieces(writes):
     for kind, place, data in writes:
         if kind == "w":
             for start in range(0, len(data), SECTOR):
-                yield kind, place + start, data[start:start + SECTOR]
+                yield kind, place + start, data[start : start + SECTOR]
         else:
             yield kind, place, data
 
@@ -39,7 +39,7 @@ def torn(piece):
     """Return what a cut in the middle of this write leaves of it, or None where it is whole or not begun."""
     kind, place, data = piece
     if kind == "p":
-        half = data[:flash.PAGE // 2]
+        half = data[: flash.PAGE // 2]
         return kind, place, half + b"\xff" * (CHUNK - len(half))
     if kind == "e":
         return kind, place, data // 2
@@ -71,6 +71,7 @@ def states(truth, writes, board, distinct=False):
     left out: most sectors of an environment are written as they were.
     """
     with open(board.image, "r+b") as image:
+
         def judged(word, *undo):
             """Yield the word, then make the image as ``truth`` again: where the board wrote, and in ``undo``."""
             board.record()

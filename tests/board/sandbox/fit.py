@@ -26,38 +26,60 @@ def noise(word, size):
 
 def base_tree(name):
     """Return the source of the board's device tree, with the command line that stands in it."""
-    return (f'/dts-v1/;\n/ {{\n\tmodel = "Bananapi {name}";\n\tcompatible = "bananapi,bpi-r4", "mediatek,mt7988a";\n'
-            '\tchosen {\n\t\tbootargs = "console=ttyS0,115200n1 from-the-device-tree";\n\t};\n'
-            "\tmmc: mmc@11230000 {\n\t\tstatus = \"disabled\";\n\t};\n};\n")
+    return (
+        f'/dts-v1/;\n/ {{\n\tmodel = "Bananapi {name}";\n\tcompatible = "bananapi,bpi-r4", "mediatek,mt7988a";\n'
+        '\tchosen {\n\t\tbootargs = "console=ttyS0,115200n1 from-the-device-tree";\n\t};\n'
+        '\tmmc: mmc@11230000 {\n\t\tstatus = "disabled";\n\t};\n};\n'
+    )
 
 
 def overlay_tree(name):
     """Return the source of the overlay that turns the one MMC controller into an SD slot or an eMMC."""
-    return (f'/dts-v1/;\n/plugin/;\n&{{/}} {{\n\toverlay-{name};\n}};\n'
-            f'&{{/mmc@11230000}} {{\n\tstatus = "okay";\n\tbench,medium = "{name}";\n}};\n')
+    return (
+        f"/dts-v1/;\n/plugin/;\n&{{/}} {{\n\toverlay-{name};\n}};\n"
+        f'&{{/mmc@11230000}} {{\n\tstatus = "okay";\n\tbench,medium = "{name}";\n}};\n'
+    )
 
 
 def image(name, path, kind, **more):
     """Return the source of one image node: ``more`` are its other properties, already as source."""
-    lines = [f'data = /incbin/("{path}");', f'type = "{kind}";', 'arch = "sandbox";',
-             *(f"{key.replace('_', '-')} = {value};" for key, value in {"compression": '"none"', **more}.items()),
-             'hash-1 { algo = "crc32"; };', 'hash-2 { algo = "sha256"; };']
+    lines = [
+        f'data = /incbin/("{path}");',
+        f'type = "{kind}";',
+        'arch = "sandbox";',
+        *(f"{key.replace('_', '-')} = {value};" for key, value in {"compression": '"none"', **more}.items()),
+        'hash-1 { algo = "crc32"; };',
+        'hash-2 { algo = "sha256"; };',
+    ]
     return f"{name} {{ {' '.join(lines)} }};\n"
 
 
 def source_of(system, folder):
     """Return the source of the FIT image of a system; its pieces lie in ``folder``."""
-    images = [image("kernel-1", folder / "kernel.gz", "kernel", os='"linux"', compression='"gzip"',
-                    load=f"<{LOAD:#x}>", entry=f"<{LOAD:#x}>"),
-              image("fdt-1", folder / "base.dtb", "flat_dt", load=f"<{TREE_LOAD:#x}>"),
-              *(image(f"fdt-{BASE}-{name}", folder / f"{name}.dtbo", "flat_dt", load=f"<{OVERLAY_LOAD:#x}>")
-                for name in OVERLAYS),
-              image("rootfs-1", folder / "root", "filesystem")]
+    images = [
+        image(
+            "kernel-1",
+            folder / "kernel.gz",
+            "kernel",
+            os='"linux"',
+            compression='"gzip"',
+            load=f"<{LOAD:#x}>",
+            entry=f"<{LOAD:#x}>",
+        ),
+        image("fdt-1", folder / "base.dtb", "flat_dt", load=f"<{TREE_LOAD:#x}>"),
+        *(
+            image(f"fdt-{BASE}-{name}", folder / f"{name}.dtbo", "flat_dt", load=f"<{OVERLAY_LOAD:#x}>")
+            for name in OVERLAYS
+        ),
+        image("rootfs-1", folder / "root", "filesystem"),
+    ]
     boards = [f'config-mt7988a-bananapi-{model} {{ kernel = "kernel-1"; fdt = "fdt-1"; }};\n' for model in MODELS]
     overlays = [f'{BASE}-{name} {{ fdt = "fdt-{BASE}-{name}"; }};\n' for name in OVERLAYS]
-    return (f'/dts-v1/;\n/ {{\ndescription = "OpenWrt {system}";\n#address-cells = <1>;\n'
-            f'images {{\n{"".join(images)}}};\n'
-            f'configurations {{\ndefault = "config-{BASE}";\n{"".join(boards + overlays)}}};\n}};\n')
+    return (
+        f'/dts-v1/;\n/ {{\ndescription = "OpenWrt {system}";\n#address-cells = <1>;\n'
+        f"images {{\n{''.join(images)}}};\n"
+        f'configurations {{\ndefault = "config-{BASE}";\n{"".join(boards + overlays)}}};\n}};\n'
+    )
 
 
 def make(system, tools, folder):
@@ -73,6 +95,19 @@ def make(system, tools, folder):
         command([tools / "dtc", "-q", "-@", "-o", work / name, work / "tree.dts"])
     (work / "image.its").write_text(source_of(system, work))
     path = {"PATH": f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": "1782640800"}
-    command([tools / "mkimage", "-q", "-E", "-B", "0x1000", "-p", "0x1000", "-f", work / "image.its",
-             folder / f"{system}.itb"], extra_env=path)
+    command(
+        [
+            tools / "mkimage",
+            "-q",
+            "-E",
+            "-B",
+            "0x1000",
+            "-p",
+            "0x1000",
+            "-f",
+            work / "image.its",
+            folder / f"{system}.itb",
+        ],
+        extra_env=path,
+    )
     return folder / f"{system}.itb"

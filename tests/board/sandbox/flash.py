@@ -22,7 +22,7 @@ FIXED_VOLUMES = (("fip", 0x200000, "static"), ("ubootenv", 0x100000, "dynamic"),
 def store(image, offset, data):
     """Put ``data``, as programs see it, at a block's offset of the opened flash file; erased pages stay holes."""
     for start in range(0, len(data), PAGE):
-        page = data[start:start + PAGE]
+        page = data[start : start + PAGE]
         if page.count(0xFF) != len(page):
             image.seek((offset + start) // PAGE * (PAGE + SPARE))
             image.write(page.translate(INVERTED))
@@ -41,8 +41,14 @@ def make(path, contents):
     work.mkdir()
     lines = []
     for number, (name, size, kind) in enumerate(volumes(contents)):
-        lines += [f"[{name}]", "mode=ubi", f"vol_id={number}", f"vol_type={kind}", f"vol_name={name}",
-                  f"vol_size={-(-size // LEB) * LEB}"]
+        lines += [
+            f"[{name}]",
+            "mode=ubi",
+            f"vol_id={number}",
+            f"vol_type={kind}",
+            f"vol_name={name}",
+            f"vol_size={-(-size // LEB) * LEB}",
+        ]
         if name in contents:
             (work / name).write_bytes(contents[name])
             lines.append(f"image={work / name}")

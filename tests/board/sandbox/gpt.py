@@ -27,9 +27,15 @@ IN_A_SECTOR = SECTOR // ENTRY_BYTES
 HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 ENTRY = struct.Struct("<16s16sQQQ72s")
 DISK = uuid.UUID("5452574f-2211-4433-5566-778899aabb00")
-LINUX, SYSTEM, FIT, GAP = (uuid.UUID(text) for text in (
-    "0fc63daf-8483-4772-8e79-3d69d8477de4", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
-    "cae9be83-b15f-49cc-863f-081b744a2d93", "21686148-6449-6e6f-744e-656564454649"))
+LINUX, SYSTEM, FIT, GAP = (
+    uuid.UUID(text)
+    for text in (
+        "0fc63daf-8483-4772-8e79-3d69d8477de4",
+        "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+        "cae9be83-b15f-49cc-863f-081b744a2d93",
+        "21686148-6449-6e6f-744e-656564454649",
+    )
+)
 TYPES = {"fip": SYSTEM, "recovery": SYSTEM, "install": SYSTEM, "production": FIT}
 REQUIRED, ACTIVE = 1, 4
 MORE = {"fit_a": 24 * images.MiB, "fit_b": 24 * images.MiB}
@@ -47,15 +53,45 @@ def stock(medium):
     pieces = [(name, offset * 2, (offset + size) * 2 - 1) for name, offset, size in images.GPT[medium]]
     for index, (name, first, last) in enumerate(pieces):
         flags = (0 if name == "production" else REQUIRED) | (0 if index else ACTIVE)
-        ENTRY.pack_into(entries, index * ENTRY_BYTES, TYPES.get(name, LINUX).bytes_le, partition_id(index + 1), first,
-                        last, flags, name.encode("utf-16le"))
+        ENTRY.pack_into(
+            entries,
+            index * ENTRY_BYTES,
+            TYPES.get(name, LINUX).bytes_le,
+            partition_id(index + 1),
+            first,
+            last,
+            flags,
+            name.encode("utf-16le"),
+        )
     if pieces[0][1] > TABLE_SECTORS:
-        ENTRY.pack_into(entries, (ENTRIES - 1) * ENTRY_BYTES, GAP.bytes_le, partition_id(ENTRIES), TABLE_SECTORS,
-                        pieces[0][1] - 1, 0, b"")
+        ENTRY.pack_into(
+            entries,
+            (ENTRIES - 1) * ENTRY_BYTES,
+            GAP.bytes_le,
+            partition_id(ENTRIES),
+            TABLE_SECTORS,
+            pieces[0][1] - 1,
+            0,
+            b"",
+        )
     last = pieces[-1][2]
     backup = last + BACKUP_SECTORS
-    fields = [b"EFI PART", 0x10000, HEADER.size, 0, 0, 1, backup, TABLE_SECTORS, last, DISK.bytes_le, ENTRIES_LBA,
-              ENTRIES, ENTRY_BYTES, binascii.crc32(entries)]
+    fields = [
+        b"EFI PART",
+        0x10000,
+        HEADER.size,
+        0,
+        0,
+        1,
+        backup,
+        TABLE_SECTORS,
+        last,
+        DISK.bytes_le,
+        ENTRIES_LBA,
+        ENTRIES,
+        ENTRY_BYTES,
+        binascii.crc32(entries),
+    ]
     fields[3] = binascii.crc32(HEADER.pack(*fields))
     mbr = bytearray(SECTOR)
     struct.pack_into("<8xII", mbr, 446, 1, backup)
@@ -103,8 +139,11 @@ def safe_writes(card, work, dump=None):
     """
     last_lba = card.stat().st_size // SECTOR - TABLE_SECTORS
     dump = dump or dumped(card)
-    head = [f"last-lba: {last_lba}" if line.startswith("last-lba") else line for line in dump if ":" in line
-            and " : " not in line]
+    head = [
+        f"last-lba: {last_lba}" if line.startswith("last-lba") else line
+        for line in dump
+        if ":" in line and " : " not in line
+    ]
     old = {int(re.search(r"(\d+) : ", line)[1]): line for line in dump if " : " in line}
     length = -(-max(number for number in old if number < ENTRIES) // IN_A_SECTOR) * IN_A_SECTOR
     start = int(re.search(r"last-lba: (\d+)", "\n".join(dump))[1]) + 1
@@ -128,9 +167,28 @@ def sfdisk_writes(card, work):
     with open(file, "r+b") as image:
         image.write(read(card, 0, TABLE_SECTORS))
     lines = "".join(f"size={size // SECTOR},name={name}\n" for name, size in MORE.items())
-    subprocess.run(["strace", "-qq", "-xx", "-s", str(1 << 16), "-P", str(file), "-e", "trace=lseek,write",
-                    "-o", str(trace), *SFDISK, "--append", str(file)], input=lines, text=True, check=True,
-                   capture_output=True)
+    subprocess.run(
+        [
+            "strace",
+            "-qq",
+            "-xx",
+            "-s",
+            str(1 << 16),
+            "-P",
+            str(file),
+            "-e",
+            "trace=lseek,write",
+            "-o",
+            str(trace),
+            *SFDISK,
+            "--append",
+            str(file),
+        ],
+        input=lines,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
     writes, place = [], 0
     for line in trace.read_text().splitlines():
         moved = re.match(r"lseek\(.*\) += (\d+)$", line)
@@ -146,7 +204,7 @@ def sfdisk_writes(card, work):
 
 def entries_of(data):
     """Yield the name, first and last sector of each entry in a table's bytes, as far as it is used."""
-    for kind, _, first, last, _, name in ENTRY.iter_unpack(data[:len(data) // ENTRY_BYTES * ENTRY_BYTES]):
+    for kind, _, first, last, _, name in ENTRY.iter_unpack(data[: len(data) // ENTRY_BYTES * ENTRY_BYTES]):
         if any(kind):
             yield name.decode("utf-16le").rstrip("\0"), first, last
 
@@ -167,7 +225,7 @@ def seen_by_linux(card):
     if fields is None:
         return set()
     place, count, size, wanted = fields[10:]
-    data = read(card, place, -(-count * size // SECTOR))[:count * size]
+    data = read(card, place, -(-count * size // SECTOR))[: count * size]
     end = card.stat().st_size // SECTOR
     if binascii.crc32(data) != wanted or fields[5] != 1 or size != ENTRY_BYTES or max(fields[7], fields[8]) >= end:
         return set()
@@ -184,7 +242,7 @@ def seen_by_bl2(card):
     found = {}
     if fields is None or fields[10] < ENTRIES_LBA:
         return found
-    data = read(card, 0, TABLE_SECTORS)[fields[10] * SECTOR:][:fields[11] * ENTRY_BYTES]
+    data = read(card, 0, TABLE_SECTORS)[fields[10] * SECTOR :][: fields[11] * ENTRY_BYTES]
     for _, _, first, last, _, name in ENTRY.iter_unpack(data):
         if not first and not last:
             break

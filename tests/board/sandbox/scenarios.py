@@ -147,6 +147,7 @@ def register():
     """Make a row of the table for each medium and each function of :data:`ROWS`."""
     for function, title in ROWS:
         for medium in MEDIA:
+
             def run(folder, function=function, medium=medium):
                 """Run the scenario on this medium."""
                 return function(medium, folder)

@@ -142,9 +142,11 @@ def cut_table(medium, folder, write, expected_bad):
         with open(before, "r+b") as truth:
             for word in cuts.states(truth, write(board.image, folder), board):
                 number += 1
-                well = {"BL2": gpt.seen_by_bl2(board.image).get("fip") == gpt.seen_by_bl2(before).get("fip"),
-                        "U-Boot": board.boot(read_env=False).chose == "production",
-                        "Linux": there <= gpt.seen_by_linux(board.image)}
+                well = {
+                    "BL2": gpt.seen_by_bl2(board.image).get("fip") == gpt.seen_by_bl2(before).get("fip"),
+                    "U-Boot": board.boot(read_env=False).chose == "production",
+                    "Linux": there <= gpt.seen_by_linux(board.image),
+                }
                 if not all(well.values()):
                     bad.append(f"{word} not {', '.join(one for one in well if not well[one])}")
                 if not expected_bad:
@@ -169,8 +171,11 @@ def commands_for(prefix, names):
     for position, slot in enumerate(names.split(",")):
         name = f"{prefix}_{slot}" if position else prefix
         if slot != "-":
-            commands += [f"ubi create {name} {MEGABYTE:#x} dynamic", f"load hostfs - {ADDRESS:#x} {prefix}-{slot}",
-                         f"ubi write {ADDRESS:#x} {name} $filesize"]
+            commands += [
+                f"ubi create {name} {MEGABYTE:#x} dynamic",
+                f"load hostfs - {ADDRESS:#x} {prefix}-{slot}",
+                f"ubi write {ADDRESS:#x} {name} $filesize",
+            ]
     return commands
 
 
@@ -236,6 +241,7 @@ def register():
     """Make the rows of the table."""
     for function, title, cases in ROWS:
         for medium, kernel in cases:
+
             def run(folder, function=function, medium=medium, kernel=kernel):
                 """Run the scenario on this medium with kernels of this kind."""
                 return function(medium, kernel, folder)
@@ -245,6 +251,7 @@ def register():
     scenario(tier=1, title="nand, slots, pair: each state of the volumes' names")(slots_volume_states)
     for write, name, title, bad in TABLES:
         for medium in ("emmc", "sd"):
+
             def run_table(folder, write=write, medium=medium, bad=bad):
                 """Run the scenario on this medium."""
                 return cut_table(medium, folder, write, bad)

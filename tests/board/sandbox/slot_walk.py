@@ -47,8 +47,9 @@ class Walk:
         env = self.board.env.all()
         self.state = {key: env[name] for key, name in VARIABLES.items() if name in env}
         self.seen[word] = self.seen.get(word, 0) + 1
-        told = (f"seed {self.seed}: {before} {self.health} {self.whole} crash {self.crashed}: {word}\n"
-                f"{self.board.console}")
+        told = (
+            f"seed {self.seed}: {before} {self.health} {self.whole} crash {self.crashed}: {word}\n{self.board.console}"
+        )
         assert self.board.saved() == kept, told
         self.check(before, word, told)
         self.act(word, chance)

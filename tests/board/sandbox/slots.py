@@ -14,16 +14,29 @@ from bootplan import chooser
 from . import flash, gpt
 from .uboot import UBoot, damaged, system_image
 
-CASES = (("nand", "pair"), ("nand", "volume"), ("nand", "shared"), ("emmc", "partition"), ("emmc", "shared"),
-         ("sd", "partition"), ("sd", "shared"))
+CASES = (
+    ("nand", "pair"),
+    ("nand", "volume"),
+    ("nand", "shared"),
+    ("emmc", "partition"),
+    ("emmc", "shared"),
+    ("sd", "partition"),
+    ("sd", "shared"),
+)
 TRIES, STARTS = 2, 1
 MEGABYTE = 0x100000
 OTHER = {"a": "b", "b": "a"}
 ROOTS = {"a": "0a0a0a0a-0000-4000-8000-00000000000a", "b": "0b0b0b0b-0000-4000-8000-00000000000b"}
 WAITING = "rootwait=30 panic=5 fstools_overlay_name=none"
 COUNTERS = (chooser.LEFT, chooser.FELL, chooser.CRASHES)
-VARIABLES = {"good": chooser.GOOD, "trial": chooser.TRY, "left": chooser.LEFT, "fell": chooser.FELL,
-             "crashes": chooser.CRASHES, "why": chooser.WHY}
+VARIABLES = {
+    "good": chooser.GOOD,
+    "trial": chooser.TRY,
+    "left": chooser.LEFT,
+    "fell": chooser.FELL,
+    "crashes": chooser.CRASHES,
+    "why": chooser.WHY,
+}
 
 
 class SlotBoard(UBoot):
@@ -37,12 +50,22 @@ class SlotBoard(UBoot):
     def __enter__(self):
         """Make the medium, the slots on it and their environment."""
         super().__enter__()
-        {"pair": self.make_pairs, "volume": self.make_volumes, "partition": self.make_partitions,
-         "shared": lambda: None}[self.kernel]()
+        {
+            "pair": self.make_pairs,
+            "volume": self.make_volumes,
+            "partition": self.make_partitions,
+            "shared": lambda: None,
+        }[self.kernel]()
         self.stock = self.env.all()
         args = self.stock["bootargs"].replace("root=/dev/fit0 rootwait ", "").removesuffix(" root=/dev/fit0 rootwait")
-        choice = chooser.Choice(self.tries, self.starts, self.kernel, {} if self.kernel == "pair" else {
-            slot: f"{args} root=PARTUUID=${chooser.ROOT[slot]} rootfstype=ext4 {WAITING}" for slot in ROOTS})
+        choice = chooser.Choice(
+            self.tries,
+            self.starts,
+            self.kernel,
+            {}
+            if self.kernel == "pair"
+            else {slot: f"{args} root=PARTUUID=${chooser.ROOT[slot]} rootfstype=ext4 {WAITING}" for slot in ROOTS},
+        )
         roots = {} if self.kernel == "pair" else {chooser.ROOT[slot]: ROOTS[slot] for slot in ROOTS}
         for _ in range(2):  # both copies have slots, as soon as anything was saved after the installation
             self.env.set({chooser.GOOD: "a", **roots, **chooser.variables(choice, self.stock["bootcmd"])})
@@ -52,8 +75,15 @@ class SlotBoard(UBoot):
 
     def make_pairs(self):
         """Make the second pair of volumes, and write to each whose it is."""
-        self.run(["ubi part ubi", "ubi remove rootfs_data", f"ubi create fit_b {MEGABYTE:#x} dynamic",
-                  f"ubi create rootfs_data {MEGABYTE:#x} dynamic", f"ubi create rootfs_data_b {MEGABYTE:#x} dynamic"])
+        self.run(
+            [
+                "ubi part ubi",
+                "ubi remove rootfs_data",
+                f"ubi create fit_b {MEGABYTE:#x} dynamic",
+                f"ubi create rootfs_data {MEGABYTE:#x} dynamic",
+                f"ubi create rootfs_data_b {MEGABYTE:#x} dynamic",
+            ]
+        )
         for slot, end in (("a", ""), ("b", "_b")):
             self.volumes.write(f"fit{end}", system_image(f"slot-{slot}"))
             self.volumes.write(f"rootfs_data{end}", slot.encode() * 64)
@@ -121,8 +151,13 @@ class SlotBoard(UBoot):
             newer = int((numbers[1] - numbers[0]) % 256 == 1)
             self.env.spoil(newer if event.startswith("newer") else 1 - newer)
         else:
-            {"crash": self.crash, "button": self.hold_button, "recovery damaged": lambda: self.damage("recovery"),
-             "both copies bad": lambda: self.env.spoil(0, 1), "saving fails": self.make_saving_fail}[event]()
+            {
+                "crash": self.crash,
+                "button": self.hold_button,
+                "recovery damaged": lambda: self.damage("recovery"),
+                "both copies bad": lambda: self.env.spoil(0, 1),
+                "saving fails": self.make_saving_fail,
+            }[event]()
 
     def make_saving_fail(self):
         """Let the environment grow beyond its place before it is saved; on the board the flash may be worn out."""

@@ -69,8 +69,9 @@ class Volumes:
     def __init__(self, board):
         """``board`` is a :class:`UBoot` on eMMC or SD card."""
         self.board = board
-        self.places = {name: (offset * images.KiB, size * images.KiB)
-                       for name, offset, size in images.GPT[board.medium]}
+        self.places = {
+            name: (offset * images.KiB, size * images.KiB) for name, offset, size in images.GPT[board.medium]
+        }
 
     def read(self, name, size=None):
         """Return the first ``size`` bytes of a piece, or all."""
@@ -103,16 +104,24 @@ class UbiVolumes:
         files = [self.board.folder / f"{name}.bin" for name in names]
         for path in files:
             path.unlink(missing_ok=True)
-        self.board.run(["ubi part ubi", *(
-            f"if ubi read {ADDRESS:#x} {name} {length} ; then save hostfs - {ADDRESS:#x} {name}.bin "
-            f"{length or '$filesize'} ; fi" for name in names)])
+        self.board.run(
+            [
+                "ubi part ubi",
+                *(
+                    f"if ubi read {ADDRESS:#x} {name} {length} ; then save hostfs - {ADDRESS:#x} {name}.bin "
+                    f"{length or '$filesize'} ; fi"
+                    for name in names
+                ),
+            ]
+        )
         return [path.read_bytes() if path.exists() else None for path in files]
 
     def write(self, name, data):
         """Write a volume as a whole."""
         (self.board.folder / f"{name}.bin").write_bytes(data)
-        told = self.board.run(["ubi part ubi", f"load hostfs - {ADDRESS:#x} {name}.bin",
-                               f"ubi write {ADDRESS:#x} {name} {len(data):#x}"])
+        told = self.board.run(
+            ["ubi part ubi", f"load hostfs - {ADDRESS:#x} {name}.bin", f"ubi write {ADDRESS:#x} {name} {len(data):#x}"]
+        )
         if f"{len(data)} bytes written to volume {name}" not in told:
             raise UBootError(told)
 
@@ -135,7 +144,7 @@ class Environment:
             read = self.board.volumes.read_all(ENV_VOLUMES, self.size)
             return [data if data is not None else bytes(self.size) for data in read]
         whole = self.board.volumes.read("ubootenv", 2 * self.size)
-        return [whole[:self.size], whole[self.size:]]
+        return [whole[: self.size], whole[self.size :]]
 
     def put(self, number, data):
         """Write copy 0 or 1."""
@@ -226,7 +235,7 @@ class UBoot:
         text = b"====1782640800.000000-D\nOops#1 Part1\nKernel panic - not syncing\n"
         memory = bytearray(CRASH_BYTES)
         struct.pack_into("<III", memory, record * 0x1000, RECORD_SIGNATURE, 0, len(text))
-        memory[record * 0x1000 + 12:record * 0x1000 + 12 + len(text)] = text
+        memory[record * 0x1000 + 12 : record * 0x1000 + 12 + len(text)] = text
         (self.folder / CRASH).write_bytes(memory)
 
     def forget_crash(self):
@@ -256,8 +265,14 @@ class UBoot:
         """Run the program until it ends or ``done(console)``; return the console, the exit code (None) and seconds."""
         tree = self.program / ("held.dtb" if self.held else "board.dtb")
         begin = time.monotonic()
-        process = subprocess.Popen([self.program / "u-boot", "-d", tree, *arguments], cwd=self.folder, bufsize=0,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [self.program / "u-boot", "-d", tree, *arguments],
+            cwd=self.folder,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         seen, ended = bytearray(), False
         try:
             process.stdin.write(keys.encode())
@@ -291,8 +306,9 @@ class UBoot:
         if "bench: started" in console:
             tree = command([self.tools / "dtc", "-q", "-I", "dtb", "-O", "dts", self.folder / TREE])
             overlays = tuple(sorted(re.findall(r"^\toverlay-(\w+);", tree, re.MULTILINE)))
-            return Boot(told["kernel"], console, seconds, left_behind, told["configuration"], told["bootargs"],
-                        overlays, tree)
+            return Boot(
+                told["kernel"], console, seconds, left_behind, told["configuration"], told["bootargs"], overlays, tree
+            )
         if "bench: reset" in console:
             chose = "reset"
         elif "bench: waits for a key" in console:
@@ -324,7 +340,7 @@ class UBoot:
             kind, where, length = HEAD.unpack_from(data, place)
             place += HEAD.size
             taken = 0 if kind == b"e" else length
-            writes.append((kind.decode(), where, length if kind == b"e" else data[place:place + taken]))
+            writes.append((kind.decode(), where, length if kind == b"e" else data[place : place + taken]))
             place += taken
         return writes
 
