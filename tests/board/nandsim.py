@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 from . import debian, parts, tree
-from .cache import Part, build_parts, command, digest_of, recipe_of
+from .apt import Apt
+from .cache import Part, Report, build_parts, command, digest_of, recipe_of, silent
 from .machine.programs import QEMU_SUITE
 
 APT_PACKAGES = ("mtd-utils", "cpio", "kmod")
@@ -27,6 +28,7 @@ REAL = (
     "nandwrite",
 )
 SECONDS = 240
+KERNEL_NAME = re.compile(r"linux-image-6\.1\.0-(\d+)-amd64-unsigned")
 # 128 MiB in blocks of 128 KiB and pages of 2 KiB, as the board's.
 CHIP = "id_bytes=0x2c,0xf1,0x80,0x95"
 
@@ -83,17 +85,17 @@ exit 1
 """
 
 
-def kernel_package(folder):
-    """Return the name of the package with Debian's kernel for this machine's architecture."""
-    env = debian.private_apt(folder / ".apt-name", "bookworm")
-    depends = command(["apt-cache", "depends", "linux-image-amd64"], extra_env=env)
+def kernel_packages(folder: Path) -> list[str]:
+    """Return the names of the packages with Debian 12's kernel for a PC, newest first: each version has a name."""
+    names = Apt(folder / ".apt-name", ["bookworm"]).ask("pkgnames", "linux-image-6.1").split()
     shutil.rmtree(folder / ".apt-name")
-    return re.search(r"Depends: (linux-image-\S+)", depends)[1] + "-unsigned"
+    numbers = {int(found[1]): name for name in names if (found := KERNEL_NAME.fullmatch(name))}
+    return [numbers[number] for number in sorted(numbers, reverse=True)]
 
 
 def make_kernel(folder):
     """Fetch Debian's kernel, and keep the modules that are needed, in the order they load in."""
-    version = debian.unpack([kernel_package(folder)], folder)
+    version = debian.unpack_first(kernel_packages(folder), folder)
     release = next((folder / "lib/modules").iterdir()).name
     command(["depmod", "-b", folder, release])
     base = folder / "lib/modules" / release
@@ -128,7 +130,7 @@ PARTS = (
     Part(
         "kernel-nandsim",
         make_kernel,
-        lambda: digest_of(recipe_of(make_kernel, kernel_package, debian.unpack), repr(MODULES)),
+        lambda: digest_of(recipe_of(make_kernel, kernel_packages), repr(MODULES)),
     ),
     Part("qemu-x86", make_qemu, lambda: digest_of(recipe_of(make_qemu, debian.unpack), QEMU_SUITE)),
 )
@@ -185,7 +187,7 @@ def make_root(folder, cases, files):
     command(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root / "etc", folder / "etc.img", "48M"])
 
 
-def build(report=lambda line: None):
+def build(report: Report = silent) -> dict[str, Path]:
     """Build or find what is needed and return ``{name: folder}``."""
     debian.install(APT_PACKAGES)
     return build_parts(PARTS, report)

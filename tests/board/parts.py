@@ -17,11 +17,24 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import debian
-from .cache import HERE, SEARCH_PATH, BuildError, Part, build_parts, command, digest_of, named, recipe_of
-from .debian import source_tree
+from .cache import (
+    HERE,
+    SEARCH_PATH,
+    BuildError,
+    Part,
+    Report,
+    build_parts,
+    command,
+    digest_of,
+    named,
+    recipe_of,
+    silent,
+)
+from .debian import BUSYBOX, UBOOT, Source, source_key, source_tree
 
 # Debian packages that the build or the running root needs, installed when missing.
 APT_PACKAGES = (
@@ -82,7 +95,7 @@ def make_busybox(folder, compiler=musl_compiler, variables=()):
     ``compiler(folder)`` gives the compiler command; ``variables`` are more words for make, for another architecture.
     One line is added: where there is a file /.rig/kernel, ``uname -r`` says what stands in it.
     """
-    tree = source_tree("busybox", folder)
+    tree = source_tree(BUSYBOX, folder)
     change(
         tree / "coreutils/uname.c",
         "uname(&uname_info.name); /* never fails */",
@@ -116,7 +129,7 @@ def make_envtools(folder):
     One line is changed: the tool takes every path that starts with ``/dev/ubi`` for a UBI volume and then wants
     UBI's own calls, which the loop devices that stand for the two volumes here do not have.
     """
-    tree = source_tree("u-boot", folder)
+    tree = source_tree(UBOOT, folder)
     source = tree / "tools/env/fw_env.c"
     text = source.read_text()
     changed = text.replace('#define UBI_DEV_START "/dev/ubi"', '#define UBI_DEV_START "/dev/no-ubi"')
@@ -174,20 +187,24 @@ def installed_versions():
     return command(["dpkg-query", "-W", "-f=${Package} ${Version}, ", *names]).strip(", ")
 
 
-def recipe(make):
+def recipe(make: Callable[[Path], None], *sources: Source) -> str:
     """Return what belongs to the key of every part that is compiled here."""
-    return recipe_of(make, source_tree, musl_compiler)
+    return recipe_of(make, musl_compiler) + "".join(source_key(source) for source in sources)
 
 
 PARTS = (
-    Part("busybox", make_busybox, lambda: digest_of(recipe(make_busybox), recipe_of(change), HERE / "busybox.config")),
-    Part("envtools", make_envtools, lambda: digest_of(recipe(make_envtools))),
+    Part(
+        "busybox",
+        make_busybox,
+        lambda: digest_of(recipe(make_busybox, BUSYBOX), recipe_of(change), HERE / "busybox.config"),
+    ),
+    Part("envtools", make_envtools, lambda: digest_of(recipe(make_envtools, UBOOT))),
     Part("standins", make_standins, lambda: digest_of(recipe(make_standins), *named(standin_sources()))),
     Part("hidden", make_hidden, lambda: digest_of(recipe_of(make_hidden), repr(REAL_PROGRAMS), installed_versions())),
 )
 
 
-def build(report=lambda line: None):
+def build(report: Report = silent) -> dict[str, Path]:
     """Build or find every part and return ``{name: folder}``; ``report`` gets one line for each with its seconds."""
     start = time.monotonic()
     installed = debian.install(APT_PACKAGES)

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .cache import BuildError
+
 TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
 PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}
 
@@ -102,12 +104,20 @@ def scenarios_of(tier):
 
 
 def build(tiers, report):
-    """Build or find what these tiers need; ``report`` gets a line for each part and one for all of it."""
-    start = time.monotonic()
+    """Build or find what these tiers need; ``report`` gets a line for each part and one for all of it.
+
+    A part that fails keeps no other from being built; :class:`~board.cache.BuildError` then says which failed, and why.
+    """
+    start, failures = time.monotonic(), []
     for tier in tiers:
         for module in scenarios_of(tier):
-            module.build(report)
+            try:
+                module.build(report)
+            except BuildError as failure:
+                failures.append(str(failure))
     report(f"{'all of it':14} {time.monotonic() - start:6.1f} s")
+    if failures:
+        raise BuildError("\n".join(dict.fromkeys(failures)))
 
 
 def perform(one, folder, short=False):

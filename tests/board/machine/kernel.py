@@ -90,7 +90,7 @@ def configure(make, build, options):
 
 def make_kernel(folder):
     """Build both kernels and the modules."""
-    tree = debian.source_tree("linux", folder)
+    tree = debian.source_tree(debian.LINUX, folder)
     add_driver(tree)
     change_flash_driver(tree)
     build = folder / "build"
@@ -129,7 +129,8 @@ PART = Part(
     "kernel-arm64",
     make_kernel,
     lambda: digest_of(
-        recipe_of(make_kernel, configure, add_driver, change_flash_driver, debian.source_tree),
+        recipe_of(make_kernel, configure, add_driver, change_flash_driver),
+        debian.source_key(debian.LINUX),
         DRIVER_OPTION,
         repr(FLASH_CHANGES),
         HERE / "kernel.config",

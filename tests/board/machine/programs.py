@@ -14,6 +14,8 @@
 import os
 import re
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 from .. import debian, parts
 from ..cache import BuildError, Part, cached, command, digest_of, named, recipe_of
@@ -74,7 +76,7 @@ def make_debian(folder):
 DEBIAN = Part(
     "debian-arm64",
     make_debian,
-    lambda: digest_of(recipe_of(make_debian, debian.unpack, debian.private_apt), repr(ARM64_PACKAGES)),
+    lambda: digest_of(recipe_of(make_debian, debian.unpack), repr(ARM64_PACKAGES)),
 )
 
 
@@ -118,7 +120,7 @@ def make_standins(folder):
 
 def make_envtools(folder):
     """Build U-Boot's fw_printenv, unchanged."""
-    tree = debian.source_tree("u-boot", folder)
+    tree = debian.source_tree(debian.UBOOT, folder)
     command(["make", "tools-only_defconfig"], tree)
     command(
         [
@@ -172,28 +174,35 @@ def make_hidden(folder):
     shutil.copy(system / "version", folder / "version")
 
 
-def recipe(make):
+def debian_key() -> str:
+    """Return what belongs to the key of everything that is made of the arm64 tree: which versions were taken."""
+    return DEBIAN.key() + (debian_folder() / "version").read_text()
+
+
+def recipe(make: Callable[[Path], None], *sources: debian.Source) -> str:
     """Return what belongs to the key of every part that is compiled for arm64."""
-    return recipe_of(make, debian.source_tree, arm64_compiler) + DEBIAN.key()
+    return recipe_of(make, arm64_compiler) + debian_key() + "".join(debian.source_key(one) for one in sources)
 
 
 PARTS = (
-    Part("qemu", make_qemu, lambda: digest_of(recipe_of(make_qemu, debian.unpack, debian.private_apt), QEMU_SUITE)),
+    Part("qemu", make_qemu, lambda: digest_of(recipe_of(make_qemu, debian.unpack), QEMU_SUITE)),
     DEBIAN,
     Part(
         "busybox-arm64",
         make_busybox,
-        lambda: digest_of(recipe(make_busybox), recipe_of(parts.make_busybox), parts.HERE / "busybox.config"),
+        lambda: digest_of(
+            recipe(make_busybox, debian.BUSYBOX), recipe_of(parts.make_busybox), parts.HERE / "busybox.config"
+        ),
     ),
     Part(
         "standins-arm64",
         make_standins,
         lambda: digest_of(recipe(make_standins), recipe_of(parts.make_standins), *named(parts.standin_sources())),
     ),
-    Part("envtools-arm64", make_envtools, lambda: digest_of(recipe(make_envtools))),
+    Part("envtools-arm64", make_envtools, lambda: digest_of(recipe(make_envtools, debian.UBOOT))),
     Part(
         "hidden-arm64",
         make_hidden,
-        lambda: digest_of(recipe_of(make_hidden, copy_libraries, needed), repr(REAL_PROGRAMS), DEBIAN.key()),
+        lambda: digest_of(recipe_of(make_hidden, copy_libraries, needed), repr(REAL_PROGRAMS), debian_key()),
     ),
 )

@@ -90,7 +90,7 @@ def configure(make, build, medium):
 
 def make_uboot(folder):
     """Build ``nand.bin``, ``emmc.bin`` and ``sd.bin``; the second and third only compile what differs."""
-    tree = debian.source_tree("u-boot", folder)
+    tree = debian.source_tree(debian.UBOOT, folder)
     change(tree)
     build = folder / "build"
     build.mkdir()
@@ -117,7 +117,8 @@ PART = Part(
     "uboot-arm64",
     make_uboot,
     lambda: digest_of(
-        recipe_of(make_uboot, configure, change, default_environment, debian.source_tree),
+        recipe_of(make_uboot, configure, change, default_environment),
+        debian.source_key(debian.UBOOT),
         repr(CHANGES),
         *named([*sorted(HERE.iterdir()), *sorted((TESTS / "env").glob("*.env"))]),
     ),

@@ -29,9 +29,7 @@ def make_system(folder):
     (folder / "version").write_text(debian.unpack(PACKAGES, folder, dependencies=True) + "\n")
 
 
-PART = Part(
-    "rauc", make_system, lambda: digest_of(recipe_of(make_system, debian.unpack, debian.private_apt), repr(PACKAGES))
-)
+PART = Part("rauc", make_system, lambda: digest_of(recipe_of(make_system, debian.unpack), repr(PACKAGES)))
 
 
 def system_folder():

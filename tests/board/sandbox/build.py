@@ -7,10 +7,12 @@ The part ``uboot`` has ``nand/u-boot``, ``emmc/u-boot`` and ``sd/u-boot``, besid
 import os
 import re
 import shutil
+from pathlib import Path
 
 from .. import images
-from ..cache import BuildError, Part, command, digest_of, named, recipe_of
-from ..debian import source_tree
+from ..cache import BuildError, Part, Report, build_parts, command, digest_of, named, recipe_of, silent
+from ..debian import UBOOT as UBOOT_SOURCE
+from ..debian import install, source_key, source_tree
 from . import source
 from .source import HERE
 
@@ -67,7 +69,7 @@ def make_trees(tree, medium, folder):
 
 def make_uboot(folder):
     """Build the part ``uboot`` into ``folder``."""
-    tree = source_tree("u-boot", folder)
+    tree = source_tree(UBOOT_SOURCE, folder)
     source.apply(tree)
     for medium in MEDIA:
         configure(tree, medium)
@@ -89,8 +91,14 @@ def inputs():
 
 def key():
     """Return a text that changes with everything that goes into the part."""
-    recipe = recipe_of(make_uboot, configure, options, make_trees, source_tree)
+    recipe = recipe_of(make_uboot, configure, options, make_trees) + source_key(UBOOT_SOURCE)
     return digest_of(recipe, repr((MEDIA, BUTTON)), *named(inputs()))
 
 
 UBOOT = Part("uboot", make_uboot, key)
+
+
+def build(report: Report = silent) -> dict[str, Path]:
+    """Build or find the three U-Boots, with the packages they need, and return ``{"uboot": folder}``."""
+    install(APT_PACKAGES)
+    return build_parts([UBOOT], report)

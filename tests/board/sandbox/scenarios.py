@@ -1,12 +1,11 @@
 """What the table of the bench shows of U-Boot alone: each medium in each state, and cuts at every write of a save."""
 
 from .. import parts
-from ..cache import build_parts
 from ..router import Router
 from ..scenario import Outcome, scenario
 from ..scripts import Bench, kind_of_router, plan
+from . import build as uboots
 from . import cuts, flash, slot_scenarios
-from .build import UBOOT
 from .uboot import QUIT, UBoot, prepared
 
 MEDIA = ("nand", "emmc", "sd")
@@ -16,7 +15,7 @@ OLD, NEW = "the old arguments", "the new arguments"
 def build(report):
     """Build what these scenarios need; ``report`` gets a line for each part."""
     parts.build(report)
-    build_parts([UBOOT], report)
+    uboots.build(report)
     for medium in MEDIA:
         for booted in (False, True):
             prepared(medium, booted)

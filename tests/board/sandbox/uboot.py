@@ -23,7 +23,6 @@ from pathlib import Path
 
 from .. import images, parts
 from ..cache import Part, build_parts, command, digest_of, named, recipe_of
-from ..debian import install
 from . import build, fit, flash, gpt
 
 ENTER, DOWN, QUIT = "\r", "\x1b[B", "\x03"
@@ -374,8 +373,7 @@ def damaged(image, where="data"):
 @functools.cache
 def tools_part():
     """Build or find what everything here needs, and return ``{part: folder}``."""
-    install(build.APT_PACKAGES)
-    return build_parts([build.UBOOT, *(part for part in parts.PARTS if part.name == "envtools")])
+    return {**build.build(), **build_parts([part for part in parts.PARTS if part.name == "envtools"])}
 
 
 @functools.cache
