@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import released
 
+TESTS = Path(__file__).parent
+
 SOUND = {
     "version": "version: 1\n",
     "name": "name: home-router\n",
@@ -27,6 +29,7 @@ _KEY = re.compile(r"^(\w+):", re.MULTILINE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bench", action="store_true", help="the tests that a plain run leaves out, and only these")
     parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
     parser.addoption("--prefix-step", type=int, default=199, metavar="N", help="cut the script at each N-th character")
 
@@ -34,6 +37,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than there are cores: many tests of the bench wait for a router that waits."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide which tests run: all of what is named on the command line, or one of the two tiers."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if not hasattr(config.option, "tier"):  # a worker is told by the process that started it
+        config.option.tier = "all" if named else "rest" if config.getoption("--bench") else "quick"
+
+
+def is_quick(item: pytest.Item) -> bool:
+    """Tell whether a plain run has this test: of the bench what is marked as quick, else what is not marked as slow."""
+    if "board" in item.path.relative_to(TESTS).parts:
+        return item.get_closest_marker("quick") is not None
+    return item.get_closest_marker("slow") is None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of the other tier."""
+    if (tier := config.option.tier) != "all":
+        config.hook.pytest_deselected(items=[item for item in items if is_quick(item) != (tier == "quick")])
+        items[:] = [item for item in items if is_quick(item) == (tier == "quick")]
 
 
 @pytest.fixture

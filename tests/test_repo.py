@@ -1,6 +1,7 @@
 """The repository keeps its own rules: layers, sources, and words that mislead."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,8 +71,9 @@ FOREIGN = {
 ORDER = [name for layer in LAYERS for name in layer]
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package, by its name inside the package."""
+    """Every module of the package, by its name inside the package; read once."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts

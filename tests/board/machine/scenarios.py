@@ -11,8 +11,8 @@ from . import board, card, console, loaders, slots, upgrades  # noqa: F401  # th
 from .board import Machine
 
 UP = 100
-# Digests of these change while the system runs, whatever the script does.
-LIVE = ("rootfs_data",)
+# Digests of these change while the system runs from the boot medium, whatever the script does.
+LIVE = ("rootfs_data", "mmcblk0")
 CUTS_OF_A_RUN = 8
 F2FS = tuple(line.replace("ext4", "f2fs") for line in PARTITIONS)
 
@@ -79,13 +79,32 @@ def installed(folder, method, medium, partitions=None, **more):
         yield machine, bench
 
 
+def unchanged(machine: Machine, before: dict[str, str]) -> None:
+    """Check that all images but those that live have the digests they had before."""
+    after = machine.digests()
+    changed = [name for name in before if before[name] != after[name] and name not in LIVE]
+    check(not changed, f"changed: {' '.join(changed)}")
+
+
+def nothing_to_do(bench: Bench, words: str) -> None:
+    """Check that an action that is done already says so."""
+    result = bench.sh(words).ok()
+    check("nothing was changed" in result.out, result)
+
+
 def install(folder, method, medium, **more):
-    """Install, restart, and look: status, the kernel's mounts, U-Boot's choice. Then the same again changes nothing."""
+    """Install, again, restart, and look: status, the kernel's mounts, U-Boot's choice. The same again changes nothing.
+
+    Before the restart that is seen on the images: the looks between mount the new file systems and write nothing.
+    """
     with installed(folder, method, medium, **more) as (machine, bench):
+        before = machine.digests()
+        nothing_to_do(bench, "install --apply")
+        unchanged(machine, before)
         bench.restart()
         check(machine.chose == ["production"] * 2, machine.chose)
         as_planned(bench, method)
-        bench.sh("install --apply").ok()
+        nothing_to_do(bench, f"install --apply --wipe {SERIAL}")
         as_planned(bench, method)
     return Outcome()
 
@@ -134,10 +153,28 @@ def board_nand_pivot(folder):
     return install(folder, "extroot-pivot", "nand", disks=(Disk(serial=SERIAL, logical=4096),))
 
 
-@scenario(tier=3, title="install extroot-overlay, nand, f2fs", extra=True)
-def board_nand_f2fs(folder):
+@scenario(tier=3, title="install extroot-overlay, nand, f2fs")
+def board_f2fs_overlay(folder):
     """The overlay and the data on f2fs, which the kernel of the private root cannot mount."""
     return install(folder, "extroot-overlay", "nand", partitions=F2FS)
+
+
+@scenario(tier=3, title="install extroot-pivot, nand, f2fs")
+def board_f2fs_pivot(folder):
+    """The whole root on f2fs."""
+    return install(folder, "extroot-pivot", "nand", partitions=F2FS)
+
+
+@scenario(tier=3, title="somebody's files on f2fs: refused, no image changes by a byte")
+def board_f2fs_files(folder):
+    """Kind and label are right; what is in the file system is no system that the script put there."""
+    with installed(folder, "extroot-overlay", "nand", partitions=F2FS) as (machine, bench):
+        machine.run("mount -t f2fs /dev/nvme0n1p1 /mnt && rm -r /mnt/.bootplan && umount /mnt").ok()
+        before = machine.digests()
+        result = bench.sh("install --apply")
+        check((result.code, "files that this script did not put there" in result.out) == (3, True), result)
+        unchanged(machine, before)
+    return Outcome()
 
 
 @scenario(tier=3, title="install internal, nand", extra=True)
@@ -181,10 +218,8 @@ def board_refused(folder):
         for name in ("disk", "medium"):
             result = machine.run(f"sh /tmp/{name}.sh install --apply", 120)
             check(result.code not in (0, 1), result)
-        after = machine.digests()
-    changed = [name for name in before if before[name] != after[name]]
-    check(not [name for name in changed if name not in LIVE], changed)
-    return Outcome(note=f"{len(before)} images" + (", the live rootfs_data aside" if changed else ""))
+        unchanged(machine, before)
+    return Outcome(note=f"{len(before)} images, the live ones aside")
 
 
 @scenario(tier=3, title="one copy of the environment damaged: boots, the script works", extra=True)
