@@ -7,6 +7,7 @@ command what it is called; :func:`run` returns what each of them printed and end
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from . import debian, parts, tree
@@ -83,15 +84,17 @@ exit 1
 """
 
 
-def kernel_package(folder):
+def kernel_package(folder: Path) -> str:
     """Return the name of the package with Debian's kernel for this machine's architecture."""
     env = debian.private_apt(folder / ".apt-name", "bookworm")
     depends = command(["apt-cache", "depends", "linux-image-amd64"], extra_env=env)
     shutil.rmtree(folder / ".apt-name")
-    return re.search(r"Depends: (linux-image-\S+)", depends)[1] + "-unsigned"
+    found = re.search(r"Depends: (linux-image-\S+)", depends)
+    assert found, depends
+    return found[1] + "-unsigned"
 
 
-def make_kernel(folder):
+def make_kernel(folder: Path) -> None:
     """Fetch Debian's kernel, and keep the modules that are needed, in the order they load in."""
     version = debian.unpack([kernel_package(folder)], folder)
     release = next((folder / "lib/modules").iterdir()).name
@@ -101,10 +104,10 @@ def make_kernel(folder):
     for line in (base / "modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")
         needs[Path(path).stem] = (path, others.split())
-    order = []
+    order: list[str] = []
     for name in MODULES:
-        path, others = needs[name]
-        order += [one for one in [*reversed(others), path] if one not in order]
+        path, before = needs[name]
+        order += [one for one in [*reversed(before), path] if one not in order]
     order += [path for name, (path, _) in needs.items() if name == "crc32c_generic"]
     order = [one for one in order if not one.endswith("/nandsim.ko")]
     (folder / "modules").mkdir()
@@ -117,7 +120,7 @@ def make_kernel(folder):
     (folder / "version").write_text(version + "\n")
 
 
-def make_qemu(folder):
+def make_qemu(folder: Path) -> None:
     """Fetch QEMU for a PC, with everything it needs."""
     (folder / "version").write_text(
         debian.unpack(["qemu-system-x86"], folder, suite=QEMU_SUITE, dependencies=True) + "\n"
@@ -134,7 +137,7 @@ PARTS = (
 )
 
 
-def add_real(root, programs):
+def add_real(root: Path, programs: Iterable[str]) -> None:
     """Add programs of this system with their libraries, below /.rig of the root."""
     for name in ("bin", "lib"):
         (root / ".rig" / name).mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,7 @@ def add_real(root, programs):
             shutil.copy(library, root / ".rig" / target)
 
 
-def make_root(folder, cases, files):
+def make_root(folder: Path, cases: str, files: Mapping[str, str | bytes]) -> None:
     """Make the initramfs and the disk for /etc; ``files`` are {path: bytes} of the root."""
     built = parts.build()
     root = folder / "root"
@@ -185,20 +188,20 @@ def make_root(folder, cases, files):
     command(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root / "etc", folder / "etc.img", "48M"])
 
 
-def build(report=lambda line: None):
+def build(report: Callable[[str], object] = lambda line: None) -> dict[str, Path]:
     """Build or find what is needed and return ``{name: folder}``."""
     debian.install(APT_PACKAGES)
     return build_parts(PARTS, report)
 
 
-def run(folder, cases, files):
+def run(folder: str | Path, cases: str, files: Mapping[str, str | bytes]) -> tuple[dict[str, tuple[int, str]], str]:
     """Run the cases, lines ``t NAME COMMAND`` and ``chip BAD PARTS NAME...``; return {name: (code, text)} and all that was printed."""
     folder = Path(folder)
     make_root(folder, cases, files)
     found = build()
     usr = found["qemu-x86"] / "usr"
     libraries = usr / "lib/x86_64-linux-gnu"
-    words = [
+    words: list[str | Path] = [
         libraries / "ld-linux-x86-64.so.2",
         "--library-path",
         f"{libraries}:{libraries}/systemd",

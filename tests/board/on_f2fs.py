@@ -3,14 +3,14 @@
 import pytest
 
 from .images import GiB
-from .router import Disk
+from .router import Disk, MakeRouter
 from .scripts import SERIAL, Bench, kind_of_router, plan
 
 F2FS = ("{name: root, size: 512MiB, filesystem: f2fs}", "{name: data, size: rest, filesystem: f2fs, mount: /srv}")
 
 
 @pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
-def test_a_root_on_f2fs(router, method):
+def test_a_root_on_f2fs(router: MakeRouter, method: str) -> None:
     """Install, again, restart, status, again; the looks between mount it read-only and write nothing."""
     box = router(disks=(Disk(size=2 * GiB),), **kind_of_router(method)).boot()
     bench = Bench(box, plan(method, partitions=F2FS))
@@ -25,7 +25,7 @@ def test_a_root_on_f2fs(router, method):
     assert "nothing was changed" in bench.sh(f"install --apply --wipe {SERIAL}", timeout=300).ok().out
 
 
-def test_files_on_f2fs_are_not_taken(router):
+def test_files_on_f2fs_are_not_taken(router: MakeRouter) -> None:
     """Kind and label are right, the files in it are somebody's."""
     box = router(disks=(Disk(size=2 * GiB),)).boot()
     bench = Bench(box, plan(partitions=F2FS))

@@ -12,8 +12,10 @@ tier are in the module ``scenarios`` of its packages, beside ``build(report)``, 
 import importlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 
 TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
 PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}
@@ -36,9 +38,12 @@ class Outcome:
     expected_bad: bool = False
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Tell whether this is what should have come out."""
         return (self.bad > 0) == self.expected_bad
+
+
+Function = Callable[..., Outcome]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Scenario:
     name: str
     tier: int
     title: str
-    function: Callable[..., Outcome]
+    function: Function
     extra: bool = False
     limited: bool = False
 
@@ -68,12 +73,12 @@ class Row:
     trouble: str = ""
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Tell whether the scenario ended as it should."""
         return not self.trouble and self.outcome.ok
 
     @property
-    def result(self):
+    def result(self) -> str:
         """Return the word for the table."""
         if self.trouble:
             return "ERROR"
@@ -83,10 +88,10 @@ class Row:
 REGISTRY: list[Scenario] = []
 
 
-def scenario(*, tier, title, extra=False, limited=False):
+def scenario(*, tier: int, title: str, extra: bool = False, limited: bool = False) -> Callable[[Function], Function]:
     """Register a function as a scenario of a tier; its name must be the only one of that name."""
 
-    def register(function):
+    def register(function: Function) -> Function:
         """Add the function to the registry and return it unchanged."""
         if any(one.name == function.__name__ for one in REGISTRY):
             raise ValueError(f"two scenarios are called {function.__name__}")
@@ -96,12 +101,12 @@ def scenario(*, tier, title, extra=False, limited=False):
     return register
 
 
-def scenarios_of(tier):
+def scenarios_of(tier: int) -> list[ModuleType]:
     """Return the modules with a tier's scenarios; to import them registers these."""
     return [importlib.import_module(f".{package}.scenarios", __package__) for package in PACKAGES[tier]]
 
 
-def build(tiers, report):
+def build(tiers: Iterable[int], report: Callable[[str], object]) -> None:
     """Build or find what these tiers need; ``report`` gets a line for each part and one for all of it."""
     start = time.monotonic()
     for tier in tiers:
@@ -110,7 +115,7 @@ def build(tiers, report):
     report(f"{'all of it':14} {time.monotonic() - start:6.1f} s")
 
 
-def perform(one, folder, short=False):
+def perform(one: Scenario, folder: Path, short: bool = False) -> Row:
     """Run a scenario in a folder and return its :class:`Row`; no error leaves this function."""
     start, limit = time.monotonic(), [SHORT_SECONDS if short else None] if one.limited else []
     try:
