@@ -54,7 +54,7 @@ def noise() -> bytes:
 
 
 def fit(root: bytes) -> bytes:
-    """Return what stands in production: a FIT as far as the script reads it, with that squashfs, and metadata behind it."""
+    """Return what stands in production: a FIT as far as the script reads it, with that squashfs, then metadata."""
     header = b"\xd0\x0d\xfe\xed" + b"kernel and device trees " * 900
     return (
         header.ljust(-(-len(header) // 4096) * 4096, b"\0")

@@ -1,7 +1,7 @@
 """Another computer, as far as the router sees one: Debian's dropbear on this machine, in the router's own network.
 
-It has a home folder with a full disk in it (64 KiB), a host key and a boot of its own: they lie over this machine's in a mount namespace that ends
-with the server. The router gets the host's key and one to log in with.
+It has a home folder with a full disk in it (64 KiB), a host key and a boot of its own: they lie over this
+machine's in a mount namespace that ends with the server. The router gets the host's key and one to log in with.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Sysupgrade images as OpenWrt makes them, and images with something wrong: a FIT with a squashfs, then fwtool's metadata.
+"""Sysupgrade images as OpenWrt makes them, and images with something wrong: a FIT with a squashfs, then metadata.
 
     path = make(parts, release="25.12.6")                  # a file with the official name, in the cache
     path = make(parts, defect="hash")                      # see DEFECTS

@@ -141,10 +141,8 @@ def read(data: bytes) -> Fit:
 
 def piece_of(node: Node, after: int) -> Piece:
     """Return the :class:`Piece` that a node describes, with its data outside the tree."""
-    if "data-position" in node:
-        offset = number(node["data-position"])
-    else:
-        offset = after + number(node["data-offset"])
+    inside = "data-position" in node
+    offset = number(node["data-position"]) if inside else after + number(node["data-offset"])
     sums = {text(child["algo"]): child["value"] for child in node.values() if isinstance(child, dict)}
     return Piece(text(node["type"]), offset, number(node["data-size"]), sums)
 

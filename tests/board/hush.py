@@ -40,9 +40,8 @@ class Word:
         """Return the words this becomes; ``get(name)`` is a variable's value."""
         words: list[str] = []
         current = "" if self.quoted else None
-        for kind, value, quoted in self.parts:
-            if kind == "variable":
-                value = get(value)
+        for kind, written, quoted in self.parts:
+            value = get(written) if kind == "variable" else written
             if kind == "text" or quoted:
                 current = (current or "") + value
                 continue
@@ -124,7 +123,7 @@ Commands: TypeAlias = list[tuple[Command, str]]
 
 
 class Parser:
-    """Words to a list of (command, what follows it): a command is ("simple", words), ("if", …), ("for", …), ("while", …)."""
+    """Words to a list of pairs: a :data:`Command`, and what follows it."""
 
     def __init__(self, words: list[Word | str]) -> None:
         """``words`` are :func:`words_of` a text."""

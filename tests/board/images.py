@@ -16,8 +16,8 @@ from .ubi import LEB
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
-# UBI volumes in the order of their numbers: name and bytes. The writable rootfs_data comes last, as ubi0_5, and is larger
-# than the board's flash, where nobody makes volumes.
+# UBI volumes in the order of their numbers: name and bytes. The writable rootfs_data comes last, as ubi0_5, and is
+# larger than the board's flash, where nobody makes volumes.
 VOLUMES = (
     ("fip", 0x200000),
     ("ubootenv", 9 * LEB),
@@ -116,7 +116,7 @@ def fill_front(path: Path, data: bytes) -> None:
 
 
 def make_volumes(folder: Path, spare_blocks: int = 0) -> None:
-    """Make the volumes of a flash with room for so many more blocks; the overlay's own file system is :func:`make_overlay`'s."""
+    """Make the volumes of a flash with room for so many more blocks; :func:`make_overlay` makes the overlay's files."""
     volumes = []
     for number, (name, size) in enumerate(VOLUMES):
         if name != "rootfs_data":
@@ -162,8 +162,8 @@ def make_board_volumes(
 def flash_system(folder: Path, fit: bytes, settings: Path | None = None, data_bytes: int = 0) -> Iterator[str]:
     """Write a system as sysupgrade does on SPI-NAND, from step to step; a cut is where nobody asks for the next one.
 
-    New volumes fit and rootfs_data, the image, and in rootfs_data the settings' archive. rootfs_data has ``data_bytes``,
-    or all that is left. Yields what was done.
+    New volumes fit and rootfs_data, the image, and in rootfs_data the settings' archive. rootfs_data has
+    ``data_bytes``, or all that is left. Yields what was done.
     """
     table = ubi.Table.read(folder)
     for name in ("fit", "rootfs_data"):

@@ -66,7 +66,7 @@ def check(result: int, what: str) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
-    """Mount as mount(2) does; :class:`OSError` when it fails."""
+    """Mount as the C library does; :class:`OSError` when it fails."""
     os.makedirs(target, exist_ok=True)
     encode = lambda text: None if text is None else os.fsencode(text)  # noqa: E731
     check(LIBC.mount(encode(source), encode(target), encode(kind), flags, encode(data)), f"mount {source} on {target}")
@@ -177,7 +177,7 @@ class Machine:
         self.add_disks([*[device for device in spec["mmc"] if device["partitions"]], *spec["readers"]])
 
     def make_volumes(self, flash: Spec) -> None:
-        """Make the nodes of UBI: those the stand-ins work on are hidden, a volume that cannot be read has a dead one."""
+        """Make the nodes of UBI: those for the stand-ins are hidden, a volume that cannot be read has a dead one."""
         os.mknod("/dev/ubi0", 0o600 | stat.S_IFCHR, os.makedev(*CHARACTER_NODES["null"]))
         self.node(flash["table"], "/.rig/dev")
         holders = {device["name"]: device for device in flash["holders"]}
@@ -603,7 +603,7 @@ class Machine:
         Path("/tmp/rig/watchdog.json").write_text(WATCHDOG.replace("STATUS", self.spec["watchdog"]))
 
 
-def main() -> int:
+def main() -> int:  # noqa: RET503 - it ends as another program
     """Boot, report, and become process 1."""
     host_pid = int(os.readlink("/proc/self"))
     spec = json.loads(Path(sys.argv[1]).read_text())

@@ -122,7 +122,7 @@ def attach_free(control: int, backing: int, request: bytes) -> tuple[int, str]:
 
 
 class FreeLoops:
-    """Loop devices that nothing is attached to: a router's own, for its mount -o loop; ``numbers`` as of :class:`Loop`."""
+    """Loop devices that nothing is attached to: a router's own, for mount -o loop; ``numbers`` as of :class:`Loop`."""
 
     def __init__(self, count: int) -> None:
         """Take ``count`` devices that no other router has."""

@@ -1,7 +1,7 @@
 """A router with NAND that has bad blocks: Debian's kernel with nandsim in QEMU, the real UBI, and mtd-utils.
 
-It runs one shell script in an OpenWrt-like root in RAM, with a disk at /etc that outlives nothing. The script says before each
-command what it is called; :func:`run` returns what each of them printed and ended with.
+It runs one shell script in an OpenWrt-like root in RAM, with a disk at /etc that outlives nothing. The script says
+before each command what it is called; :func:`run` returns what each of them printed and ended with.
 """
 
 import re
@@ -195,7 +195,10 @@ def build(report: Callable[[str], object] = lambda line: None) -> dict[str, Path
 
 
 def run(folder: str | Path, cases: str, files: Mapping[str, str | bytes]) -> tuple[dict[str, tuple[int, str]], str]:
-    """Run the cases, lines ``t NAME COMMAND`` and ``chip BAD PARTS NAME...``; return {name: (code, text)} and all that was printed."""
+    """Run the cases, and return {name: (code, text)} and all that was printed.
+
+    They are lines ``t NAME COMMAND`` and ``chip BAD PARTS NAME...``.
+    """
     folder = Path(folder)
     make_root(folder, cases, files)
     found = build()

@@ -136,8 +136,8 @@ class Router(Files):
         ``kernel`` is the release of its kernel. Its boot scripts run unless ``services`` is False, ``up`` are the
         interfaces and servers that work, ``watchdog`` is what procd says of it.
 
-        ``layout`` is the flash's, openwrt or vendor; with ``raw`` the MTD partitions outside UBI have content and can be
-        written. ``emmc`` puts an eMMC beside the SPI-NAND, ``partition_config`` is its register of that name.
+        ``layout`` is the flash's, openwrt or vendor; with ``raw`` the MTD partitions outside UBI have content and can
+        be written. ``emmc`` puts an eMMC beside the SPI-NAND, ``partition_config`` is its register of that name.
         ``memory_kib`` is the RAM that the kernel sees, when it is not this machine's. ``spare_blocks`` is the room for
         more volumes on a flash without slots.
 
@@ -199,7 +199,7 @@ class Router(Files):
         return self
 
     def firmware(self, **changes: Any) -> Path:
-        """Return the path of a sysupgrade image for this router, with what is different about it: see :mod:`firmware`."""
+        """Return the path of a sysupgrade image for this router, with these changes: see :mod:`firmware`."""
         kind = {
             "release": self.release,
             "board_name": self.board_name,
@@ -321,7 +321,7 @@ class Router(Files):
         return self.chose.fit.kernel(), self.chose.bootargs
 
     def root_of_firmware(self) -> bytes | None:
-        """Return the squashfs that the kernel finds as /dev/fit0: that of the plain name, whichever kernel was started."""
+        """Return the squashfs that the kernel finds as /dev/fit0: that of the plain name, whatever was started."""
         data = slots.flash_of(self.images, self.medium).content(slots.PRODUCTION[self.medium])
         try:
             return None if data is None else read(data).rootfs()
@@ -334,14 +334,14 @@ class Router(Files):
         return any((self.ram / "pstore").iterdir())
 
     def crash(self) -> None:
-        """Leave in RAM what a kernel leaves there when it crashes; the next start finds it, until somebody removes it."""
+        """Leave in RAM what a kernel leaves there when it crashes; starts find it until somebody removes it."""
         (self.ram / "pstore/dmesg-ramoops-0").write_text(CRASH_RECORD)
 
     def settle(self, quiet: float = 3, starts: int = 10, patience: float = 120) -> list[str]:
         """Follow the router through restarts and return what each of them chose, as words.
 
-        It ends when a system has stayed up for ``quiet`` seconds, when no system of ours was started, or after that many
-        ``starts``. :class:`Timeout` when a router that is off does not get there in ``patience`` seconds.
+        It ends when a system has stayed up for ``quiet`` seconds, when no system of ours was started, or after
+        that many ``starts``. :class:`Timeout` when a router that is off does not get there in ``patience`` seconds.
         """
         seen: list[str] = []
         end = time.monotonic() + patience
@@ -488,7 +488,7 @@ class Router(Files):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one call of the kernel and nothing else
         )
         assert power.stdout and power.stderr
         line = read_line(power.stdout, BOOT_SECONDS)

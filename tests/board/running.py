@@ -1,5 +1,6 @@
-"""A command that runs on a live root: what it printed, its signals, its terminal, its end; and files there, by commands."""
+"""A command that runs on a live root: its output, signals, terminal and end; and files there, by commands."""
 
+import contextlib
 import os
 import re
 import select
@@ -92,10 +93,8 @@ class Running:
 
     def send(self, number: int, group: bool = True) -> None:
         """Send a signal to the command's process group, or to its first process only."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def kill(self) -> Result:
         """Kill the command's process group and wait for its end."""

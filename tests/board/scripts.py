@@ -33,7 +33,8 @@ def plan(
     chosen = partitions or (PARTITIONS[1:] if method == "internal" else PARTITIONS)
     lines = "".join(f"      - {partition}\n" for partition in chosen)
     if other:
-        lines += f"  second:\n    type: nvme\n    {other}\n    partitions:\n      - {{name: more, size: rest, filesystem: ext4, mount: /opt}}\n"
+        lines += f"  second:\n    type: nvme\n    {other}\n    partitions:\n"
+        lines += "      - {name: more, size: rest, filesystem: ext4, mount: /opt}\n"
     kernel = "nvme-builtin" if method == "cmdline" else "stock"
     root = f"{{method: {method}}}" if method == "internal" else f"{{method: {method}, partition: root}}"
     return (
@@ -74,7 +75,7 @@ class Bench:
         return self.router.run(f"sh {self.name} {words}", timeout)
 
     def restart(self) -> list[str]:
-        """Reboot the router; RAM is empty then, so the script is put there again. Returns the slots that were started."""
+        """Reboot the router; RAM is empty then, so the script is put there again. Returns the slots it started."""
         self.router.reboot()
         self.router.put(self.name, self.script)
         return []

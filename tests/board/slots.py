@@ -191,7 +191,7 @@ class Shell(Hush):
         room: int,
         crash: bool,
     ) -> None:
-        """``save(changed)`` saves the environment, ``room`` is how many bytes that may have; ``crash`` is a record in RAM."""
+        """``save(changed)`` saves the environment, which may have ``room`` bytes; ``crash`` is a record in RAM."""
         own = {
             "pstore": self.pstore,
             "saveenv": self.saveenv,

@@ -78,7 +78,7 @@ class SlotBench(Bench):
         return seen
 
     def decided(self) -> bool:
-        """Wait until there is no trial, or the router went off, and tell whether there is none; :class:`Timeout` otherwise."""
+        """Wait until there is no trial or the router went off; tell whether there is none. Else :class:`Timeout`."""
         end = time.monotonic() + SECONDS["slots_deadman"] + 20
         while time.monotonic() < end and not self.router.stopped():
             try:

@@ -149,7 +149,7 @@ def add_mtd(sys: Path, layout: str) -> None:
 
 
 def add_ubi(sys: Path, flash: Spec) -> None:
-    """Add the UBI device and its volumes; ``flash`` is a dictionary with blocks, available, kept_for_bad and volumes."""
+    """Add the UBI device and its volumes; ``flash`` has blocks, available, kept_for_bad and volumes."""
     device = sys / "devices/virtual/ubi/ubi0"
     for attribute, value in (
         ("mtd_num", 1),

@@ -55,7 +55,7 @@ def without_disks(box: Router) -> Callable[[], None]:
 
 
 def test_a_pivot_root_that_fstools_would_take(upgrade_bench: MakeUpgradeBench) -> None:
-    """It has no mark of its firmware, and fstab came along from the boot medium: the next start must not be the old root's."""
+    """It has no mark of its firmware, and fstab came along from the boot medium: the next start must not be its."""
     made = lived_in(upgrade_bench("extroot-pivot").installed())
     box = made.router
     box.off()

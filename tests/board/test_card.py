@@ -441,7 +441,7 @@ def test_no_bl2_without_a_server(board: Callable[..., UBoot], medium: str) -> No
 
 @pytest.mark.parametrize("right", [True, False])
 def test_the_right_bl2_from_a_server(board: Callable[..., UBoot], right: bool) -> None:
-    """The file is written four times if it has the sum of the plan, else not at all. A file of the host is the server."""
+    """The file is written four times if it has the plan's sum, else not at all. A file of the host is the server."""
     router = board("nand")
     ((_, lines),) = groups(failure("nand", "internal", "Wrong BL2"))
     name, data = FILE.format("snand-preloader.bin"), pattern("the plan's BL2", 200_000)

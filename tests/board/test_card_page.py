@@ -182,8 +182,9 @@ def test_it_can_be_read(chromium: Chromium, tmp_path: Path, width: int, dark: bo
 
 
 def requests(log: Path) -> set[str]:
-    """Return the addresses that a page asked for, from Chromium's own log of the network; what Chromium asks for by
-    itself, as for the time of day, has no origin.
+    """Return the addresses that a page asked for, from Chromium's own log of the network.
+
+    What Chromium asks for by itself, as for the time of day, has no origin.
     """
     events = json.loads(log.read_text())
     kind = events["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]

@@ -133,7 +133,8 @@ def test_a_hostile_kit(finished: Desk, name: str, shell: str) -> None:
 
 def test_an_old_card(finished: Desk) -> None:
     """Its age is told, and that it is more than the plan allows."""
-    clock = '#!/bin/sh\n[ "$1" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }\nexec /usr/bin/date "$@"\n'
+    later = '[ "$1" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }'
+    clock = f'#!/bin/sh\n{later}\nexec /usr/bin/date "$@"\n'
     finished.box.put("/usr/sbin/date", clock, 0o755)
     result = finished.sh(f"check-sd {CARD}")
     finished.box.run("rm /usr/sbin/date").ok()
@@ -199,14 +200,16 @@ def test_other_peoples_folders_stay(finished: Desk) -> None:
     """What in /tmp is called like a folder of ours, but is none."""
     box = finished.box
     box.run(
-        "cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && echo mine >bootplan.backup/config.tar.gz && "
-        "echo mine >bootplan.abcdef/file && touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
+        "cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && "
+        "echo mine >bootplan.backup/config.tar.gz && echo mine >bootplan.abcdef/file && "
+        "touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
         "mkdir bootplan.mounts/look && mount -t tmpfs none bootplan.mounts/look && touch bootplan.mounts/look/file && "
         "ln -s bootplan.killed bootplan.linked"
     ).ok()
     finished.sh(f"check-sd {CARD}").ok()
     left = box.run(
-        "cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; ls -d /tmp/bootplan.killed /tmp/bootplan.linked"
+        "cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; "
+        "ls -d /tmp/bootplan.killed /tmp/bootplan.linked"
     )
     box.run("umount /tmp/bootplan.mounts/look; rm -rf /tmp/bootplan.??????").ok()
     assert left.out == "mine\nmine\nfile\n/tmp/bootplan.linked\n", left.out + left.err

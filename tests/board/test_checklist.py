@@ -196,8 +196,9 @@ KIT = "/dev/mmcblk0p5"
 def give_kit(box: Router, script: str) -> None:
     """Put a rescue kit on the card that a router was started from, as `make-sd` does on one that is larger."""
     box.run(
-        f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && cat >/tmp/k/r4.sh && "
-        f"umount /tmp/k && rmdir /tmp/k && sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent",
+        f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && "
+        f"cat >/tmp/k/r4.sh && umount /tmp/k && rmdir /tmp/k && "
+        f"sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent",
         input=script,
     ).ok()
 
@@ -220,7 +221,7 @@ def kit_says(box: Router) -> str:
 def test_the_kit_knows_what_the_normal_system_cannot_be_told(
     router: MakeRouter, medium: str, prepare: str, why: str
 ) -> None:
-    """With --apply, and only then; the rest is left to the owner, so it does not end with 0. A rerun changes nothing."""
+    """With --apply, and only then; the rest is the owner's, so it does not end with 0. A rerun changes nothing."""
     box = router(medium="sd").boot()
     bench = Bench(box, text_of(medium))
     give_kit(box, bench.script)
@@ -400,7 +401,10 @@ def test_a_list_from_the_first_day_to_the_last(router: MakeRouter, shell: str) -
         ("echo panic >/sys/fs/pstore/dmesg-ramoops-0", "crash", "there is a crash record (dmesg-ramoops-0)"),
         ("fw_setenv flag_recover 1", "crash", "flag_recover is set"),
         (
-            "mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt",
+            (
+                "mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && "
+                "sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt"
+            ),
             "env-copy",
             "none is in /etc/bootplan",
         ),

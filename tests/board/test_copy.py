@@ -14,7 +14,8 @@ apply=yes work=/tmp/work
 mkdir -p $work /root/a /root/b
 """
 TREE = r"""cd /root/a
-mkdir -p 'd/with blank' .hidden; echo one >d/one; echo two >'d/with blank/- two'; printf 'x' >"$(printf 'line\nbreak "and" $(quotes)')"
+mkdir -p 'd/with blank' .hidden; echo one >d/one; echo two >'d/with blank/- two'
+printf 'x' >"$(printf 'line\nbreak "and" $(quotes)')"
 ln -s /nowhere link; ln d/one hard; mkfifo pipe; mknod node c 1 3
 chmod 4755 d/one; chown 3:4 d; chmod 1777 d; touch -d '2001-02-03 04:05:06' d .hidden d/one
 cd /
@@ -69,10 +70,9 @@ def test_thousands_of_names(router: MakeRouter) -> None:
     """More names than one command line holds; each must come exactly once."""
     box = router().boot()
     text = (
-        "cd /root/a; for d in $(seq 90); do mkdir folder$d; for f in $(seq 50); do echo $d >folder$d/file$f; done; done; cd /\n"
-        + COPY
-        + COMPARE
-        + "wc -l <$work/want; wc -l <$work/list\n"
+        "cd /root/a\n"
+        "for d in $(seq 90); do mkdir folder$d; for f in $(seq 50); do echo $d >folder$d/file$f; done; done\n"
+        "cd /\n" + COPY + COMPARE + "wc -l <$work/want; wc -l <$work/list\n"
     )
     assert shell(box, text).ok().out.split() == ["<>", "4500", "4590"]
 

@@ -179,7 +179,7 @@ class TestRecorder:
         def kill_it() -> list[str]:
             """Kill the server in the middle."""
             images = {"disk": tmp_path / "disk.img"}
-            with pytest.raises(RecorderError), Recorder(tmp_path / "recorder", images) as recorder:
+            with pytest.raises(RecorderError), Recorder(tmp_path / "recorder", images) as recorder:  # noqa: PT012 - its end
                 os.kill(recorder.pid, 9)
                 recorder.finish()
             with open("/proc/self/mounts") as mounts:

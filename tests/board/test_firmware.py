@@ -1,4 +1,4 @@
-"""The sysupgrade images of the bench: what is in them, that each defect is one, and that equal words make equal bytes."""
+"""The sysupgrade images of the bench: what is in them, that each defect is one, that equal words make equal bytes."""
 
 import json
 import subprocess

@@ -29,7 +29,8 @@ def test_the_disk_is_full_at_the_first_start(upgrade_bench: MakeUpgradeBench) ->
         "the root on the disk was begun, and is not finished",
     ), str(status)
     box.run(
-        "mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in"
+        "mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && "
+        "cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in"
     ).ok()
     box.off()
     box.services = True
@@ -111,7 +112,7 @@ def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench: MakeUpgradeBen
 
 
 def test_packages_that_cannot_be_installed(upgrade_bench: MakeUpgradeBench) -> None:
-    """No network in time: told, and the root stays on the boot medium; with a network the first start again finishes."""
+    """No network in time: told, and the root stays on the boot medium; with a network the next start finishes."""
     made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n"), up=("lan",)).installed()
 
     assert made.upgraded(packages=("sfdisk",)) == 1
@@ -199,7 +200,7 @@ def test_odd_names_take_nothing_away(upgrade_bench: MakeUpgradeBench) -> None:
 
 
 def test_a_finished_root_is_not_made_fit_again(upgrade_bench: MakeUpgradeBench) -> None:
-    """A start on the boot medium months later, whose record says that the upgrade is not finished, takes nothing away."""
+    """A start on the boot medium months later, whose record says that the upgrade is not finished, takes nothing."""
     made = upgrade_bench().installed()
     assert made.upgraded() == 2
     box = made.router
@@ -251,7 +252,7 @@ def test_a_sysupgrade_by_hand(upgrade_bench: MakeUpgradeBench, method: str) -> N
 
 
 def test_a_record_that_was_lost(upgrade_bench: MakeUpgradeBench) -> None:
-    """A flash that was cut before the settings: the backup brings them back, and the root on the disk is made to fit."""
+    """A flash that was cut before the settings: the backup brings them back, and the disk's root is made to fit."""
     made = upgrade_bench().installed()
     box = made.router
     box.put("/etc/config/mine", "config mine\n")
@@ -259,7 +260,8 @@ def test_a_record_that_was_lost(upgrade_bench: MakeUpgradeBench) -> None:
     made.flash(made.put_image(), until="written")
     assert made.follow() == 1
     box.run(
-        "mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz"
+        "mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && "
+        "cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz"
     ).ok()
     box.run("umount /mnt/in").ok()
 

@@ -200,7 +200,7 @@ def test_a_squashfs_is_mounted_from_a_file(flash: Router) -> None:
         "/dev/loop1",
     ]
     flash.run("umount /tmp/one && mount -t squashfs -o loop,ro /tmp/rootfs /tmp/one").ok()
-    assert "loop0" in [mount for mount in flash.mounts() if mount[1] == "/tmp/one"][0][0]
+    assert "loop0" in next(source for source, target, *_ in flash.mounts() if target == "/tmp/one")
 
 
 @pytest.mark.parametrize("medium", ["emmc", "sd"])

@@ -1,5 +1,6 @@
-"""The recipe that many guides give (partition, copy, `fw_setenv bootargs`), block by block: what the script does
-instead, or why it refuses. Each claim about a block is shown by running that block on the bench.
+"""The recipe that many guides give (partition, copy, `fw_setenv bootargs`), block by block.
+
+What the script does instead, or why it refuses. Each claim about a block is shown by running that block on the bench.
 """
 
 from typing import Any
@@ -95,7 +96,7 @@ def test_step_3_bootargs_on_a_kernel_with_nvme(router: MakeRouter) -> None:
     assert {"console=ttyS0,115200n1", "pci=pcie_bus_perf", "ubi.block=0,fit", "rootfstype=ext4", "rootwait=30"} <= set(
         args
     )
-    assert [arg for arg in args if arg.startswith("root=")][0].startswith("root=PARTUUID=")
+    assert next(arg for arg in args if arg.startswith("root=")).startswith("root=PARTUUID=")
 
 
 def test_step_3_without_fw_setenv(router: MakeRouter) -> None:

@@ -136,7 +136,7 @@ def test_a_disk_with_sectors_of_4_kib(router: MakeRouter) -> None:
 
 
 def test_f2fs_is_made_and_recognised(router: MakeRouter) -> None:
-    """This machine's kernel cannot mount f2fs; making it and reading its superblock need no kernel."""
+    """The kernel here cannot mount f2fs; making it and reading its superblock need no kernel."""
     box = router().boot()
     data = "{name: data, size: rest, filesystem: f2fs, mount: /srv}"
     bench = Bench(box, plan("internal", partitions=(data,)))

@@ -1,5 +1,6 @@
-"""What stops a run in the middle: a lost connection, a signal, the power. The old system or the new one boots, and the
-same command again finishes.
+"""What stops a run in the middle: a lost connection, a signal, the power.
+
+The old system or the new one boots, and the same command again finishes.
 """
 
 import signal
@@ -174,14 +175,16 @@ def test_a_cut_just_behind_the_table(router: MakeRouter) -> None:
     box.put(bench.name, bench.script)
     box.run(
         "printf 'bootplan-unfinished %s table 1 2\\n' "
-        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
+        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
+        " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
     ).ok()
 
     bench.sh("install --apply").ok()
 
     assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
     box.run(
-        "printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc"
+        "printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; "
+        "echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc"
     ).ok()
     assert bench.sh("install --apply").code == 3
 
@@ -221,18 +224,16 @@ def test_a_failed_step_says_why(router: MakeRouter) -> None:
     box = router().boot()
     bench = Bench(box, plan("internal"))
     box.run(
-        "mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4;"
-        " chmod 755 /usr/sbin/mkfs.ext4"
+        "mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; "
+        "printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4; chmod 755 /usr/sbin/mkfs.ext4"
     ).ok()
 
     result = bench.sh("install --apply")
 
     assert result.code == 1
     assert "no such luck" in result.out
-    assert (
-        "stopped in step 'file system of data' (status 5); the next power-on starts what it would have started before this run"
-        in result.out
-    )
+    where = "stopped in step 'file system of data' (status 5)"
+    assert f"{where}; the next power-on starts what it would have started before this run" in result.out
     box.run("mv /usr/sbin/mkfs.real /usr/sbin/mkfs.ext4").ok()
     assert finishes(bench)
 
@@ -312,7 +313,8 @@ def test_a_commit_that_did_not_take_place_is_noticed(router: MakeRouter) -> None
     box = router().boot()
     bench = Bench(box, plan())
     box.run(
-        'mv /sbin/uci /sbin/uci.real; printf \'#!/bin/sh\\ncase "$*" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real "$@"\\n\''
+        "mv /sbin/uci /sbin/uci.real; printf '#!/bin/sh\\n"
+        'case "$*" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real "$@"\\n\''
         " >/sbin/uci; chmod 755 /sbin/uci"
     ).ok()
 

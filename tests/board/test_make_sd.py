@@ -26,7 +26,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> CardImage:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_card_is_made_and_proven(router: MakeRouter, image: CardImage, tmp_path: Path, kind: str) -> None:
-    """From blank to finished; a rehearsal writes nothing; the same again changes nothing; what a running card changes is left out."""
+    """From blank to finished; a rehearsal writes nothing, nor does a rerun; what a running card changes is left out."""
     box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
     desk = Desk(box, image)
     blank = digest(box.image("sda"))
@@ -75,7 +75,7 @@ def test_with_bash_and_a_backup(router: MakeRouter, image: CardImage, tmp_path: 
 
 
 def test_an_archive_as_the_kit(router: MakeRouter, image: CardImage, tmp_path: Path) -> None:
-    """What the router's `backup` made goes into the kit as it is, unpacked by the PC's own tar; a damaged one does not."""
+    """What the router's `backup` made goes into the kit as it is, by the PC's own tar; a damaged one does not."""
     own = router().boot()
     own.run("mkdir /root/b").ok()
     Bench(own, plan("internal")).sh("backup /root/b").ok()
@@ -110,7 +110,8 @@ def readers(board_parts: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
     with Router(tmp_path_factory.mktemp("pc") / "pc", readers=described, **PC) as box:
         box.boot()
         box.run(
-            "printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m"
+            "printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; "
+            "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m"
         ).ok()
         box.run("echo photos | dd of=/dev/mmcblk2 conv=notrunc").ok()
         yield Desk(box, image)
@@ -147,7 +148,10 @@ REFUSED = {
     ),
     "the system's disk": ("mkdir -p /home; mount -o ro /dev/sdd1 /home", "/dev/sdd", "is in use: /home", UMOUNT),
     "swap": (
-        "printf 'Filename\\tType\\tSize\\tUsed\\tPriority\\n/dev/sdd1 partition 1 0 -2\\n' >/tmp/swaps; mount --bind /tmp/swaps /proc/swaps",
+        (
+            "printf 'Filename\\tType\\tSize\\tUsed\\tPriority\\n/dev/sdd1 partition 1 0 -2\\n' >/tmp/swaps; "
+            "mount --bind /tmp/swaps /proc/swaps"
+        ),
         "/dev/sdd",
         "is in use: swap",
         "umount /proc/swaps",
@@ -185,7 +189,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_does_not_begin(readers: Desk, name: str) -> None:
-    """Told by its reason, 3, and no disk changes; with --wipe for the right word where another reason stands against it."""
+    """Told by its reason, 3, and no disk changes; with --wipe for the right word where that is not the reason."""
     before, words, told, after = REFUSED[name]
     box = readers.box
     if before:
@@ -486,7 +490,7 @@ def test_not_as_root(router: MakeRouter, image: CardImage, kind: str) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "another one", "killed"])
 def test_an_end_in_the_middle(router: MakeRouter, image: CardImage, tmp_path: Path, how: str) -> None:
-    """The card is pulled out, or exchanged, or the script killed: nothing lands anywhere else, and the same command finishes."""
+    """The card is pulled out or exchanged, the script killed: nothing lands elsewhere, a rerun finishes."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
     running = box.start(f"{HERE}sh r4.sh make-sd {CARD} --apply")

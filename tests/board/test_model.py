@@ -1,4 +1,4 @@
-"""U-Boot's model against U-Boot itself: the private root starts what the real program starts, from each state of the table.
+"""U-Boot's model against U-Boot itself: the private root starts what the real program starts, from each state.
 
 :mod:`hush` and :mod:`slots` run the environment in the private root. Here both get the same environment and the same
 kernels, and must start the same one, with the same arguments, and leave the same environment and volumes behind.

@@ -31,6 +31,7 @@ COPIES = " && ".join(
 )
 SDK = f"sh /r4.sh reflash fip /mine.fip --sha256 {hashlib.sha256(OLD).hexdigest()} --apply --in-place"
 UNDO = "sh /r4.sh reflash fip $(ls /etc/bootplan/old/fip-*.bin | tail -n 1) --apply --in-place"
+KILL = "kill -9 $(pidof ubiupdatevol ld.so)"
 CASES = f"""
 node() {{
     for entry in /sys/class/ubi/ubi0_*; do [ "$(cat $entry/name)" != $1 ] || echo /dev/${{entry##*/}}; done
@@ -52,7 +53,7 @@ t room-old '{fip_is(OLD)}'
 t full 'ubimkvol /dev/ubi0 -N rootfs_data -m'
 t full-refused 'sh /r4.sh reflash fip /files --apply'
 t full-kept '{fip_is(OLD)}'
-t torn '(head -c 500000 /new.fip; sleep 3) | ubiupdatevol $(node fip) -s {len(NEW)} - & sleep 2; kill -9 $(pidof ubiupdatevol ld.so); sleep 2'
+t torn '(head -c 500000 /new.fip; sleep 3) | ubiupdatevol $(node fip) -s {len(NEW)} - & sleep 2; {KILL}; sleep 2'
 again
 t torn-marker '[ $(cat /sys/class/ubi/$(basename $(node fip))/upd_marker) = 1 ]'
 t torn-unreadable '! head -c 1000 $(node fip) >/dev/null'

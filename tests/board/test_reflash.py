@@ -52,8 +52,9 @@ def place(box: Router, name: str, bytes_: int, at: int = 0) -> bytes:
 def put_fip(box: Router, data: bytes) -> None:
     """Write a FIP into the volume fip, as U-Boot does: the volume is full, and what is behind it is rubbish."""
     box.run(
-        "cat >/tmp/first && ubiupdatevol $(grep -lx fip /sys/class/ubi/ubi0_*/name | sed 's,/sys/class/ubi,/dev,;s,/name,,')"
-        " /tmp/first && rm /tmp/first",
+        "cat >/tmp/first && "
+        "ubiupdatevol $(grep -lx fip /sys/class/ubi/ubi0_*/name | sed 's,/sys/class/ubi,/dev,;s,/name,,') "
+        "/tmp/first && rm /tmp/first",
         input=data.ljust(0x200000, b"r"),
     ).ok()
 
@@ -74,7 +75,7 @@ def refused(bench: Bench, words: str, *told: str) -> str:
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
 def test_a_fip_with_room_for_a_second_one(router: MakeRouter, shell: str) -> None:
-    """A rehearsal writes nothing; then the name moves, the old content is saved and can be brought back, and a rerun is content."""
+    """A rehearsal writes nothing; then the name moves, the old content is saved and comes back; a rerun is content."""
     box = router(**ROOM, shell=shell).boot()
     put_fip(box, loaders.fip("old"))
     bench = bench_of(box, NAND)
@@ -98,7 +99,7 @@ def test_a_fip_with_room_for_a_second_one(router: MakeRouter, shell: str) -> Non
 
 
 def test_a_fip_without_room(router: MakeRouter) -> None:
-    """Refused, with what a cut would mean; with --in-place it is written, and the old one comes back by the line that was told."""
+    """Refused, with what a cut would mean; --in-place writes it, and the old one comes back by the line told."""
     box = router().boot()
     put_fip(box, loaders.fip("old"))
     bench = bench_of(box, NAND)
@@ -285,7 +286,10 @@ CASES: dict[str, tuple[dict[str, Any], Files | None, str, str, tuple[str, ...]]]
         {"emmc": True, "memory_kib": FOUR},
         EMMC,
         "emmc",
-        "dd if=/dev/zero of=/overlay/full bs=1024 count=$(($(df -k /overlay | awk 'END { print $(NF - 2) }') - 1700)) 2>/dev/null",
+        (
+            "left=$(df -k /overlay | awk 'END { print $(NF - 2) }'); "
+            "dd if=/dev/zero of=/overlay/full bs=1024 count=$((left - 1700)) 2>/dev/null"
+        ),
         ("for a copy of what is replaced",),
     ),
     "no eMMC": ({}, EMMC, "fip", "", ("Linux sees no eMMC",)),
@@ -392,7 +396,7 @@ def test_a_fip_that_the_plan_does_not_name(router: MakeRouter, medium: str) -> N
 
 
 def test_the_addresses_after_a_whole_new_flash(router: MakeRouter) -> None:
-    """U-Boot's menu makes an environment, and its first Linux addresses: the lines that are told bring the old ones, and nothing else."""
+    """U-Boot's menu makes an environment, its first Linux addresses: the lines told bring the old ones only."""
     box = router().boot()
     bench = bench_of(box, NAND)
     before = box.environment()
@@ -591,7 +595,7 @@ def test_the_emmc_gets_its_old_fip_back(router: MakeRouter) -> None:
     )  # no room is needed for that
 
 
-def test_an_eMMC_that_does_not_take_it(router: MakeRouter) -> None:
+def test_an_emmc_that_does_not_take_it(router: MakeRouter) -> None:
     """A partition that ends, or a disk that swallows writes: the run fails, and boot0 is locked again."""
     box = router(emmc=True, memory_kib=FOUR).boot()
     bench = bench_of(box, EMMC)

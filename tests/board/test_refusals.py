@@ -13,6 +13,10 @@ AS_PLANNED = (
     "printf 'label: gpt\\nstart=1MiB,size=256MiB,name=root\\nstart=257MiB,size=1790MiB,name=data\\n'"
     " | sfdisk -q /dev/nvme0n1 >/dev/null 2>&1"
 )
+IN_FSTAB = (
+    "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; "
+    "uci commit fstab"
+)
 
 Case = tuple[dict[str, Any], dict[str, Any], str, str]
 # name: (what is special of the router, of the plan, commands before, words that must be told)
@@ -71,7 +75,7 @@ CASES: dict[str, Case] = {
     "an entry of another plan in fstab": (
         {},
         {"method": "internal"},
-        "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; uci commit fstab",
+        IN_FSTAB,
         "fstab already mounts something at /overlay; disable it first: uci set fstab.bootplan_root.enabled=0",
     ),
     "LUKS": ({}, {}, "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1", "at its beginning: LUKS"),
@@ -84,8 +88,10 @@ CASES: dict[str, Case] = {
     "a file system with files": (
         {},
         {},
-        f"{AS_PLANNED}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mkdir /tmp/m; mount /dev/nvme0n1p1 /tmp/m;"
-        " echo mine >/tmp/m/mine; umount /tmp/m",
+        (
+            f"{AS_PLANNED}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mkdir /tmp/m; mount /dev/nvme0n1p1 /tmp/m;"
+            " echo mine >/tmp/m/mine; umount /tmp/m"
+        ),
         "files that this script did not put there (mine)",
     ),
     "data at the end of a blank partition": (
@@ -140,7 +146,7 @@ ENVIRONMENT: dict[str, Case] = {
     "an overlay in fstab": (
         {},
         {},
-        "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; uci commit fstab",
+        IN_FSTAB,
         "fstab already mounts something at /overlay",
     ),
     "NVMe as a module": (

@@ -1,4 +1,4 @@
-"""A backup comes back: what would change is shown, what does not belong here stays out, and a hostile archive is refused."""
+"""A backup comes back: what would change is shown, what is not of here stays out, a hostile archive is refused."""
 
 import hashlib
 import io
@@ -21,7 +21,8 @@ Members = Mapping[str, bytes | tarfile.TarInfo]
 AT = "/root/here.tar.gz"
 # Kind, mode, owner, size, name and target of all settings, and the sums of the files.
 LISTED = (
-    "cd /etc && find config secret passwd shadow sysupgrade.conf \\( -type l -o -type f -exec sha256sum {} \\; \\) -exec ls -ln {} \\; | "
+    "cd /etc && find config secret passwd shadow sysupgrade.conf "
+    "\\( -type l -o -type f -exec sha256sum {} \\; \\) -exec ls -ln {} \\; | "
     "sed 's/  *[A-Z][a-z][a-z]  *[0-9]*  *[0-9:]* / /'"
 )
 
@@ -35,7 +36,7 @@ def backup_of(box: Router, bench: Bench) -> bytes:
 
 
 def archive(files: Members, name: str = "bootplan-x-1") -> bytes:
-    """Return an archive of {name: bytes, or a TarInfo} below one folder, with the sums of the files unless they are given."""
+    """Return an archive of {name: bytes, or a TarInfo} below one folder, with the files' sums unless they are given."""
     whole = dict(files)
     if "SHA256SUMS" not in whole:
         sums = [
@@ -86,18 +87,20 @@ def refused(box: Router, bench: Bench, told: str, words: str = "") -> None:
 
 @pytest.mark.parametrize(("medium", "shell"), [("nand", "ash"), ("sd", "dash")])
 def test_what_changed_comes_back(router: MakeRouter, medium: str, shell: str) -> None:
-    """Files and environment to the letter; a rehearsal changes nothing, a second time nothing is left to do, and it can be undone."""
+    """Files and environment to the letter; a rehearsal changes nothing, nor does a rerun; it can be undone."""
     box, bench = bench_for(router, medium=medium, shell=shell)
     bench.sh("install --apply").ok()
     box.run(
-        "echo /etc/secret >>/etc/sysupgrade.conf; echo /etc/sysupgrade.conf >/lib/upgrade/keep.d/mine; mkdir /etc/secret; "
-        "echo key >'/etc/secret/a b'; chmod 400 /etc/secret/*; chown 65534:65534 /etc/secret/*; ln -s /tmp/x /etc/secret/link"
+        "echo /etc/secret >>/etc/sysupgrade.conf; echo /etc/sysupgrade.conf >/lib/upgrade/keep.d/mine; "
+        "mkdir /etc/secret; echo key >'/etc/secret/a b'; chmod 400 /etc/secret/*; chown 65534:65534 /etc/secret/*; "
+        "ln -s /tmp/x /etc/secret/link"
     ).ok()
     backup_of(box, bench)
     env, listed = box.fw_printenv(), LISTED
     before = box.run(listed).out
     box.run(
-        "rm -r /etc/secret /etc/config/dhcp; echo changed >>/etc/config/network; chmod 644 /etc/config/dropbear; fw_setenv mine 1; fw_setenv bootdelay 9"
+        "rm -r /etc/secret /etc/config/dhcp; echo changed >>/etc/config/network; chmod 644 /etc/config/dropbear; "
+        "fw_setenv mine 1; fw_setenv bootdelay 9"
     ).ok()
     box.sync()
     untouched = box.digests()
@@ -167,7 +170,7 @@ def test_a_backup_of_another_medium(router: MakeRouter) -> None:
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
 def test_settings_of_another_generation(router: MakeRouter, shell: str) -> None:
-    """Those of 24.10 under 25.12: compat_version stays this firmware's, network and wireless stay out unless they are asked for."""
+    """Those of 24.10 under 25.12: compat_version stays this firmware's, network and wireless only when asked for."""
     old, script = bench_for(router, plan("internal", release="24.10"), release="24.10.7", shell=shell)
     old.run(
         "uci set system.@system[0].hostname=old; uci set system.@system[0].compat_version=1.0; uci commit system; "
@@ -191,7 +194,7 @@ def test_settings_of_another_generation(router: MakeRouter, shell: str) -> None:
 
 @pytest.mark.parametrize("method", [one for one in METHODS if one != "internal"])
 def test_a_root_on_the_disk_stays_the_root(router: MakeRouter, method: str) -> None:
-    """A backup made before the root moved to the disk does not lead the router back, nor to a file system that was made anew."""
+    """A backup from before the root moved to the disk does not lead the router back, nor to a file system made anew."""
     box = router(**kind_of_router(method)).boot()
     bench = Bench(box, plan(method))
     box.run("echo '# mine' >>/etc/config/firewall").ok()
@@ -359,7 +362,9 @@ def test_what_is_no_setting_stays(whole: Whole) -> None:
         "etc/init.d/bootplan": b"#!/bin/sh\n",
         "etc/fw_sys.config": b"x\n",
         "etc/fw_env.config": b"/dev/mmcblk0p2 0 0x40000\n",
-        "etc/config/fstab": b"config mount 'bootplan_root'\n\toption target '/overlay'\n\toption uuid 'x'\n\toption enabled '1'\n",
+        "etc/config/fstab": (
+            b"config mount 'bootplan_root'\n\toption target '/overlay'\n\toption uuid 'x'\n\toption enabled '1'\n"
+        ),
     }
     put(box, archive({**have, "config.tar.gz": packed(inner)}))
     told = bench.sh(f"restore {AT} --apply").ok().out
@@ -373,22 +378,24 @@ def test_what_is_no_setting_stays(whole: Whole) -> None:
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
 def test_places_of_every_kind(router: MakeRouter, shell: str) -> None:
-    """Another file system, a folder that is gone, a link to a folder where a file was: each is as it was, and nothing else."""
+    """Another file system, a folder that is gone, a link to a folder where a file was: each is as it was, no more."""
     box, bench = bench_for(router, shell=shell)
     bench.sh("install --apply").ok()
     bench.restart()
     box.run(
-        "printf '%s\\n' /srv/mine /etc/deep /etc/turned /etc/pointed >>/etc/sysupgrade.conf; mkdir -p /etc/deep/er /etc/folder; echo 1 >/srv/mine; "
+        "printf '%s\\n' /srv/mine /etc/deep /etc/turned /etc/pointed >>/etc/sysupgrade.conf; "
+        "mkdir -p /etc/deep/er /etc/folder; echo 1 >/srv/mine; "
         "echo 2 >/etc/deep/er/file; echo 3 >/etc/turned; ln -s /etc/folder /etc/pointed"
     ).ok()
     backup_of(box, bench)
     box.run(
-        "echo changed >/srv/mine; rm -r /etc/deep /etc/turned /etc/pointed; ln -s /etc/folder /etc/turned; ln -s /tmp /etc/pointed"
+        "echo changed >/srv/mine; rm -r /etc/deep /etc/turned /etc/pointed; "
+        "ln -s /etc/folder /etc/turned; ln -s /tmp /etc/pointed"
     ).ok()
     bench.sh(f"restore {AT} --apply").ok()
     assert box.run(
-        "cat /srv/mine /etc/deep/er/file /etc/turned; readlink /etc/pointed; [ -h /etc/turned ] || echo file; ls -A /etc/folder /tmp | grep -e turned -e pointed; "
-        "ls -A /srv /etc/bootplan | grep restored"
+        "cat /srv/mine /etc/deep/er/file /etc/turned; readlink /etc/pointed; [ -h /etc/turned ] || echo file; "
+        "ls -A /etc/folder /tmp | grep -e turned -e pointed; ls -A /srv /etc/bootplan | grep restored"
     ).out.split() == ["1", "2", "3", "/etc/folder", "file"]
 
 
@@ -406,14 +413,15 @@ def test_no_room_for_what_is_replaced(router: MakeRouter) -> None:
     box, bench = bench_for(router)
     backup_of(box, bench)
     box.run(
-        "echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync"
+        "echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; "
+        "dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync"
     )
     refused(box, bench, "KiB left, the backup takes")
 
 
 @pytest.mark.parametrize("kind", ["pair", "volume"])
 def test_a_backup_of_the_other_slot(router: MakeRouter, kind: str) -> None:
-    """Its environment would start what that slot holds now: refused. Its settings come, and no slot forgets which it is."""
+    """Its environment would start what that slot holds now: refused. Its settings come, no slot forgets which it is."""
     box = router(**slotted.kind_of_router(kind)).boot()
     bench = slotted.SlotBench(box, kind).installed()
     box.run("echo '# of slot a' >>/etc/config/firewall").ok()

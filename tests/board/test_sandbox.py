@@ -267,7 +267,7 @@ def test_the_fixture_ends_what_does_not_end(board: Callable[..., UBoot]) -> None
     """A loop in bootcmd is an error with the console in it, and no process is left."""
     router = board("emmc")
     router.env.set({"bootcmd": "while true ; do true ; done"})
-    with pytest.raises(UBootError, match="no end after 1 s(.|\n)*U-Boot 2"):
+    with pytest.raises(UBootError, match=r"no end after 1 s(.|\n)*U-Boot 2"):
         router.boot(timeout=1)
 
 

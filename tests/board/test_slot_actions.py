@@ -135,7 +135,7 @@ def test_leaving_slots_with_root_on_the_disk_starts_the_stock_system(slots: Make
 
 
 def test_room_is_made_by_a_sysupgrade(slots: MakeSlots) -> None:
-    """Where rootfs_data has all the room: what to do is told, one variable is set, and after a sysupgrade it goes on."""
+    """Where rootfs_data has all the room: what to do is told, one variable is set, after a sysupgrade it goes on."""
     bench = slots(data_bytes=None)
     assert "3. sh r4.sh install" in bench.sh("install").ok().out
     assert "rootfs_data_max" not in bench.router.environment()

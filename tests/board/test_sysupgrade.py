@@ -66,7 +66,7 @@ def test_an_upgrade_brings_the_root_along(
 
 @pytest.mark.parametrize("method", ["internal", "extroot-overlay"])
 def test_settings_of_another_generation_stay_behind(upgrade_bench: MakeUpgradeBench, method: str) -> None:
-    """24.10 to 25.12: explained and refused; with --drop-settings the new system has its own, and the backup the old."""
+    """24.10 to 25.12: explained and refused; with --drop-settings the new system has its own, the backup the old."""
     made = upgrade_bench(method, text=plan(method, release="24.10"), release="24.10.7").installed()
     box = made.router
     box.put("/etc/config/mine", "config mine\n")
@@ -115,7 +115,7 @@ def test_settings_with_odd_names(upgrade_bench: MakeUpgradeBench) -> None:
 
 
 def test_the_service_was_off(upgrade_bench: MakeUpgradeBench) -> None:
-    """sysupgrade takes along which services are disabled; the first start runs all the same, and the others stay off."""
+    """sysupgrade takes along which services are disabled; the first start runs all the same, the others stay off."""
     made = upgrade_bench().installed()
     box = made.router
     assert made.upgraded() == 2

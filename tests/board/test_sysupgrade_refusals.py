@@ -61,7 +61,7 @@ def test_the_disk_for_the_backup_is_not_mounted(upgrade_bench: MakeUpgradeBench,
 
 
 def test_a_router_that_is_not_ready(upgrade_bench: MakeUpgradeBench) -> None:
-    """flag_recover, slots, a volume that is missing, no room on the flash, and another upgrade under way: all told at once."""
+    """flag_recover, slots, a missing volume, no room on the flash, and another upgrade under way: all told at once."""
     made = upgrade_bench().installed()
     box, image = made.router, made.put_image()
     box.run("fw_setenv flag_recover 1 && fw_setenv bp_good a").ok()

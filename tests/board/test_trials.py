@@ -113,7 +113,7 @@ def test_a_kernel_that_was_damaged(slots: MakeSlots, kind: str) -> None:
 
 
 def test_a_crash_of_the_good_slot_starts_recovery_or_the_good_slot(slots: MakeSlots) -> None:
-    """on_crash: after a crash outside a trial the good slot starts as often as the plan says; a record does not stay."""
+    """on_crash: after a crash outside a trial the good slot starts as often as the plan says; no record stays."""
     bench = slots()
     bench.sh("rollback --apply").ok()
     bench.router.crash()

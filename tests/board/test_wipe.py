@@ -6,7 +6,10 @@ from .images import GiB
 from .router import Disk, MakeRouter
 from .scripts import SERIAL, Bench, plan
 
-FOREIGN = "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
+FOREIGN = (
+    "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; "
+    "mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
+)
 KEEP = "mkdir -p /tmp/m; mount /dev/nvme0n1p2 /tmp/m; echo mine >/tmp/m/mine; sync; umount /tmp/m"
 
 
@@ -121,7 +124,8 @@ def test_a_mark_does_not_give_away_a_disk_without_a_table(router: MakeRouter, ol
     box = router().boot()
     bench = Bench(box, plan())
     box.run(
-        f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
+        f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' "
+        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
         " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
     ).ok()
     untouched = box.digests()
@@ -135,8 +139,9 @@ def test_half_a_table_of_this_plan_is_no_obstacle(router: MakeRouter) -> None:
     box = router().boot()
     bench = Bench(box, plan())
     box.run(
-        "echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc;"
-        " printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
+        "echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; "
+        "echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc; "
+        "printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
         f"{bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
     ).ok()
 

@@ -95,7 +95,7 @@ EXTRA_FILES = 200
 EXTRA_BYTES = 16 << 10
 # Files of an image are as old as its build, and each kind of image is built at another time.
 BUILD_TIME = 1782640800
-# What a firmware may do wrong when it runs (the word "init": its kernel finds no first program); the bench's boot reads it.
+# What a firmware may do wrong when it runs (the word "init": its kernel finds no first program); the boot reads it.
 FAULTS = "/usr/share/rig/faults"
 
 
@@ -234,9 +234,8 @@ def add_identity(root: Path, release: str, board_name: str) -> None:
 def add_files(root: Path, fstools_overlay_name: bool, release: str) -> None:
     """Write the rest: configuration, boot scripts, users, and enough small files to make a tree."""
     for name, text in CONFIGS.items():
-        if name == "system" and uses_apk(release):
-            text += "\toption compat_version '1.1'\n"
-        write(root, f"/etc/config/{name}", text, 0o600 if name in ("dropbear", "network") else 0o644)
+        more = "\toption compat_version '1.1'\n" if name == "system" and uses_apk(release) else ""
+        write(root, f"/etc/config/{name}", text + more, 0o600 if name in ("dropbear", "network") else 0o644)
     write(root, "/etc/passwd", USERS)
     write(root, "/etc/group", GROUPS)
     write(root, "/etc/shadow", "root:::0:99999:7:::\nnobody:*:0:0:99999:7:::\n", 0o600)

@@ -12,7 +12,7 @@ from typing import Self
 
 LEB = 0x1F000
 TABLE_BYTES, IMAGE_BYTES = 4096, 64 << 10
-# The board's 126 MiB, and what UBI keeps: 20 for bad blocks, 2 for the volume table, one each for moving and for changes.
+# The board's 126 MiB, and what UBI keeps: 20 for bad blocks, 2 for its table, one each for moving and for changes.
 FLASH_BLOCKS, KEPT_BLOCKS, BAD_BLOCKS = 1008, 24, 20
 # The images that hold a volume; more than the stock ones only where there are slots.
 STOCK_IMAGES = ("fip", "ubootenv", "ubootenv2", "recovery", "fit", "overlay")

@@ -60,7 +60,7 @@ class UpgradeBench(Bench):
     def seen(self) -> dict[str, str]:
         """Return a sum for each image, and of the disk the names with their sizes and times.
 
-        ext4 fills the tables of a new file system for a while after it was mounted, so the disk's image has no lasting sum.
+        ext4 fills the tables of a new file system for a while after it was mounted: its image has no lasting sum.
         """
         digests = self.router.digests()
         find = "find /srv /root /etc /usr /overlay/.bootplan /.bootplan -print0 2>/dev/null"
@@ -75,7 +75,7 @@ class UpgradeBench(Bench):
         return f"{name} --sha256 {digest}"
 
     def flash(self, words: str, until: str = "") -> str:
-        """Run ``upgrade`` with these words until the router goes off; ``until`` is the step of the flash that was the last."""
+        """Run ``upgrade`` with these words until the router goes off; ``until`` is the last step of the flash."""
         self.router.flash_cut = until
         running = self.router.start(f"sh {self.name} upgrade {words} --apply")
         assert self.router.wait_stopped() == "reboot", running.out + running.err
