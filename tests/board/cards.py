@@ -123,8 +123,8 @@ def faults_of(card: Path, image: CardImage, folder: Path, script: str = "", plan
     ]
     if table[:-1] != stock or 'name="bootplan"' not in table[-1]:
         return [*faults, f"table: {table}"]
-    ends = [gpt.header_of(gpt.read(card, place)) for place in (1, size // gpt.SECTOR - 1)]
-    if None in ends or ends[0][6] != size // gpt.SECTOR - 1:
+    first, last = (gpt.header_of(gpt.read(card, place)) for place in (1, size // gpt.SECTOR - 1))
+    if first is None or last is None or first[6] != size // gpt.SECTOR - 1:
         faults.append("the table does not end with the card")
     return faults + kit_faults(card, table[-1], folder, script, plan)
 

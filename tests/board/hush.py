@@ -377,7 +377,7 @@ def decimal(text: str) -> int:
 def test(words: list[str]) -> int:
     """``test``, with what the environments use: strings, numbers, -n, -z."""
     operands = words[1:]
-    compare = {
+    compare: dict[str, Callable[[str, str], bool]] = {
         "=": lambda a, b: a == b,
         "!=": lambda a, b: a != b,
         "<": lambda a, b: a < b,

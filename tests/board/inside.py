@@ -68,8 +68,8 @@ def check(result: int, what: str) -> None:
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """Mount as the C library does; :class:`OSError` when it fails."""
     os.makedirs(target, exist_ok=True)
-    encode = lambda text: None if text is None else os.fsencode(text)  # noqa: E731
-    check(LIBC.mount(encode(source), encode(target), encode(kind), flags, encode(data)), f"mount {source} on {target}")
+    words = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    check(LIBC.mount(*words[:3], flags, words[3]), f"mount {source} on {target}")
 
 
 def unmount(target: str, flags: int = 0) -> None:

@@ -127,7 +127,7 @@ def take_flash(nand: UBoot, card_board: UBoot) -> None:
 def test_past_a_recovery_loop(board: Callable[..., UBoot], medium: str) -> None:
     """Past the crash record into production, and flag_recover is gone for good."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     router.env.set({"flag_recover": "1"})
     router.crash()
     assert router.boot().chose == "recovery"
@@ -162,7 +162,7 @@ def test_past_a_recovery_loop_with_slots(tmp_path: Path, case: tuple[str, str]) 
 def test_a_bad_environment_is_set_back(board: Callable[..., UBoot], medium: str) -> None:
     """The first lines set back what starts the router and keep the rest, the second ones everything."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     bad = {"bootargs": "root=/dev/nothing", "bootcmd": "run nothing", "ethaddr": "02:00:00:00:00:01", "mine": "kept"}
     first, second, addresses = groups(failure(medium, "cmdline", "Bad environment"))
     for (_, lines), expected in ((first, stock | {name: bad[name] for name in ("ethaddr", "mine")}), (second, stock)):
@@ -207,10 +207,10 @@ def test_a_bad_environment_with_slots(tmp_path: Path, case: tuple[str, str]) -> 
 def test_without_the_disk(board: Callable[..., UBoot], medium: str, slots: str) -> None:
     """The medium's own system, once: the saved environment stays as it is."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     if not slots:
         router.env.set({"bootargs": "root=PARTUUID=0a0a0a0a rootwait=30"})
-    before = router.env.all()
+    before = router.env.whole()
     router.crash()
     ((_, lines),) = groups(failure(medium, "cmdline", "NVMe gone", slots))
 
@@ -238,7 +238,7 @@ def test_a_bad_slot(tmp_path: Path, case: tuple[str, str]) -> None:
     boot = router.boot(typed(first[1]))
 
     assert "bootplan.slot=a" in boot.bootargs and "bootplan.trial" not in boot.bootargs, boot.console
-    assert "bp_try" not in boot.env and boot.env["bp_good"] == "a"
+    assert boot.env and "bp_try" not in boot.env and boot.env["bp_good"] == "a"
     for good, other in (("a", "b"), ("b", "a")):
         if kernel != "shared":
             router.happen(f"kernel {good}")
@@ -246,7 +246,7 @@ def test_a_bad_slot(tmp_path: Path, case: tuple[str, str]) -> None:
         boot = router.boot(typed(second[1]))
 
         assert f"bootplan.slot={other}" in boot.bootargs, boot.console
-        assert boot.env["bp_good"] == other
+        assert boot.env and boot.env["bp_good"] == other
         router.forget_crash()
         assert router.power_on() == other
         if kernel != "shared":
@@ -257,7 +257,7 @@ def test_a_bad_slot(tmp_path: Path, case: tuple[str, str]) -> None:
 def test_from_a_server(board: Callable[..., UBoot], medium: str) -> None:
     """The server and the file of the plan are asked for, and nothing is written."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
 
     boot = router.boot(typed([*first, *last, "printenv serverip bootfile"]))
@@ -279,7 +279,7 @@ def test_a_server_does_not_make_it_write(board: Callable[..., UBoot], medium: st
         router.volumes.write("rootfs_data", b"settings" * 64)
     (router.folder / "served.itb").write_bytes(system_image("recovery"))
     (_, first), _ = groups(failure(medium, "internal", "No system"))
-    asks = router.env.all()["boot_tftp_recovery"].replace(
+    asks = router.env.whole()["boot_tftp_recovery"].replace(
         "tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr served.itb"
     )
     assert "served.itb" in asks
@@ -311,7 +311,7 @@ def test_the_servers_system_starts_with_its_medium(board: Callable[..., UBoot], 
     name = FILE.format("initramfs-recovery.itb")
     (router.folder / name).write_bytes(system_image("recovery"))
     (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
-    answer = f"setenv boot_tftp '{router.env.all()['boot_tftp']}'"
+    answer = f"setenv boot_tftp '{router.env.whole()['boot_tftp']}'"
 
     boot = router.boot(
         typed(

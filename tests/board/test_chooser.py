@@ -88,7 +88,7 @@ def test_nothing_ever_comes_up(tmp_path: Path) -> None:
 def test_the_table_sees_an_uncounted_trial(slots: MakeSlots) -> None:
     """A chooser that starts the trial though its count could not be saved does not pass."""
     board = slots("emmc", "partition")
-    trial = board.env.all()["bp_trial"].replace("&& saveenv &&", "&& saveenv ;")
+    trial = board.env.whole()["bp_trial"].replace("&& saveenv &&", "&& saveenv ;")
     board.env.set({"bp_trial": trial})
     board.keep()
 

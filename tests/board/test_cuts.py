@@ -16,6 +16,7 @@ from .cuts.journal import BLOCK, Cut, Disks, History, replay
 from .cuts.moments import Moments
 from .cuts.recorder import Recorder, RecorderError
 from .cuts.slot_actions import SLOT_ACTIONS, upgrade_slot
+from .cuts.slot_judge import SlotJudge
 from .cuts.upgrade_actions import UPGRADE_ACTIONS, first_start
 from .cuts.workers import in_child
 from .images import MiB, sparse
@@ -380,6 +381,7 @@ class TestSlotJudge:
                         judge.judge()
                         assert judge.ready
                     else:
+                        assert isinstance(judge, SlotJudge)
                         faults = judge.judge_switch()
                 return faults
 

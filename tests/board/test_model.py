@@ -93,6 +93,7 @@ class Mirror:
         table = ubi.Table(self.folder)
         images.sparse(table.path, ubi.IMAGE_BYTES)
         for number, (name, data) in enumerate(zip(names, self.board.volumes.read_all(names), strict=True)):
+            assert data is not None, name
             volume = ubi.Volume(number, name, -(-len(data) // LEB))
             table.volumes.append(volume)
             table.image(volume).write_bytes(data)

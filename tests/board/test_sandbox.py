@@ -54,6 +54,7 @@ def test_first_boot_makes_the_stock_environment(board: Callable[..., UBoot], med
     boot = router.boot()
 
     expect(boot, "production", medium)
+    assert boot.env
     expected = images.first_booted(images.compiled_env(medium), boot.env["ver"])
     assert {name: boot.env[name] for name in boot.env if name not in RUNNING - {"bootmenu_title"}} == expected
     assert boot.env.keys() - expected.keys() <= RUNNING
@@ -68,7 +69,7 @@ def test_first_boot_makes_the_stock_environment(board: Callable[..., UBoot], med
 def test_the_arguments_reach_the_kernel(board: Callable[..., UBoot], medium: str) -> None:
     """Those of the environment take the place of those in the device tree; unset, the device tree's stay."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
 
     boot = router.boot()
     assert boot.bootargs == env["bootargs"]
@@ -82,7 +83,7 @@ def test_the_arguments_reach_the_kernel(board: Callable[..., UBoot], medium: str
 def test_a_crash_record_leads_to_recovery(board: Callable[..., UBoot], medium: str) -> None:
     """In any of the places for records, until it is cleared; nothing is written."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     for record in (0, 12):
         router.crash(record)
         expect(router.boot(), "recovery", medium, env)
@@ -97,7 +98,7 @@ def test_a_crash_record_leads_to_recovery(board: Callable[..., UBoot], medium: s
 def test_a_damaged_production_leads_to_recovery(board: Callable[..., UBoot], medium: str, where: str) -> None:
     """A lost header is seen when it is read, a wrong bit of the kernel by its sum."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     router.damage("production", where)
 
     boot = router.boot()
@@ -110,7 +111,7 @@ def test_a_damaged_production_leads_to_recovery(board: Callable[..., UBoot], med
 def test_without_a_system_it_asks_a_server_for_ever(board: Callable[..., UBoot], medium: str) -> None:
     """And it stays so with a crash record."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     router.damage("production", "header")
     router.damage("recovery")
     expect(router.boot(), "tftp", env=env)
@@ -133,7 +134,7 @@ def test_flag_recover(board: Callable[..., UBoot], medium: str) -> None:
 def test_the_held_button_forgets_the_environment(board: Callable[..., UBoot], medium: str) -> None:
     """The compiled-in one is saved again, and recovery is started after one look for a server."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     router.env.set({"bootargs": "root=/dev/nothing", "ethaddr": "02:00:00:00:00:01"})
     router.hold_button()
 
@@ -186,7 +187,7 @@ def test_one_bad_copy_of_the_environment(board: Callable[..., UBoot], medium: st
 def test_two_bad_copies_are_a_first_boot(board: Callable[..., UBoot], medium: str) -> None:
     """The board is then as new."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     router.env.set({"bootargs": "root=/dev/nothing"})
     router.env.spoil(0, 1)
     assert router.env.all() is None
@@ -197,7 +198,7 @@ def test_two_bad_copies_are_a_first_boot(board: Callable[..., UBoot], medium: st
 def test_the_boot_menu(board: Callable[..., UBoot], medium: str) -> None:
     """Each entry that leads somewhere here does what it says."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     titles = {env[name].split("=")[0]: int(name[9:]) for name in env if re.fullmatch(r"bootmenu_\d+", name)}
     of = {
         word: next(number for title, number in titles.items() if word in title)
@@ -220,7 +221,7 @@ def test_the_boot_menu(board: Callable[..., UBoot], medium: str) -> None:
 def test_the_console(board: Callable[..., UBoot], medium: str) -> None:
     """Leaving the menu gives a prompt; what is typed there is done."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     expect(router.boot(QUIT), "console", env=env)
 
     boot = router.boot(QUIT + "setenv bootargs 'typed by hand'\rsaveenv\rreset\r")
@@ -254,7 +255,7 @@ def test_the_lines_that_the_script_prints_for_the_console(
     told = Bench(box, plan("cmdline", medium)).sh("install --apply --console").ok().out
     lines = match_in(r"^ +(setenv bootargs '.*')\n +(saveenv)\n +(reset)$", told, re.MULTILINE).groups()
     uboot = board(medium)
-    before = uboot.env.all()
+    before = uboot.env.whole()
 
     boot = uboot.boot(QUIT + "".join(line + "\r" for line in lines))
 
