@@ -94,7 +94,7 @@ class Gpt(_Sourced):
 
 
 class CardImage(_Sourced):
-    """The image of a whole card: the *partitions* of its table in order, each with its first KiB and its size in KiB."""
+    """The image of a whole card: the *partitions* of its table in order, each with first KiB and size in KiB."""
 
     partitions: dict[str, Annotated[tuple[int, int], Field(strict=False)]]
 
@@ -141,7 +141,8 @@ class BootMedium(_Sourced):
 class Release(_Sourced):
     """One OpenWrt release; *overlay_switch* tells whether fstools knows fstools_overlay_name, *_since* from when on.
 
-    *large_memory* tells whether it has boot loader files for boards with 8 GiB, *compat* is the generation of its settings.
+    *large_memory* tells whether it has boot loader files for boards with 8 GiB, *compat* is the generation of its
+    settings.
     """
 
     package_manager: Literal["opkg", "apk"]
@@ -156,7 +157,8 @@ class Release(_Sourced):
 class Files(_Sourced):
     """What the files of a release are called: *profile*, a model's name, a dash, and one of the others.
 
-    *system* is what sysupgrade takes, *bl2* and *fip* are those of a boot medium. *large_memory* is a file -> the same file for boards with 8 GiB.
+    *system* is what sysupgrade takes, *bl2* and *fip* are those of a boot medium. *large_memory* is a file -> the same
+    file for boards with 8 GiB.
     """
 
     profile: str

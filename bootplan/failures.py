@@ -295,7 +295,8 @@ class _Failures:
         if self._name == "nand":
             steps += [
                 _hand(
-                    "UBI is gone, too: in the card's U-Boot, all of the SPI-NAND anew. Settings, slots, addresses are lost."
+                    "UBI is gone, too: in the card's U-Boot, all of the SPI-NAND anew. "
+                    "Settings, slots, addresses are lost."
                 ),
                 *self.uboot("run ubi_init", medium="sd"),
             ]

@@ -263,6 +263,7 @@ KeptPath = Annotated[
         "BP116",
         r"(?=.{2,128}$)(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+",
         "'{}' is not a path that can be kept",
-        "write an absolute path like /etc/wireguard: at most 128 letters, digits and '._+-', no '..', no '/' at the end",
+        "write an absolute path like /etc/wireguard: "
+        "at most 128 letters, digits and '._+-', no '..', no '/' at the end",
     ),
 ]

@@ -112,12 +112,13 @@ class Case(_Facts):
     """Something that a log shows: what it means, and what to do.
 
     *stop* is what ends a start, *fault* what goes wrong in one that goes on, *note* what looks like either and is
-    neither. One of *seen* is the proof. All *needs*, and one of *needs_any*, must have been seen up to it, and the start
-    must have come to the stage *needs_reached*. The case does not hold when one of *unless* is anywhere in that start, one of *unless_before* ahead of the proof, one of
-    *unless_after* behind it, when the start came to the stage *unless_reached* behind it, or when one of *unless_case*
-    holds, which stand before this one. *on* has the steps for single media, in place of *do*, and *with_slots* those for
-    a plan with slots; *failure* is the name of the failure on the recovery card whose steps are taken instead when there
-    is a plan, with *failure_with* only when that has slots, or a root by the kernel's command line.
+    neither. One of *seen* is the proof. All *needs*, and one of *needs_any*, must have been seen up to it, and the
+    start must have come to the stage *needs_reached*. The case does not hold when one of *unless* is anywhere in that
+    start, one of *unless_before* ahead of the proof, one of *unless_after* behind it, when the start came to the stage
+    *unless_reached* behind it, or when one of *unless_case* holds, which stand before this one. *on* has the steps for
+    single media, in place of *do*, and *with_slots* those for a plan with slots; *failure* is the name of the failure
+    on the recovery card whose steps are taken instead when there is a plan, with *failure_with* only when that has
+    slots, or a root by the kernel's command line.
     """
 
     name: str

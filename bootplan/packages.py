@@ -47,9 +47,9 @@ def image_variable(names: tuple[str, ...]) -> str:
 def ways(names: tuple[str, ...], plan: Plan, board: Board) -> tuple[tuple[str, str], ...]:
     """Each way to get *names*, in words, and the line to type or paste for it.
 
-    Firmware selector and owut build with the stock kernel, so they are none for a plan that wants another. Sources: field
-    `asu-packages` of the firmware selector; the help text of target/imagebuilder/files/Makefile; `arg_defs` of owut,
-    which orders what the running root is (procd's `system_rootfs_type`) unless it is told otherwise.
+    Firmware selector and owut build with the stock kernel, so they are none for a plan that wants another. Sources:
+    field `asu-packages` of the firmware selector; the help text of target/imagebuilder/files/Makefile; `arg_defs` of
+    owut, which orders what the running root is (procd's `system_rootfs_type`) unless it is told otherwise.
     """
     release, profile = plan.firmware.release, f"{board.files.profile}{plan.board.model}"
     here = ("on the router", install_command(names, board.releases[release].package_manager))

@@ -350,7 +350,9 @@ class Recovery(_Strict):
     image: Image | None = Field(None, description="The recovery system: …bananapi_bpi-r4-initramfs-recovery.itb")
     server: Address = Field(
         DEFAULT_TFTP_SERVER,
-        description="The PC with a TFTP server, as U-Boot asks for it; 192.168.1.254 if not written, as in stock U-Boot.",
+        description=(
+            "The PC with a TFTP server, as U-Boot asks for it; 192.168.1.254 if not written, as in stock U-Boot."
+        ),
     )
 
 

@@ -49,7 +49,7 @@ def comment(text: str) -> Verbatim:
 
 
 def printed(text: str) -> Verbatim:
-    """Commands that print *text* to the byte, one a line; what a reader could not see in a line is written as `\\0NNN`."""
+    r"""Commands that print *text* to the byte, one a line; what a reader could not see is written as `\0NNN`."""
     *lines, last = text.split("\n")
     commands = [_print(line, "\\n") for line in lines] + ([_print(last, "")] if last else [])
     return Verbatim("\n    ".join(commands or ["printf ''"]))

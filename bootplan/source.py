@@ -38,8 +38,9 @@ def _not_utf8(source: bytes, position: int) -> Diagnostic:
 
 
 def _unseen(text: str) -> Iterator[Diagnostic]:
-    """What a reader of *text* cannot see: control characters, lone carriage returns, characters that hide or
-    reorder others. Python calls all of them unprintable.
+    """What a reader of *text* cannot see: control characters, lone carriage returns, and what hides or reorders others.
+
+    Python calls all of them unprintable.
     """
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if line.replace("\t", "").isprintable():

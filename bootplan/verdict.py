@@ -102,7 +102,8 @@ def _name(verdict: Verdict, content: Content, found: ImageName | None, plan: Pla
 def _board(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None:
     """The metadata name the board, and U-Boot finds its configuration.
 
-    sysupgrade wants the name that the board has under the release that runs, and that is the plan's; a card may be of another.
+    sysupgrade wants the name that the board has under the release that runs, and that is the plan's; a card may be of
+    another.
     """
     model = plan.board.model
     if content.metadata is not None:

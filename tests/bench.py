@@ -1,4 +1,6 @@
-"""The figures of the README, measured: .venv/bin/python tests/bench.py [compile] [plans] [copy] [looks]
+"""The figures of the README, measured.
+
+    .venv/bin/python tests/bench.py [compile] [plans] [copy] [looks]
 
 Each figure is the median of several runs, in seconds; memory is the peak resident size in MiB. The copy and the looks
 run in the private router root of tests/board, with its BusyBox and on loop devices: they compare ways, they do not
@@ -14,7 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the figures of the compiler need nothing of the bench
+    from board.router import Router
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -26,14 +33,14 @@ TREE_BYTES = 300 * MIB
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def main(names):
+def main(names: list[str]) -> None:
     """Measure what is named, or everything."""
     for name, measure in {"compile": cold_compile, "plans": many_plans, "copy": verified_copy, "looks": looks}.items():
         if not names or name in names:
             measure()
 
 
-def cold_compile():
+def cold_compile() -> None:
     """A whole `bootplan compile` against the bare import of its three libraries."""
     plan = HERE.parent / "plans" / "nand-nvme.yaml"
     with tempfile.TemporaryDirectory() as folder:
@@ -41,10 +48,10 @@ def cold_compile():
         bare = [sys.executable, "-c", BARE_IMPORT]
         times = paired(lambda: process(ours), lambda: process(bare), runs=15)
     row("cold compile", *times, goal="at most 1.3")
-    print(f"  peak memory: {peak_memory(ours, folder):.0f} MiB, bare import {peak_memory(bare, folder):.0f} MiB")
+    print(f"  peak memory: {peak_memory(ours):.0f} MiB, bare import {peak_memory(bare):.0f} MiB")
 
 
-def many_plans():
+def many_plans() -> None:
     """1,000 different plans, compiled one after the other in one process."""
     from bootplan.compiler import compile_plan
 
@@ -60,10 +67,10 @@ def many_plans():
     print(f"  peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def verified_copy():
+def verified_copy() -> None:
     """Copy and read back 300 MB, against `tar | tar` and against one reading of the copy."""
-    from tests.board.images import GiB
-    from tests.board.router import Disk, Router
+    from board.images import GiB
+    from board.router import Disk, Router
 
     disks = (Disk(size=GiB), Disk(serial="SOURCE", pci="0003:01:00.0", size=GiB))
     with (
@@ -75,12 +82,12 @@ def verified_copy():
         box.put("/tmp/lib.sh", library)
         box.run("mkfs.ext4 -q -F -L s /dev/nvme1n1; mkdir -p /tmp/s /tmp/t; mount /dev/nvme1n1 /tmp/s").ok()
         fill_tree(box, "/tmp/s/tree")
-        ours, raw, read = [], [], []
+        runs: dict[str, list[float]] = {"ours": [], "raw": [], "read": []}
         for _ in range(5):
-            ours.append(timed_copy(box, OURS))
-            raw.append(timed_copy(box, RAW))
-            read.append(box.run(READ, timeout=300).ok().seconds)
-        ours, raw, read = map(statistics.median, (ours, raw, read))
+            runs["ours"].append(timed_copy(box, OURS))
+            runs["raw"].append(timed_copy(box, RAW))
+            runs["read"].append(box.run(READ, timeout=300).ok().seconds)
+        ours, raw, read = map(statistics.median, runs.values())
         print(
             f"verified copy of 300 MB: {ours:.2f} s; tar | tar: {raw:.2f} s; one reading: {read:.2f} s; "
             f"allowed {raw / 0.95 + read:.2f} s (goal: at least 0.95 of tar, plus one reading)"
@@ -91,21 +98,26 @@ def verified_copy():
 
 OURS = """set -eu; plan_name=b plan_digest=b; . /tmp/lib.sh; work=/tmp/w; mkdir -p /tmp/w; apply=yes
 mount /dev/nvme0n1 /tmp/t; copy_tree /tmp/s/tree /tmp/t; sync; umount /tmp/t; mount -o ro /dev/nvme0n1 /tmp/t
-compare_names /tmp/s/tree /tmp/t; compare_bytes /tmp/s/tree /tmp/t; [ -z "$differences" ] || { echo "$differences"; exit 1; }"""
-RAW = "mount /dev/nvme0n1 /tmp/t; tar -C /tmp/s/tree -cf - . | tar -C /tmp/t -xf -; sync; umount /tmp/t; mount -o ro /dev/nvme0n1 /tmp/t"
+compare_names /tmp/s/tree /tmp/t; compare_bytes /tmp/s/tree /tmp/t
+[ -z "$differences" ] || { echo "$differences"; exit 1; }"""
+RAW = (
+    "mount /dev/nvme0n1 /tmp/t; tar -C /tmp/s/tree -cf - . | tar -C /tmp/t -xf -; sync; umount /tmp/t; "
+    "mount -o ro /dev/nvme0n1 /tmp/t"
+)
 READ = "umount /tmp/t; mount -o ro /dev/nvme0n1 /tmp/t; tar -C /tmp/t -cf - . | cat >/dev/null"
 
 
-def timed_copy(box, command):
+def timed_copy(box: "Router", command: str) -> float:
     """Seconds of one copy onto a new file system."""
     box.run("umount /tmp/t; mkfs.ext4 -q -F -L t /dev/nvme0n1; sync")
     return box.run(command, timeout=300).ok().seconds
 
 
-def fill_tree(box, folder):
+def fill_tree(box: "Router", folder: str) -> None:
     """Files as a root file system has them: many small, few large; about 300 MB in all."""
     draw = random.Random(1)
-    lines, total, number = [], 0, 0
+    lines: list[str] = []
+    total, number = 0, 0
     while total < TREE_BYTES:
         size = min(int(draw.lognormvariate(9.5, 2)) + 1, 8 * MIB)
         if number % 40 == 0:
@@ -116,17 +128,19 @@ def fill_tree(box, folder):
     box.run("sh", input="\n".join(lines), timeout=300).ok()
 
 
-def memory_in_router(box, command):
+def memory_in_router(box: "Router", command: str) -> float:
     """Peak memory of the largest process of a command in the router, in MiB, as BusyBox time tells it."""
     box.put("/tmp/command.sh", command)
     told = box.run("time -v sh /tmp/command.sh", timeout=300).ok().err
-    return int(re.search(r"Maximum resident set size \(kbytes\): (\d+)", told)[1]) / 1024
+    found = re.search(r"Maximum resident set size \(kbytes\): (\d+)", told)
+    assert found, told
+    return int(found[1]) / 1024
 
 
-def looks():
+def looks() -> None:
     """`check` on a stock router, and `install` again when all is done, before and after the restart."""
-    from tests.board.router import Router
-    from tests.board.scripts import Bench, plan
+    from board.router import Router
+    from board.scripts import Bench, plan
 
     with tempfile.TemporaryDirectory() as folder, Router(Path(folder) / "r") as box:
         box.boot()
@@ -141,7 +155,7 @@ def looks():
         print(f"  peak memory of one process: check {check:.1f} MiB, install again {install:.1f} MiB")
 
 
-def process(words):
+def process(words: list[str]) -> float:
     """Seconds of one process."""
     begin = time.perf_counter()
     subprocess.run(
@@ -150,7 +164,7 @@ def process(words):
     return time.perf_counter() - begin
 
 
-def peak_memory(words, folder):
+def peak_memory(words: list[str]) -> float:
     """Peak resident MiB of one process."""
     pid = os.posix_spawnp(
         words[0],
@@ -162,7 +176,7 @@ def peak_memory(words, folder):
     return usage.ru_maxrss / 1024
 
 
-def paired(ours, theirs, runs):
+def paired(ours: Callable[[], float], theirs: Callable[[], float], runs: int) -> tuple[float, float, float]:
     """Medians of both, and of the ratio pair by pair; one pair before does not count."""
     pairs = [(ours(), theirs()) for _ in range(runs + 1)][1:]
     return (
@@ -172,12 +186,12 @@ def paired(ours, theirs, runs):
     )
 
 
-def median(measure, runs=5):
+def median(measure: Callable[[], float], runs: int = 5) -> float:
     """The median of several measurements."""
     return statistics.median(measure() for _ in range(runs))
 
 
-def row(name, ours, theirs, ratio, goal):
+def row(name: str, ours: float, theirs: float, ratio: float, goal: str) -> None:
     """One line of a comparison."""
     print(f"{name}: {ours:.3f} s against {theirs:.3f} s, {ratio:.2f} x (goal: {goal})")
 

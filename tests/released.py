@@ -53,7 +53,7 @@ def squashfs(folder: Path, files: dict[str, str], *options: str) -> Path:
         else:
             place.write_text(text, encoding="utf-8")
     image = folder / "root.squashfs"
-    words = [
+    words: list[str | Path] = [
         "mksquashfs",
         root,
         image,

@@ -112,10 +112,11 @@ def test_fifty_megabytes_take_seconds_and_no_memory(tmp_path: Path, kind: str) -
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     import tracemalloc
 
-    class Endless(io.RawIOBase):
+    class Endless(io.BytesIO):
         """A start after the other, *left* of them."""
 
         def __init__(self, left: int) -> None:
+            super().__init__()
             self.left = left
 
         def readline(self, size: int | None = -1) -> bytes:
@@ -125,7 +126,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     peaks = []
     for lines in (2_000, 20_000):
         tracemalloc.start()
-        explain(Endless(lines), BOARD)  # type: ignore[arg-type]
+        explain(Endless(lines), BOARD)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 

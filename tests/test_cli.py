@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,15 +43,11 @@ def doubtful(good: Path) -> Path:
     return path
 
 
-def run(*arguments: str | bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
+def run(*arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run the program in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "bootplan", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        timeout=60,
-        **options,
-    )
+    words = [sys.executable, "-m", "bootplan", *arguments]
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(words, capture_output=True, timeout=60, **options)
+    return done
 
 
 def refused(*arguments: str) -> int:
@@ -117,8 +114,8 @@ def test_compile_writes_an_executable_script(good: Path, tmp_path: Path, capsys:
     assert out.read_bytes().startswith(b"#!/bin/sh\n")
     assert out.stat().st_mode & 0o777 == 0o755
     assert {path.name for path in tmp_path.iterdir()} == {"good.yaml", "r4.sh"}
-    out, err = capsys.readouterr()
-    assert out == ""
+    said, err = capsys.readouterr()
+    assert said == ""
     assert "error" not in err
 
 

@@ -30,7 +30,7 @@ def test_a_system_tells_what_it_is_for(files: dict[str, bytes]) -> None:
 
     assert content.release == "25.12.5" and content.metadata is not None and content.system is not None
     assert content.metadata.devices == ("bananapi,bpi-r4",) and content.metadata.compat == "1.1"
-    assert content.system.packages == set(released.PACKAGES) and content.system.kernels == (released.KERNEL,)
+    assert content.system.packages == frozenset(released.PACKAGES) and content.system.kernels == (released.KERNEL,)
     assert content.system.has_init and content.system.has_nvme_module and content.system.knows_overlay_name
     assert content.fit is not None and all(image.whole for image in content.fit.images)
     assert look(files["card"]).system == content.system

@@ -2,8 +2,9 @@
 
 import pytest
 
-from bootplan.layout import MIB, Place, lay_out, smallest_disk_mib
+from bootplan.layout import Place, lay_out, smallest_disk_mib
 from bootplan.plan import Partition
+from bootplan.units import MIB
 
 
 def partition(name: str, size: str) -> Partition:

@@ -5,6 +5,7 @@ import fnmatch
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,15 @@ from hypothesis import strategies as st
 from bootplan.cli import main
 from bootplan.document import parse
 from bootplan.files import Unusable, rewrite
-from bootplan.images import PLACES
+from bootplan.images import PLACES, Kind
 from bootplan.pin import CannotPin, Pin, pinned, wanted
 
 Capture = pytest.CaptureFixture[str]
+PlanWith = Callable[[str], str]
 PLANS = sorted((Path(__file__).parent.parent / "plans").glob("*.yaml"))
 PREFIX, NAMES = released.PREFIX, released.NAMES
 SUM = hashlib.sha256(b"new").hexdigest()
-ALL = [Pin(PLACES[kind], name, SUM) for kind, name in NAMES.items()]  # type: ignore[index]
+ALL = [Pin(place, NAMES[kind], SUM) for kind, place in PLACES.items()]
 SLOTS = (
     "media: {ssd: {type: nvme, serial: A1, partitions: ["
     "{name: root-a, size: 8GiB, filesystem: ext4}, {name: root-b, size: 8GiB, filesystem: ext4}]}}\n"
@@ -38,8 +40,8 @@ def write(source: bytes, pins: list[Pin] = ALL) -> bytes:
 
 def changed(old: bytes, new: bytes) -> list[str]:
     """The lines that went away or came, the line ends shown."""
-    lines = [text.decode().splitlines(keepends=True) for text in (old, new)]
-    return [line for line in difflib.ndiff(*lines) if line[0] in "+-"]
+    before, after = (text.decode().splitlines(keepends=True) for text in (old, new))
+    return [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -220,7 +222,9 @@ def release(contents: dict[str, bytes], tmp_path: Path) -> Path:
 def test_the_files_of_a_release_go_into_each_example(path: Path, release: Path, capsys: Capture) -> None:
     plan, old = release / "plan.yaml", path.read_bytes().replace(b"bpi-r4-poe", b"bpi-r4")  # as the files are
     plan.write_bytes(old)
-    kinds = ["recovery", "card"] + ["fip"] * (b"medium: nand" in old)
+    kinds: list[Kind] = ["recovery", "card"]
+    if b"medium: nand" in old:
+        kinds.append("fip")
     images = [str(release / NAMES[kind]) for kind in kinds]
 
     assert main(["pin", str(plan), *images]) == 0
@@ -229,13 +233,13 @@ def test_the_files_of_a_release_go_into_each_example(path: Path, release: Path, 
     assert capsys.readouterr().out.count("note: its SHA-256 is the plan's") == len(kinds)
     assert all(line[0] == "+" or line.split()[1] in ("file:", "sha256:") for line in changed(old, plan.read_bytes()))
     before, after = parse(old, "").data, parse(plan.read_bytes(), "").data
-    named = {section: after[section] for section in {PLACES[kind][0] for kind in kinds}}  # type: ignore[index]
+    named = {section: after[section] for section in {PLACES[kind][0] for kind in kinds}}
     assert after == before | named
 
 
-def test_pin_writes_through_a_link_and_keeps_the_mode(release: Path, plan_with: object, capsys: Capture) -> None:
+def test_pin_writes_through_a_link_and_keeps_the_mode(release: Path, plan_with: PlanWith, capsys: Capture) -> None:
     plan, link = release / "real.yaml", release / "plan.yaml"
-    plan.write_text(plan_with(SLOTS), encoding="utf-8")  # type: ignore[operator]
+    plan.write_text(plan_with(SLOTS), encoding="utf-8")
     plan.chmod(0o640)
     link.symlink_to("real.yaml")
     images = [str(release / NAMES[kind]) for kind in ("system", "recovery", "card", "fip")]
@@ -270,10 +274,10 @@ def test_pin_writes_through_a_link_and_keeps_the_mode(release: Path, plan_with: 
     ],
 )
 def test_a_file_that_does_not_fit_changes_nothing(
-    contents: dict[str, bytes], tmp_path: Path, plan_with: object, capsys: Capture, name: str, kind: str, reason: str
+    contents: dict[str, bytes], tmp_path: Path, plan_with: PlanWith, capsys: Capture, name: str, kind: str, reason: str
 ) -> None:
     plan, image = tmp_path / "plan.yaml", tmp_path / name
-    plan.write_text(plan_with(SLOTS), encoding="utf-8")  # type: ignore[operator]
+    plan.write_text(plan_with(SLOTS), encoding="utf-8")
     image.write_bytes(contents.get(kind, b""))
     before = plan.read_bytes(), plan.stat()
 
@@ -283,9 +287,9 @@ def test_a_file_that_does_not_fit_changes_nothing(
     assert (plan.read_bytes(), plan.stat()) == before
 
 
-def test_a_system_that_the_plan_cannot_use_is_not_pinned(tmp_path: Path, plan_with: object, capsys: Capture) -> None:
+def test_a_system_that_the_plan_cannot_use_is_not_pinned(tmp_path: Path, plan_with: PlanWith, capsys: Capture) -> None:
     plan, image = tmp_path / "plan.yaml", tmp_path / NAMES["system"]
-    plan.write_text(plan_with(SLOTS), encoding="utf-8")  # type: ignore[operator]
+    plan.write_text(plan_with(SLOTS), encoding="utf-8")
     image.write_bytes(released.system(tmp_path / "new", packages=("base-files",)))
     before = plan.read_bytes()
 

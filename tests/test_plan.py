@@ -81,7 +81,8 @@ def test_what_repairs_a_router_has_defaults(plan_with: PlanWith) -> None:
     assert (plan.fallback.image.file, plan.fallback.max_age_days) == ("x.bin", 180)
     assert (plan.bootloader.bl2, plan.bootloader.fip, plan.bootloader.mtd_rw) == (None, None, False)
     assert (plan.recovery.image, plan.recovery.server) == (None, "192.168.1.254")
-    assert plan_of(plan_with(written)).fallback.max_age_days == 90
+    plan = plan_of(plan_with(written))
+    assert plan.fallback is not None and plan.fallback.max_age_days == 90
 
 
 @pytest.mark.parametrize("days", ["0d", "3651d", "180", "180 days", "-1d", "1.5d", "true", "[180d]", "9999999d"])

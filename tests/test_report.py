@@ -7,9 +7,15 @@ from bootplan.document import Document, parse
 from bootplan.report import as_github, as_json, as_text, visible
 
 
-def diagnostic(span: Span, message: str = "wrong", hint: str | None = None, **more: object) -> Diagnostic:
+def diagnostic(
+    span: Span,
+    message: str = "wrong",
+    hint: str | None = None,
+    severity: Severity = Severity.ERROR,
+    related: tuple[Related, ...] = (),
+) -> Diagnostic:
     """An error at *span*."""
-    return Diagnostic("BP101", more.pop("severity", Severity.ERROR), message, hint, ("a", 0), span, **more)
+    return Diagnostic("BP101", severity, message, hint, ("a", 0), span, related)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -19,7 +20,9 @@ def meaning(schema: object) -> object:
         return [meaning(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {key: meaning(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
+    plain: dict[str, Any] = {
+        key: meaning(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)
+    }
     if "const" in plain:
         plain["enum"] = [plain.pop("const")]
     for referred in plain.pop("allOf", []):

@@ -22,8 +22,9 @@ FUNCTION = re.compile(r"^(?P<name>[a-z_]+)\(\) \{(?: # (?P<usage>.*))?$", re.MUL
 # What stock BusyBox lacks or reads otherwise; each of these worked on a PC and failed on a router.
 NOT_STOCK = (
     r"\b(stat|od|xxd|realpath|nohup|timeout|truncate|fallocate|losetup|blkid|blockdev|lsblk|fdisk|parted|partprobe|"
-    r"mountpoint|findfs|base64|install -|split|tac|paste|comm|diff|fuser|rsync)\b(?=[ ;|])|status=|--exclude|sort -[kt]|"
-    r"sleep 0?\.|-delete\b|-empty\b|-quit\b|\{\} \+|mount -L|printf '?%q|\[\[|\bselect\b|pipefail|<<<|&>|(?<= )\$'|(?<!f)sync /|\[:lower:\]"
+    r"mountpoint|findfs|base64|install -|split|tac|paste|comm|diff|fuser|rsync)\b(?=[ ;|])|status=|--exclude|"
+    r"sort -[kt]|sleep 0?\.|-delete\b|-empty\b|-quit\b|\{\} \+|mount -L|printf '?%q|\[\[|\bselect\b|pipefail|<<<|&>|"
+    r"(?<= )\$'|(?<!f)sync /|\[:lower:\]"
 )
 
 

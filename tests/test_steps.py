@@ -189,7 +189,7 @@ def test_slots_with_root_on_the_disk(
         call for call in calls(made, "install") if str(call[0]).startswith("make_card")
     ] == makes
     assert [call for call in calls(made, "upgrade") if call[0] == "put_kernel"] == writes
-    line = dict(call[1:] for call in calls(made, "chooser"))["bp_use_b"]
+    line = {call[1]: call[2] for call in calls(made, "chooser")}["bp_use_b"]
     assert "root=PARTUUID=$bp_root_b rootfstype=ext4 rootwait=9 panic=5" in str(line)
 
 

@@ -4,8 +4,9 @@ import struct
 
 from bootplan.formats.window import Damaged, Window
 
-# U-Boot, tools/mtk_image.h: behind the header for the medium (on SPI-NAND a page, else gen_device_header) comes gfh_file_info:
-# magic, version, size, kind, name, then kind of sum (1: SHA-256), load address, size of all from here, and of its sum at the end.
+# U-Boot, tools/mtk_image.h: behind the header for the medium (on SPI-NAND a page, else gen_device_header) comes
+# gfh_file_info: magic, version, size, kind, name, then kind of sum (1: SHA-256), load address, size of all from here,
+# and of its sum at the end.
 _FILE_INFO = struct.Struct("<3sBHH12s4x3xBIIIII8x")
 _PAGE = struct.Struct("<16xI")
 _BEHIND_HEADER = 0x600

@@ -44,9 +44,10 @@ def read_card(window: Window, spool: BinaryIO, last: Part) -> tuple[CardImage, W
     head, total, kept = b"", 0, 0
     parts: tuple[Part, ...] | None = None
     start = end = -1
-    for data in _Pieces(window):
+    for piece in _Pieces(window):
+        data = piece
         if parts is None:
-            head += data
+            head += piece
             if len(head) < _TABLE_BYTES:
                 continue
             parts = _table(head[:_TABLE_BYTES])

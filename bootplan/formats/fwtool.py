@@ -8,8 +8,8 @@ from typing import Any
 
 from bootplan.formats.window import Damaged, Window
 
-# package/system/fwtool, fwimage.h and fwtool.c: a chunk ends with magic, sum of all before it, kind, and the size of both;
-# what is in a chunk has to fit into fwtool's buffer, and metadata begin with a version, which is 0.
+# package/system/fwtool, fwimage.h and fwtool.c: a chunk ends with magic, sum of all before it, kind, and the size of
+# both; what is in a chunk has to fit into fwtool's buffer, and metadata begin with a version, which is 0.
 _TRAILER = struct.Struct(">IIB3xI")
 _MAGIC, _METADATA = 0x46577830, 1
 _HEADER_BYTES = 8

@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class CardImage:
     content: bytes
 
 
-def squashfs(folder):
+def squashfs(folder: Path) -> bytes:
     """Return a small real squashfs."""
     tree = folder / "squashfs-root"
     tree.mkdir(exist_ok=True)
@@ -45,15 +46,15 @@ def squashfs(folder):
     return (folder / "small.squashfs").read_bytes()
 
 
-def noise():
+def noise() -> bytes:
     """Return a system that only looks like one, always the same: a squashfs's superblock, and nothing in it."""
     root = bytearray(hashlib.shake_128(b"root").digest(SMALL_SYSTEM))
     root[:48] = struct.pack("<4s24xHHQQ", b"hsqs", 4, 0, 0, len(root))
     return fit(bytes(root))
 
 
-def fit(root):
-    """Return what stands in production: a FIT as far as the script reads it, with that squashfs, and metadata behind it."""
+def fit(root: bytes) -> bytes:
+    """Return what stands in production: a FIT as far as the script reads it, with that squashfs, then metadata."""
     header = b"\xd0\x0d\xfe\xed" + b"kernel and device trees " * 900
     return (
         header.ljust(-(-len(header) // 4096) * 4096, b"\0")
@@ -62,7 +63,7 @@ def fit(root):
     )
 
 
-def content(system, recovery=b""):
+def content(system: bytes, recovery: bytes = b"") -> bytes:
     """Return the bytes of a card's image: the board's table with its hybrid MBR, and something in each part."""
     image = bytearray(64 * MiB)
     table = gpt.stock("sd")
@@ -76,7 +77,9 @@ def content(system, recovery=b""):
     return bytes(image) + system
 
 
-def make(folder, name=FILE, change=lambda data: data, system=None):
+def make(
+    folder: Path, name: str = FILE, change: Callable[[bytes], bytes] = lambda data: data, system: bytes | None = None
+) -> CardImage:
     """Make an image in ``folder`` with that system; ``change`` gets the bytes before they are compressed."""
     data = change(content(fit(squashfs(folder)) if system is None else system))
     path = folder / name
@@ -84,17 +87,17 @@ def make(folder, name=FILE, change=lambda data: data, system=None):
     return of_file(path, data)
 
 
-def of_file(path, data=b""):
+def of_file(path: Path, data: bytes = b"") -> CardImage:
     """Return the :class:`CardImage` of a file."""
     return CardImage(path, hashlib.sha256(path.read_bytes()).hexdigest(), data)
 
 
-def plan_lines(image, name=FILE):
+def plan_lines(image: CardImage, name: str = FILE) -> str:
     """Return the section of a plan for this image."""
     return f'fallback:\n  medium: sd\n  image: {{file: {name}, sha256: "{image.sha256}"}}\n'
 
 
-def faults_of(card, image, folder, script="", plan=""):
+def faults_of(card: Path, image: CardImage, folder: Path, script: str = "", plan: str = "") -> list[str]:
     """Return what is wrong with a finished card, seen from outside; with ``script`` and ``plan`` also in its kit."""
     folder.mkdir(parents=True, exist_ok=True)
     want = image.content
@@ -120,13 +123,13 @@ def faults_of(card, image, folder, script="", plan=""):
     ]
     if table[:-1] != stock or 'name="bootplan"' not in table[-1]:
         return [*faults, f"table: {table}"]
-    ends = [gpt.header_of(gpt.read(card, place)) for place in (1, size // gpt.SECTOR - 1)]
-    if None in ends or ends[0][6] != size // gpt.SECTOR - 1:
+    first, last = (gpt.header_of(gpt.read(card, place)) for place in (1, size // gpt.SECTOR - 1))
+    if first is None or last is None or first[6] != size // gpt.SECTOR - 1:
         faults.append("the table does not end with the card")
     return faults + kit_faults(card, table[-1], folder, script, plan)
 
 
-def kit_faults(card, line, folder, script, plan):
+def kit_faults(card: Path, line: str, folder: Path, script: str, plan: str) -> list[str]:
     """Return what is wrong with the kit in the partition of that line."""
     start, size = (int(one.partition("=")[2]) for one in line.split(", ")[:2])
     part, files = folder / "kit.img", folder / "kit"
@@ -157,44 +160,54 @@ class Faulty:
     ``flips`` a bit of what is written at that place; ``bad`` is a byte that cannot be read.
     """
 
-    def __init__(self, name, path, *, breaks=None, real=None, flips=None, bad=None):
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        breaks: int | None = None,
+        real: int | None = None,
+        flips: int | None = None,
+        bad: int | None = None,
+    ) -> None:
         """Open the image."""
         self.names, self.size = [name], {name: path.stat().st_size}
         self.file = open(path, "r+b", buffering=0)  # noqa: SIM115 - as long as the disk is there
         self.breaks, self.real, self.flips, self.bad, self.written = breaks, real, flips, bad, 0
 
-    def place(self, offset):
+    def place(self, offset: int) -> int:
         """Return where that offset really is."""
         return offset % self.real if self.real else offset
 
-    def read(self, _, offset, length):
+    def read(self, _: str, offset: int, length: int) -> bytes:
         """Read, where it can be."""
         if self.bad is not None and offset <= self.bad < offset + length:
             raise OSError(errno.EIO, "worn out")
         self.file.seek(self.place(offset))
         return self.file.read(length)
 
-    def write(self, _, offset, data):
+    def write(self, _: str, offset: int, data: bytes) -> None:
         """Write, as far as it does."""
         self.written += len(data)
         if self.breaks is not None and self.written > self.breaks:
             raise OSError(errno.EIO, "pulled out")
         if self.flips is not None and offset <= self.flips < offset + len(data):
-            data = bytearray(data)
-            data[self.flips - offset] ^= 1
+            changed = bytearray(data)
+            changed[self.flips - offset] ^= 1
+            data = bytes(changed)
         self.file.seek(self.place(offset))
         self.file.write(data)
 
-    def zero(self, name, offset, length):
+    def zero(self, name: str, offset: int, length: int) -> None:
         """Discard."""
         self.write(name, offset, bytes(length))
 
-    def flush(self, _):
+    def flush(self, _: str) -> None:
         """Nothing is kept back."""
 
 
 @contextlib.contextmanager
-def served(folder, disks):
+def served(folder: Path, disks: Faulty) -> Iterator[Path]:
     """Serve faulty disks as files in ``folder``, from a process of its own."""
     folder.mkdir()
     requests = fuse.mount(folder)

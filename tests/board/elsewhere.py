@@ -1,7 +1,7 @@
 """Another computer, as far as the router sees one: Debian's dropbear on this machine, in the router's own network.
 
-It has a home folder with a full disk in it (64 KiB), a host key and a boot of its own: they lie over this machine's in a mount namespace that ends
-with the server. The router gets the host's key and one to log in with.
+It has a home folder with a full disk in it (64 KiB), a host key and a boot of its own: they lie over this
+machine's in a mount namespace that ends with the server. The router gets the host's key and one to log in with.
 """
 
 import contextlib
@@ -9,10 +9,12 @@ import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from .cache import SEARCH_PATH, command
 from .parts import build
+from .router import Router
 
 SECONDS = 10
 LOGIN = "root@127.0.0.1"
@@ -23,14 +25,16 @@ SERVER = (
 )
 
 
-def key(path):
+def key(path: Path) -> str:
     """Make a key of dropbear's; return its public half as one line, without a comment."""
     words = command(["dropbearkey", "-t", "ed25519", "-f", path]).splitlines()
     return next(" ".join(line.split()[:2]) for line in words if line.startswith("ssh-ed25519 "))
 
 
 @contextlib.contextmanager
-def computer(box, folder, *, port=22, known=True, same_boot=False):
+def computer(
+    box: Router, folder: Path, *, port: int = 22, known: bool = True, same_boot: bool = False
+) -> Iterator[Path]:
     """Start the server for a router that is on; gives its home folder on this machine.
 
     Without ``known`` the router has never seen the host's key; with ``same_boot`` it is the router itself.
@@ -48,7 +52,7 @@ def computer(box, folder, *, port=22, known=True, same_boot=False):
     box.run("cat >/root/.ssh/id_dropbear && chmod 600 /root/.ssh/id_dropbear", input=mine.read_bytes()).ok()
     if known:
         box.put("/root/.ssh/known_hosts", f"127.0.0.1 {known_host}\n", 0o600)
-    words = [
+    words: list[str | Path] = [
         "nsenter",
         "-t",
         str(box.pid),
@@ -74,7 +78,7 @@ def computer(box, folder, *, port=22, known=True, same_boot=False):
         server.wait(SECONDS)
 
 
-def wait_for(box, port, server, log):
+def wait_for(box: Router, port: int, server: subprocess.Popen[bytes], log: str) -> None:
     """Wait until the server listens."""
     end = time.monotonic() + SECONDS
     wanted = f" 0100007F:{port:04X} 00000000:0000 0A "

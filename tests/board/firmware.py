@@ -1,4 +1,4 @@
-"""Sysupgrade images as OpenWrt makes them, and images with something wrong: a FIT with a squashfs, then fwtool's metadata.
+"""Sysupgrade images as OpenWrt makes them, and images with something wrong: a FIT with a squashfs, then metadata.
 
     path = make(parts, release="25.12.6")                  # a file with the official name, in the cache
     path = make(parts, defect="hash")                      # see DEFECTS
@@ -12,7 +12,9 @@ import json
 import shutil
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import fitread, tree
 from .cache import HERE, cached, command, digest_of
@@ -42,12 +44,12 @@ DEFECTS = {
 }
 
 
-def file_name(release, model="bpi-r4"):
+def file_name(release: str, model: str = "bpi-r4") -> str:
     """Return the name under which OpenWrt publishes the image."""
     return f"openwrt-{release}-mediatek-filogic-bananapi_{model}-squashfs-sysupgrade.itb"
 
 
-def image_node(name, path, kind, arch, more=""):
+def image_node(name: str, path: Path, kind: str, arch: str, more: str = "") -> str:
     """Return the source of one image of the FIT."""
     return (
         f'{name} {{ description = "{name}"; data = /incbin/("{path}"); type = "{kind}"; arch = "{arch}"; {more}'
@@ -55,7 +57,7 @@ def image_node(name, path, kind, arch, more=""):
     )
 
 
-def fit_source(folder, model, kernel, arch, squashfs):
+def fit_source(folder: Path, model: str, kernel: str, arch: str, squashfs: Sequence[Path]) -> str:
     """Return the source of the FIT; its pieces lie in ``folder``, ``squashfs`` are the file systems."""
     plain = 'compression = "none"; '
     images = image_node(
@@ -83,7 +85,9 @@ def fit_source(folder, model, kernel, arch, squashfs):
     )
 
 
-def make_fit(folder, squashfs, *, model="bpi-r4", kernel, arch="arm64"):
+def make_fit(
+    folder: Path, squashfs: Sequence[Path], *, model: str = "bpi-r4", kernel: str, arch: str = "arm64"
+) -> bytes:
     """Make a FIT in ``folder`` of these squashfs files and return its bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kernel.gz").write_bytes(gzip.compress(f"{kernel}\n".encode() + noise(kernel, KERNEL_BYTES), mtime=0))
@@ -98,7 +102,7 @@ def make_fit(folder, squashfs, *, model="bpi-r4", kernel, arch="arm64"):
     return (folder / "image.itb").read_bytes()
 
 
-def padded(data):
+def padded(data: bytes) -> bytes:
     """Return a FIT as `pad-rootfs` leaves it: filled up to each size of an erase block, each time with its mark."""
     for kib in PAD_KIB:
         data = data.ljust(-(-len(data) // (kib << 10)) * (kib << 10), b"\xff")
@@ -107,7 +111,7 @@ def padded(data):
     return data
 
 
-def append(data, kind, content):
+def append(data: bytes, kind: int, content: bytes) -> bytes:
     """Return ``data`` with one more chunk, as fwtool appends it: the content, then a trailer with the sum of all."""
     if kind == METADATA:
         content = bytes(8) + content
@@ -115,10 +119,10 @@ def append(data, kind, content):
     return data + content + TRAILER.pack(FWTOOL_MAGIC, total, kind, len(content) + TRAILER.size)
 
 
-def metadata(release, model, compat, devices=None):
+def metadata(release: str, model: str, compat: str, devices: list[str] | None = None) -> bytes:
     """Return the metadata that OpenWrt's image build writes for this board."""
     supported = devices or DEVICES[model]
-    told = {"metadata_version": "1.1", "compat_version": compat}
+    told: dict[str, object] = {"metadata_version": "1.1", "compat_version": compat}
     if compat != "1.0":
         told["compat_message"] = "The non-switch ports were renamed to match the board/case labels"
         told["new_supported_devices"] = supported
@@ -134,12 +138,12 @@ def metadata(release, model, compat, devices=None):
     return json.dumps(told).encode()
 
 
-def turned(data, place):
+def turned(data: bytes, place: int) -> bytes:
     """Return ``data`` with one bit turned."""
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-def spoiled(data, defect):
+def spoiled(data: bytes, defect: str) -> bytes:
     """Return a FIT with a defect that lies in its bytes."""
     if defect == "header":
         return b"\x27\x05\x19\x56" + data[4:]
@@ -149,12 +153,22 @@ def spoiled(data, defect):
     return turned(data, piece.offset + piece.size // 2)
 
 
-def compat_version(release):
+def compat_version(release: str) -> str:
     """Return which generation of settings a release has."""
     return "1.1" if tree.uses_apk(release) else "1.0"
 
 
-def build(folder, parts, defect, release, model, kernel, devices, arch, **kind):
+def build(
+    folder: Path,
+    parts: dict[str, Path],
+    defect: str,
+    release: str,
+    model: str,
+    kernel: str,
+    devices: list[str] | None,
+    arch: str,
+    **kind: Any,
+) -> None:
     """Make the image ``folder/<official name>``."""
     install(APT_PACKAGES)
     root = tree.squashfs(parts, release=release, kernel=kernel, **kind)
@@ -171,7 +185,17 @@ def build(folder, parts, defect, release, model, kernel, devices, arch, **kind):
     shutil.rmtree(folder / "pieces")
 
 
-def make(parts, *, release="25.12.5", model="bpi-r4", kernel=None, defect="", devices=None, arch="arm64", **kind):
+def make(
+    parts: dict[str, Path],
+    *,
+    release: str = "25.12.5",
+    model: str = "bpi-r4",
+    kernel: str | None = None,
+    defect: str = "",
+    devices: list[str] | None = None,
+    arch: str = "arm64",
+    **kind: Any,
+) -> Path:
     """Return the path of an image, building it when it is new.
 
     ``parts`` are :func:`parts.build`'s. ``kernel`` is the release of its kernel (this machine's when it is not given),
@@ -196,7 +220,7 @@ def make(parts, *, release="25.12.5", model="bpi-r4", kernel=None, defect="", de
         repr((release, model, kernel, defect, devices, arch)),
     )
 
-    def fill(folder):
+    def fill(folder: Path) -> None:
         """Build it in a folder of the cache."""
         build(folder, parts, defect, release, model, kernel, devices, arch, **kind)
 

@@ -4,11 +4,15 @@ import gzip
 import hashlib
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 MAGIC = 0xD00DFEED
 BEGIN, END, PROPERTY, NOTHING, LAST = 1, 2, 3, 4, 9
 SQUASHFS = b"hsqs"
+Node = dict[str, Any]
+"""A node of a device tree: properties are bytes, other nodes are nodes."""
 
 
 class NoFit(ValueError):
@@ -22,7 +26,7 @@ class Piece:
     type: str
     offset: int
     size: int
-    sums: dict
+    sums: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,16 @@ class Fit:
 
     data: bytes = field(repr=False)
     description: str
-    pieces: dict
-    configurations: dict
+    pieces: dict[str, Piece]
+    configurations: dict[str, Node]
     size: int
 
-    def content(self, name):
+    def content(self, name: str) -> bytes:
         """Return the bytes of a piece."""
         piece = self.pieces[name]
         return self.data[piece.offset : piece.offset + piece.size]
 
-    def wrong(self):
+    def wrong(self) -> list[str]:
         """Return the names of the pieces that are not there as a whole or have a wrong sum."""
         return [
             name
@@ -48,7 +52,7 @@ class Fit:
             if len(self.content(name)) < piece.size or not sums_hold(piece.sums, self.content(name))
         ]
 
-    def kernel(self):
+    def kernel(self) -> str:
         """Return the first line of the kernel: on the bench it says the release that ``uname -r`` tells then."""
         names = [name for name, piece in self.pieces.items() if piece.type == "kernel"]
         if not names:
@@ -58,35 +62,35 @@ class Fit:
         except (OSError, EOFError, zlib.error):
             raise NoFit("the kernel cannot be unpacked") from None
 
-    def rootfs(self):
+    def rootfs(self) -> bytes | None:
         """Return the bytes of the first file system, or None when there is none."""
         found = [self.content(name) for name, piece in self.pieces.items() if piece.type == "filesystem"]
         return found[0] if found else None
 
 
-SUMS = {
+SUMS: dict[str, Callable[[bytes], bytes]] = {
     "crc32": lambda content: struct.pack(">I", zlib.crc32(content)),
     "sha1": lambda content: hashlib.sha1(content).digest(),
     "sha256": lambda content: hashlib.sha256(content).digest(),
 }
 
 
-def sums_hold(sums, content):
+def sums_hold(sums: dict[str, bytes], content: bytes) -> bool:
     """Tell whether the sums of a piece are those of its content; one of an unknown kind is not."""
     return all(name in SUMS and SUMS[name](content) == value for name, value in sums.items())
 
 
-def text(value):
+def text(value: bytes) -> str:
     """Return a property that is one text."""
     return value.rstrip(b"\0").decode(errors="replace")
 
 
-def number(value):
+def number(value: bytes) -> int:
     """Return a property that is one number."""
     return int.from_bytes(value, "big")
 
 
-def nodes(data):
+def nodes(data: bytes) -> Node:
     """Return the device tree at the beginning of ``data`` as nested dictionaries; properties are bytes."""
     if len(data) < 40:
         raise NoFit("too short")
@@ -95,7 +99,8 @@ def nodes(data):
         raise NoFit(f"begins with {data[:4].hex()}")
     if total > len(data):
         raise NoFit("its tree is cut off")
-    root, at = {}, structure
+    root: Node = {}
+    at: int = structure
     path = [root]
     while at + 4 <= total:
         (token,) = struct.unpack_from(">I", data, at)
@@ -113,13 +118,14 @@ def nodes(data):
             path[-1][data[start : data.index(b"\0", start)].decode()] = data[at + 8 : at + 8 + length]
             at += -(-(8 + length) // 4) * 4
         elif token == LAST:
-            return root[""]
+            found: Node = root[""]
+            return found
         elif token != NOTHING:
             break
     raise NoFit("its tree is damaged")
 
 
-def read(data):
+def read(data: bytes) -> Fit:
     """Return the :class:`Fit` at the beginning of ``data``; :class:`NoFit` when there is none."""
     try:
         root = nodes(data)
@@ -133,17 +139,15 @@ def read(data):
     return Fit(data, text(root.get("description", b"")), pieces, configurations, end)
 
 
-def piece_of(node, after):
+def piece_of(node: Node, after: int) -> Piece:
     """Return the :class:`Piece` that a node describes, with its data outside the tree."""
-    if "data-position" in node:
-        offset = number(node["data-position"])
-    else:
-        offset = after + number(node["data-offset"])
+    inside = "data-position" in node
+    offset = number(node["data-position"]) if inside else after + number(node["data-offset"])
     sums = {text(child["algo"]): child["value"] for child in node.values() if isinstance(child, dict)}
     return Piece(text(node["type"]), offset, number(node["data-size"]), sums)
 
 
-def squashfs_in(data):
+def squashfs_in(data: bytes) -> list[int]:
     """Return where each squashfs begins in an image, at any multiple of 4096: what a router can find without a tree."""
     return [
         at

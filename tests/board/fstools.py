@@ -19,7 +19,7 @@ class FileSystem:
     label: str
 
 
-def probe(path):
+def probe(path: str | Path) -> FileSystem | None:
     """Return the :class:`FileSystem` on a block device or image, or None for anything but ext2/3/4 and f2fs."""
     with open(path, "rb") as device:
         block = device.read(4096)
@@ -34,19 +34,19 @@ def probe(path):
     return None
 
 
-def squashfs_uuid(path):
+def squashfs_uuid(path: str | Path) -> str:
     """Return the identity of a squashfs, made of its superblock as fstools makes it up: it changes with every image."""
     with open(path, "rb") as image:
         _, inodes, made, block_size, fragments = struct.unpack("<5I", image.read(20))
     return f"{inodes:08x}-{made:08x}-{block_size:08x}-{fragments:08x}"
 
 
-def sections(text):
+def sections(text: str) -> list[tuple[str, dict[str, str]]]:
     """Return the sections of a UCI file as a list of (type, options); of a list the last value counts.
 
     A line with an open quotation mark is passed over.
     """
-    found = []
+    found: list[tuple[str, dict[str, str]]] = []
     for line in text.splitlines():
         try:
             words = shlex.split(line, comments=True)
@@ -59,7 +59,7 @@ def sections(text):
     return found
 
 
-def mounts(fstab):
+def mounts(fstab: str | Path) -> list[dict[str, str]]:
     """Return the options of every enabled ``mount`` section of the fstab at this path; none when it is not there."""
     path = Path(fstab)
     if not path.is_file():
@@ -71,7 +71,7 @@ def mounts(fstab):
     ]
 
 
-def extroot_of(entries):
+def extroot_of(entries: list[dict[str, str]]) -> dict[str, str] | None:
     """Return the mount that replaces the root: the first with target ``/``, else the first with ``/overlay``."""
     for target in ("/", "/overlay"):
         for options in entries:

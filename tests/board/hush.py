@@ -9,6 +9,8 @@ not quoted, and never read as commands. What it does not know is an error, not a
 """
 
 import re
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 NAME = re.compile(r"\{(\w+)\}|(\w+)|(\?)")
 RESERVED = {"if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until"}
@@ -23,23 +25,23 @@ class HushError(Exception):
 class Word:
     """A word as written: parts that are text, or names of variables, each quoted or not."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Begin an empty word."""
-        self.parts = []
+        self.parts: list[tuple[str, str, bool]] = []
         self.quoted = False
 
-    def plain(self):
+    def plain(self) -> str | None:
         """Return the text of a word without quotes and variables, or None."""
         if self.quoted or any(kind != "text" for kind, *_ in self.parts):
             return None
         return "".join(value for _, value, _ in self.parts)
 
-    def expand(self, get):
+    def expand(self, get: Callable[[str], str]) -> list[str]:
         """Return the words this becomes; ``get(name)`` is a variable's value."""
-        words, current = [], "" if self.quoted else None
-        for kind, value, quoted in self.parts:
-            if kind == "variable":
-                value = get(value)
+        words: list[str] = []
+        current = "" if self.quoted else None
+        for kind, written, quoted in self.parts:
+            value = get(written) if kind == "variable" else written
             if kind == "text" or quoted:
                 current = (current or "") + value
                 continue
@@ -49,17 +51,19 @@ class Word:
             if current is not None and value[:1].isspace():
                 words, current = [*words, current], None
             for number, piece in enumerate(pieces):
-                if number:
+                if number and current is not None:
                     words, current = [*words, current], None
                 current = (current or "") + piece
-            if pieces and value[-1].isspace():
+            if pieces and value[-1].isspace() and current is not None:
                 words, current = [*words, current], None
         return words if current is None else [*words, current]
 
 
-def words_of(text):
+def words_of(text: str) -> list[Word | str]:
     """Return the words and separators of a command line: :class:`Word` or one of :data:`SEPARATORS`."""
-    found, word, at, quote = [], None, 0, ""
+    found: list[Word | str] = []
+    word: Word | None = None
+    at, quote = 0, ""
     while at < len(text):
         char = text[at]
         at += 1
@@ -67,6 +71,7 @@ def words_of(text):
             if char == "'":
                 quote = ""
             else:
+                word = word or Word()
                 word.parts.append(("text", char, True))
             continue
         if char == "$":
@@ -84,6 +89,7 @@ def words_of(text):
         elif char == quote == '"':
             quote = ""
         elif quote:
+            word = word or Word()
             word.parts.append(("text", char, True))
         elif char in "\"'":
             word, quote = word or Word(), char
@@ -107,21 +113,30 @@ def words_of(text):
     return [*found, word] if word else found
 
 
-class Parser:
-    """Words to a list of (command, what follows it): a command is ("simple", words), ("if", …), ("for", …), ("while", …)."""
+Words: TypeAlias = list[Word]
+Simple: TypeAlias = tuple[Literal["simple"], Words]
+If: TypeAlias = "tuple[Literal['if'], list[tuple[Commands | None, Commands]]]"
+For: TypeAlias = "tuple[Literal['for'], str, Words, Commands]"
+While: TypeAlias = "tuple[Literal['while'], bool, Commands, Commands]"
+Command: TypeAlias = "Simple | If | For | While"
+Commands: TypeAlias = list[tuple[Command, str]]
 
-    def __init__(self, words):
+
+class Parser:
+    """Words to a list of pairs: a :data:`Command`, and what follows it."""
+
+    def __init__(self, words: list[Word | str]) -> None:
         """``words`` are :func:`words_of` a text."""
         self.words, self.at = words, 0
 
-    def peek(self):
+    def peek(self) -> str | None:
         """Return the next word that stands for itself, a separator, or None."""
         if self.at >= len(self.words):
             return None
         word = self.words[self.at]
         return word if isinstance(word, str) else word.plain()
 
-    def take(self, wanted):
+    def take(self, wanted: str) -> None:
         """Take a reserved word."""
         while self.peek() == ";":
             self.at += 1
@@ -129,9 +144,9 @@ class Parser:
             raise HushError(f"{wanted} expected")
         self.at += 1
 
-    def list(self, *ends):
+    def list(self, *ends: str) -> Commands:
         """Return the commands up to one of these reserved words, which stays."""
-        commands = []
+        commands: Commands = []
         while self.at < len(self.words):
             if self.peek() == ";":
                 self.at += 1
@@ -139,7 +154,9 @@ class Parser:
             if self.peek() in ends:
                 return commands
             command = self.command()
-            after = self.peek() if self.peek() in SEPARATORS else ";"
+            after = self.peek() or ";"
+            if after not in SEPARATORS:
+                after = ";"
             if after != ";":
                 self.at += 1
             commands.append((command, after))
@@ -147,7 +164,7 @@ class Parser:
             raise HushError(f"{' or '.join(ends)} expected")
         return commands
 
-    def command(self):
+    def command(self) -> Command:
         """Return one command."""
         word = self.peek()
         if word == "if":
@@ -163,17 +180,22 @@ class Parser:
             return self.loop()
         if word in RESERVED:
             raise HushError(f"{word} is not expected")
-        words = []
-        while self.at < len(self.words) and not isinstance(self.words[self.at], str):
-            words.append(self.words[self.at])
-            self.at += 1
+        words = self.plain_words()
         if not words:
             raise HushError("a command expected")
         return "simple", words
 
-    def condition(self):
+    def plain_words(self) -> Words:
+        """Take the words up to the next separator."""
+        words = []
+        while self.at < len(self.words) and isinstance(word := self.words[self.at], Word):
+            words.append(word)
+            self.at += 1
+        return words
+
+    def condition(self) -> If:
         """Return an ``if`` as its branches, pairs of test and body; the test of ``else`` is None."""
-        branches = []
+        branches: list[tuple[Commands | None, Commands]] = []
         self.take("if")
         while True:
             test = self.list("then")
@@ -188,16 +210,15 @@ class Parser:
         self.take("fi")
         return "if", branches
 
-    def loop(self):
+    def loop(self) -> For:
         """Return a ``for``."""
         self.at += 1
         name = self.peek()
+        if name is None:
+            raise HushError("a name expected")
         self.at += 1
         self.take("in")
-        words = []
-        while not isinstance(self.words[self.at], str):
-            words.append(self.words[self.at])
-            self.at += 1
+        words = self.plain_words()
         self.take("do")
         body = self.list("done")
         self.take("done")
@@ -209,7 +230,7 @@ class Hush:
 
     DEPTH = 100
 
-    def __init__(self, variables, commands):
+    def __init__(self, variables: dict[str, str], commands: dict[str, Callable[[list[str]], int]]) -> None:
         """``variables`` is changed as the commands change it; ``commands`` are those beside the shell's own."""
         self.variables = variables
         self.commands = {
@@ -226,11 +247,11 @@ class Hush:
         self.code = 0
         self.depth = 0
 
-    def get(self, name):
+    def get(self, name: str) -> str:
         """Return the value of a variable; nothing when it is not set."""
         return str(self.code) if name == "?" else self.variables.get(name, "")
 
-    def run(self, text):
+    def run(self, text: str) -> int:
         """Run a text of commands and return the exit code of the last."""
         self.depth += 1
         if self.depth > self.DEPTH:
@@ -240,7 +261,7 @@ class Hush:
         finally:
             self.depth -= 1
 
-    def run_list(self, commands):
+    def run_list(self, commands: Commands) -> int:
         """Run a list of commands."""
         skipping = False
         for command, after in commands:
@@ -251,36 +272,35 @@ class Hush:
                 skipping = False
         return self.code
 
-    def run_command(self, command):
+    def run_command(self, command: Command) -> int:
         """Run one command and return its exit code."""
-        kind, *rest = command
-        if kind == "simple":
-            words = [word for one in rest[0] for word in one.expand(self.get)]
+        if command[0] == "simple":
+            words = [word for one in command[1] for word in one.expand(self.get)]
             return self.run_simple(words) if words else self.code
-        if kind == "if":
-            for test_of, body in rest[0]:
-                if test_of is None or self.run_list(test_of) == 0:
-                    return self.run_list(body)
+        if command[0] == "if":
+            for condition, branch in command[1]:
+                if condition is None or self.run_list(condition) == 0:
+                    return self.run_list(branch)
             return self.code
-        if kind == "for":
-            name, words, body = rest
-            for value in [word for one in words for word in one.expand(self.get)]:
+        if command[0] == "for":
+            _, name, parts, body = command
+            for value in [word for one in parts for word in one.expand(self.get)]:
                 self.variables[name] = value
                 self.run_list(body)
             return self.code
-        positive, test_of, body = rest
+        _, positive, test_of, body = command
         while (self.run_list(test_of) == 0) == positive:
             self.run_list(body)
         return self.code
 
-    def run_simple(self, words):
+    def run_simple(self, words: list[str]) -> int:
         """Run a command of this name."""
         command = self.commands.get(words[0])
         if command is None:
             raise HushError(f"unknown command: {' '.join(words)}")
         return int(command(words))
 
-    def do_run(self, words):
+    def do_run(self, words: list[str]) -> int:
         """Run the commands in these variables, one after the other while they succeed."""
         for name in words[1:]:
             if not self.variables.get(name):
@@ -289,7 +309,7 @@ class Hush:
                 return 1
         return 0
 
-    def do_setenv(self, words):
+    def do_setenv(self, words: list[str]) -> int:
         """Set a variable to the other words, or delete it."""
         if len(words) < 3:
             self.variables.pop(words[1], None)
@@ -297,19 +317,19 @@ class Hush:
             self.variables[words[1]] = " ".join(words[2:])
         return 0
 
-    def do_env(self, words):
+    def do_env(self, words: list[str]) -> int:
         """``env exists NAME``; an empty variable exists, as it does in U-Boot until it is saved and loaded."""
         if words[1:2] != ["exists"]:
             raise HushError(f"unknown command: {' '.join(words)}")
         return int(words[2] not in self.variables)
 
-    def do_setexpr(self, words):
+    def do_setexpr(self, words: list[str]) -> int:
         """Count, in hexadecimal."""
         if len(words) == 3:
             self.variables[words[1]] = f"{hexadecimal(words[2]):x}"
             return 0
-        _, name, left, operator, right = words
-        left, right = hexadecimal(left), hexadecimal(right)
+        _, name, first, operator, second = words
+        left, right = hexadecimal(first), hexadecimal(second)
         if operator in ("/", "%") and right == 0:
             return 1
         results = {
@@ -330,7 +350,7 @@ class Hush:
         return 0
 
 
-def number(text, base):
+def number(text: str, base: int) -> int:
     """Return the number a text begins with, as U-Boot's simple_strtoul reads it: 0 where it begins with none."""
     if text[:2].lower() == "0x":
         text, base = text[2:], 16
@@ -344,20 +364,20 @@ def number(text, base):
     return value
 
 
-def hexadecimal(text):
+def hexadecimal(text: str) -> int:
     """Return the number a text begins with, as most commands read numbers."""
     return number(text, 16)
 
 
-def decimal(text):
+def decimal(text: str) -> int:
     """Return the number a text begins with, as ``test`` reads it."""
     return -number(text[1:], 0) if text.startswith("-") else number(text, 0)
 
 
-def test(words):
+def test(words: list[str]) -> int:
     """``test``, with what the environments use: strings, numbers, -n, -z."""
     operands = words[1:]
-    compare = {
+    compare: dict[str, Callable[[str, str], bool]] = {
         "=": lambda a, b: a == b,
         "!=": lambda a, b: a != b,
         "<": lambda a, b: a < b,

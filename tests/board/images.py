@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from . import ubi
@@ -15,8 +16,8 @@ from .ubi import LEB
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
-# UBI volumes in the order of their numbers: name and bytes. The writable rootfs_data comes last, as ubi0_5, and is larger
-# than the board's flash, where nobody makes volumes.
+# UBI volumes in the order of their numbers: name and bytes. The writable rootfs_data comes last, as ubi0_5, and is
+# larger than the board's flash, where nobody makes volumes.
 VOLUMES = (
     ("fip", 0x200000),
     ("ubootenv", 9 * LEB),
@@ -74,20 +75,20 @@ class EnvError(Exception):
     """The U-Boot environment could not be read or written on the images."""
 
 
-def sparse(path, size):
+def sparse(path: Path, size: int) -> None:
     """Make an image of ``size`` bytes that takes no room."""
     with open(path, "wb") as image:
         image.truncate(size)
 
 
-def filled(path, size, word):
+def filled(path: Path, size: int, word: str) -> None:
     """Make an image that starts with recognisable bytes, so that a test sees when something touched it."""
     sparse(path, size)
     with open(path, "r+b") as image:
         image.write(word.encode() * (16 * KiB // len(word)))
 
 
-def make_card(path, medium):
+def make_card(path: Path, medium: str) -> None:
     """Make the SD card or eMMC with the board's GPT."""
     sparse(path, GPT_BYTES)
     lines = ["label: gpt", "first-lba: 34"]
@@ -108,14 +109,14 @@ def make_card(path, medium):
                 image.write(name.encode() * 1000)
 
 
-def fill_front(path, data):
+def fill_front(path: Path, data: bytes) -> None:
     """Put data at the beginning of an image, and leave the rest as it is."""
     with open(path, "r+b") as image:
         image.write(data)
 
 
-def make_volumes(folder, spare_blocks=0):
-    """Make the volumes of a flash with room for so many more blocks; the overlay's own file system is :func:`make_overlay`'s."""
+def make_volumes(folder: Path, spare_blocks: int = 0) -> None:
+    """Make the volumes of a flash with room for so many more blocks; :func:`make_overlay` makes the overlay's files."""
     volumes = []
     for number, (name, size) in enumerate(VOLUMES):
         if name != "rootfs_data":
@@ -129,7 +130,9 @@ def make_volumes(folder, spare_blocks=0):
     write_table(folder, volumes, ubi.KEPT_BLOCKS + sum(one.blocks for one in volumes) + spare_blocks)
 
 
-def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_BLOCKS):
+def make_board_volumes(
+    folder: Path, fit: bytes, recovery: bytes, data_bytes: int | None = None, blocks: int = ubi.FLASH_BLOCKS
+) -> None:
     """Make the volumes of a flash as on the board: ``fit`` and ``recovery`` are FIT images, rootfs_data has the rest.
 
     With ``data_bytes`` rootfs_data has only that many, as after a sysupgrade with ``rootfs_data_max``.
@@ -156,11 +159,11 @@ def make_board_volumes(folder, fit, recovery, data_bytes=None, blocks=ubi.FLASH_
     write_table(folder, volumes, blocks)
 
 
-def flash_system(folder, fit, settings=None, data_bytes=0):
+def flash_system(folder: Path, fit: bytes, settings: Path | None = None, data_bytes: int = 0) -> Iterator[str]:
     """Write a system as sysupgrade does on SPI-NAND, from step to step; a cut is where nobody asks for the next one.
 
-    New volumes fit and rootfs_data, the image, and in rootfs_data the settings' archive. rootfs_data has ``data_bytes``,
-    or all that is left. Yields what was done.
+    New volumes fit and rootfs_data, the image, and in rootfs_data the settings' archive. rootfs_data has
+    ``data_bytes``, or all that is left. Yields what was done.
     """
     table = ubi.Table.read(folder)
     for name in ("fit", "rootfs_data"):
@@ -171,18 +174,18 @@ def flash_system(folder, fit, settings=None, data_bytes=0):
     table.create("rootfs_data", min(data_bytes, table.available * LEB) or None)
     yield "made"
     table.mark("fit", True)
-    fill_front(table.image(table.find("fit")), fit[: len(fit) // 2])
+    fill_front(table.image(table.volume("fit")), fit[: len(fit) // 2])
     yield "half"
-    fill_front(table.image(table.find("fit")), fit)
+    fill_front(table.image(table.volume("fit")), fit)
     table.mark("fit", False)
     yield "written"
     if settings:
-        volume = table.find("rootfs_data")
+        volume = table.volume("rootfs_data")
         make_data(table.image(volume), settings, volume.room)
     yield "settings"
 
 
-def flash_card(folder, medium, fit, settings=None):
+def flash_card(folder: Path, medium: str, fit: bytes, settings: Path | None = None) -> Iterator[str]:
     """Write a system as sysupgrade does on eMMC and SD card, from step to step: the FIT, and behind it the settings.
 
     What is behind the FIT is the image ``overlay`` on the bench.
@@ -205,7 +208,7 @@ def flash_card(folder, medium, fit, settings=None):
     yield "settings"
 
 
-def make_data(path, settings, room):
+def make_data(path: Path, settings: Path, room: int) -> None:
     """Make a file system in which fstools finds the settings' archive."""
     with tempfile.TemporaryDirectory() as content:
         shutil.copy(settings, f"{content}/sysupgrade.tgz")
@@ -226,7 +229,7 @@ def make_data(path, settings, room):
         )
 
 
-def write_table(folder, volumes, blocks):
+def write_table(folder: Path, volumes: list[ubi.Volume], blocks: int) -> None:
     """Write a new volume table."""
     table = ubi.Table(folder)
     sparse(table.path, ubi.IMAGE_BYTES)
@@ -234,7 +237,7 @@ def write_table(folder, volumes, blocks):
     table.write()
 
 
-def put_on_card(path, medium, systems):
+def put_on_card(path: Path, medium: str, systems: dict[str, bytes]) -> None:
     """Put FIT images, {partition: bytes}, on the card."""
     places = {name: offset * KiB for name, offset, _ in GPT[medium]}
     with open(path, "r+b") as image:
@@ -243,7 +246,7 @@ def put_on_card(path, medium, systems):
             image.write(data)
 
 
-def make_overlay(path):
+def make_overlay(path: Path) -> None:
     """Make the empty internal overlay."""
     sparse(path, dict(VOLUMES)["rootfs_data"])
     command(
@@ -262,7 +265,7 @@ def make_overlay(path):
     )
 
 
-def env_places(folder, medium):
+def env_places(folder: Path, medium: str) -> list[str]:
     """Return the lines of a fw_env.config that names the images themselves: where the two copies are."""
     size = ENV_COPY_BYTES[medium]
     if medium == "nand":
@@ -270,7 +273,7 @@ def env_places(folder, medium):
     return [f"{folder}/mmcblk0.img {MMC_ENV_OFFSET + index * size:#x} {size:#x} {size:#x} 1" for index in (0, 1)]
 
 
-def router_env_config(medium):
+def router_env_config(medium: str) -> str:
     """Return the text of the router's own /etc/fw_env.config."""
     if medium == "nand":
         numbers = [index for index, (name, _) in enumerate(VOLUMES) if name.startswith("ubootenv")]
@@ -279,7 +282,7 @@ def router_env_config(medium):
     return "".join(f"/dev/mmcblk0p{number} {offset} 0x40000 0x40000 1\n" for offset in ("0x0", "0x40000"))
 
 
-def compiled_env(medium, model="bpi-r4"):
+def compiled_env(medium: str, model: str = "bpi-r4") -> dict[str, str]:
     """Return the environment that is compiled into a medium's U-Boot as a dictionary, empty variables left out."""
     lines = (HERE / "env" / f"{medium}.env").read_text().splitlines()
     pairs = [line.split("=", 1) for line in lines if line and not line.startswith("#")]
@@ -288,7 +291,7 @@ def compiled_env(medium, model="bpi-r4"):
     return {name: value.replace(f"{conf}bpi-r4", conf + model) for name, value in text.items()}
 
 
-def first_booted(env, version):
+def first_booted(env: dict[str, str], version: str) -> dict[str, str]:
     """Return what the first boot of a U-Boot of this ``version`` makes of a compiled-in environment and saves."""
     after = {name: value for name, value in env.items() if name not in FIRST_BOOT}
     after |= {"bootdelay": "3", "bootmenu_delay": "3", "bootmenu_0": env["bootmenu_0d"]}
@@ -296,7 +299,7 @@ def first_booted(env, version):
     return after
 
 
-def stock_env(medium, model):
+def stock_env(medium: str, model: str) -> dict[str, str]:
     """Return the environment of a fresh install as a dictionary: saved by the first boot, the rest from Linux."""
     return first_booted(compiled_env(medium, model), BOARD_ENV["ver"]) | BOARD_ENV
 
@@ -304,7 +307,7 @@ def stock_env(medium, model):
 class EnvTool:
     """The real fw_printenv and fw_setenv on the images of a medium, run on the host."""
 
-    def __init__(self, tools, folder, medium):
+    def __init__(self, tools: Path, folder: Path, medium: str) -> None:
         """Write the tool's configuration into ``folder``."""
         self.folder, self.medium = Path(folder), medium
         self.config = self.folder / f"fw_env-{medium}.config"
@@ -314,7 +317,7 @@ class EnvTool:
         if not self.set_program.exists():
             self.set_program.symlink_to(self.print_program)
 
-    def run(self, program, *arguments, text=None):
+    def run(self, program: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of the two programs."""
         return subprocess.run(
             [str(program), "-c", str(self.config), "-l", str(self.folder), *arguments],
@@ -324,7 +327,7 @@ class EnvTool:
             errors="surrogateescape",
         )
 
-    def blank(self):
+    def blank(self) -> None:
         """Write two valid copies of an environment without any variable."""
         size = ENV_COPY_BYTES[self.medium]
         data = bytes(size - 5)
@@ -335,7 +338,7 @@ class EnvTool:
                 image.seek(int(offset, 16))
                 image.write(copy)
 
-    def set(self, values):
+    def set(self, values: Mapping[str, str | None]) -> None:
         """Set variables (None deletes one) with one fw_setenv -s; :class:`EnvError` when the tool fails."""
         lines = "".join(f"{name} {value or ''}".rstrip(" ") + "\n" for name, value in values.items())
         done = self.run(self.set_program, "-s", "-", text=lines)
@@ -345,15 +348,22 @@ class EnvTool:
             if value and value.startswith(" ") and self.run(self.set_program, name, value).returncode != 0:
                 raise EnvError(f"fw_setenv: {name}")
 
-    def all(self):
+    def all(self) -> dict[str, str] | None:
         """Return the environment as a dictionary, or None when both copies are bad, as U-Boot then takes its own."""
         done = self.run(self.print_program)
         if "Bad CRC" in done.stderr or done.returncode != 0:
             return None
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
+    def whole(self) -> dict[str, str]:
+        """Return the same; :class:`EnvError` when both copies are bad."""
+        env = self.all()
+        if env is None:
+            raise EnvError("both copies of the environment are bad")
+        return env
 
-def digest(path):
+
+def digest(path: Path) -> str:
     """Return a sha256 over the blocks that are not all zero and their places; holes cost nothing."""
     total = hashlib.sha256()
     zero = bytes(HASH_BLOCK)

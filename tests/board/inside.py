@@ -15,7 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from typing import NoReturn
+
 from board import fstools, sysfs
+from board.sysfs import Spec
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_NOATIME, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = (
     1,
@@ -55,32 +58,32 @@ class Stopped(Exception):
     """The machine does not come up; the text is the outcome, ``hang`` or ``panic``."""
 
 
-def check(result, what):
+def check(result: int, what: str) -> None:
     """Raise :class:`OSError` when a call of the C library failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source, target, kind=None, flags=0, data=None):
-    """Mount as mount(2) does; :class:`OSError` when it fails."""
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    """Mount as the C library does; :class:`OSError` when it fails."""
     os.makedirs(target, exist_ok=True)
-    encode = lambda text: None if text is None else os.fsencode(text)  # noqa: E731
-    check(LIBC.mount(encode(source), encode(target), encode(kind), flags, encode(data)), f"mount {source} on {target}")
+    words = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    check(LIBC.mount(*words[:3], flags, words[3]), f"mount {source} on {target}")
 
 
-def unmount(target, flags=0):
+def unmount(target: str, flags: int = 0) -> None:
     """Unmount as umount2(2) does."""
     check(LIBC.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
-def pivot(new_root, old_root):
+def pivot(new_root: str, old_root: str) -> None:
     """Make ``new_root`` the root and put the old one at ``old_root`` inside it."""
     check(LIBC.syscall(PIVOT_ROOT[os.uname().machine], os.fsencode(new_root), os.fsencode(old_root)), "pivot_root")
     os.chdir("/")
 
 
-def bind_file(source, target, read_only=False):
+def bind_file(source: str, target: str, read_only: bool = False) -> None:
     """Put one file or folder over another."""
     check(LIBC.mount(os.fsencode(source), os.fsencode(target), None, MS_BIND, None), f"bind {target}")
     if read_only:
@@ -90,17 +93,17 @@ def bind_file(source, target, read_only=False):
 class Machine:
     """One power-on. ``spec`` is what the bench built; ``console`` collects what would be printed."""
 
-    def __init__(self, spec):
+    def __init__(self, spec: Spec) -> None:
         """Remember the hardware."""
         self.spec = spec
-        self.console = []
+        self.console: list[str] = []
         self.nvme = False
 
-    def say(self, line):
+    def say(self, line: str) -> None:
         """Print a line on the console."""
         self.console.append(line)
 
-    def enter_stage(self):
+    def enter_stage(self) -> None:
         """Build an empty first root with /dev, /proc, /sys, /tmp and the hidden tools, and leave the host for good."""
         spec, stage = self.spec, self.spec["stage"]
         mount("none", "/", None, MS_REC | MS_PRIVATE)
@@ -130,7 +133,7 @@ class Machine:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOATIME)
         mount("sysfs", "/sys", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOATIME, "mode=755,size=8m")
 
-    def protect_host(self):
+    def protect_host(self) -> None:
         """Give /proc the kernel command line of the router and keep the host's kernel settings out of reach."""
         Path("/.rig/cmdline").write_text(self.spec["cmdline"] + "\n")
         Path("/.rig/nothing").write_text("")
@@ -146,7 +149,7 @@ class Machine:
             Path("/.rig/release").write_text(self.spec["kernel"] + "\n")
             bind_file("/.rig/release", "/proc/sys/kernel/osrelease", read_only=True)
 
-    def make_devices(self):
+    def make_devices(self) -> None:
         """Make the nodes of the devices that are there from the start."""
         for name, (major, minor) in CHARACTER_NODES.items():
             os.mknod(f"/dev/{name}", 0o666 | stat.S_IFCHR, os.makedev(major, minor))
@@ -173,8 +176,8 @@ class Machine:
             mount("/.rig/pstore", "/sys/fs/pstore", None, MS_MOVE)
         self.add_disks([*[device for device in spec["mmc"] if device["partitions"]], *spec["readers"]])
 
-    def make_volumes(self, flash):
-        """Make the nodes of UBI: those the stand-ins work on are hidden, a volume that cannot be read has a dead one."""
+    def make_volumes(self, flash: Spec) -> None:
+        """Make the nodes of UBI: those for the stand-ins are hidden, a volume that cannot be read has a dead one."""
         os.mknod("/dev/ubi0", 0o600 | stat.S_IFCHR, os.makedev(*CHARACTER_NODES["null"]))
         self.node(flash["table"], "/.rig/dev")
         holders = {device["name"]: device for device in flash["holders"]}
@@ -185,18 +188,18 @@ class Machine:
             if device:
                 self.node({**device, "number": (0, 0)} if volume["marker"] else device)
 
-    def node(self, device, folder="/dev"):
+    def node(self, device: Spec, folder: str = "/dev") -> None:
         """Make one block device node."""
         os.mknod(f"{folder}/{device['name']}", 0o600 | stat.S_IFBLK, os.makedev(*device["number"]))
 
-    def add_disks(self, disks):
+    def add_disks(self, disks: list[Spec]) -> None:
         """Tell the partition stand-in about disks; their partitions appear with :meth:`refresh`."""
         with open("/.rig/dev/disks", "a") as file:
             for device in disks:
                 self.node(device, "/.rig/dev")
                 file.write(f"{device['name']} {device['number'][0]}:{device['number'][1]}\n")
 
-    def load_nvme(self, why):
+    def load_nvme(self, why: str) -> None:
         """Bring the NVMe disks up, once."""
         if self.nvme:
             return
@@ -207,7 +210,7 @@ class Machine:
         self.add_disks(self.spec["nvme"])
         sysfs.load_nvme("/sys", self.spec["nvme"], self.spec["kernel_nvme"] == "module")
 
-    def refresh(self, root):
+    def refresh(self, root: str) -> None:
         """Run the partition stand-in with the shell of the tree at ``root``."""
         for name in ("dev", "proc", "sys", ".rig"):
             mount(f"/{name}", f"{root}/{name}", None, MS_BIND | MS_REC)
@@ -225,12 +228,12 @@ class Machine:
             for name in ("dev", "proc", "sys", ".rig"):
                 unmount(f"{root}/{name}", MNT_DETACH)
 
-    def block_devices(self):
+    def block_devices(self) -> list[str]:
         """Return the nodes of every disk and partition that could carry a file system."""
         names = sorted(os.listdir("/sys/class/block"))
         return [f"/dev/{name}" for name in names if name.startswith(("nvme", "mmc", "fitrw"))]
 
-    def find(self, options):
+    def find(self, options: dict[str, str]) -> tuple[str, fstools.FileSystem] | None:
         """Return (device, file system) for a mount's uuid, label or device, or None."""
         for path in self.block_devices():
             found = fstools.probe(path)
@@ -246,7 +249,7 @@ class Machine:
                 return path, found
         return None
 
-    def has_module(self, *roots):
+    def has_module(self, *roots: str) -> str | None:
         """Return the first of these roots that has the NVMe driver for the running kernel to load at boot, or None."""
         for root in roots:
             loads = Path(root, "etc/modules-boot.d").glob("*nvme*")
@@ -254,14 +257,14 @@ class Machine:
                 return root
         return None
 
-    def mount_files(self, device, found, target):
+    def mount_files(self, device: str, found: fstools.FileSystem, target: str) -> None:
         """Mount a file system; raise :class:`OSError` for one this kernel cannot mount."""
         if f"\t{found.type}\n" not in Path("/proc/filesystems").read_text():
             raise OSError(f"filesystem {found.type} not supported by kernel")
         # A new ext4 would be written to for a while by the kernel itself, and tests compare what disks hold.
         mount(device, target, found.type, MS_NOATIME, "noinit_itable" if found.type == "ext4" else None)
 
-    def extroot(self, prefix):
+    def extroot(self, prefix: str) -> str | None:
         """Mount the extroot that the fstab under ``prefix`` asks for and return its kind, or None for a normal boot.
 
         ``prefix`` is the upper folder of the internal overlay, or an empty text for the root itself.
@@ -299,7 +302,7 @@ class Machine:
         self.say(f"switched to extroot: {device} on {wanted['target']}")
         return "overlay" if wanted["target"] == "/overlay" else "pivot"
 
-    def same_image(self, path):
+    def same_image(self, path: str) -> bool:
         """Tell whether the overlay at ``path`` belongs to this squashfs; a new overlay is marked as belonging to it."""
         if Path(path, "etc/.extroot-default").exists():
             return True
@@ -314,7 +317,7 @@ class Machine:
         self.say(f"extroot: UUID mismatch (root: {mine}, overlay: {mark.read_text().strip()})")
         return False
 
-    def overlay(self, store):
+    def overlay(self, store: str) -> None:
         """Make the overlay root of /rom and ``store`` at /new."""
         for name in ("upper", "work"):
             os.makedirs(f"{store}/{name}", exist_ok=True)
@@ -328,7 +331,7 @@ class Machine:
             f"lowerdir=/rom,upperdir={store}/upper,workdir={store}/work",
         )
 
-    def wait_for_root(self, wanted):
+    def wait_for_root(self, wanted: str) -> NoReturn:
         """The root is not there: the kernel waits for it, for ever or for a while, then it panics."""
         self.say(f"Waiting for root device {wanted}...")
         waits = [word for word in self.spec["cmdline"].split() if word.partition("=")[0] == "rootwait"]
@@ -336,12 +339,12 @@ class Machine:
             raise Stopped("hang")
         self.panic("VFS: Unable to mount root fs on unknown-block(0,0)")
 
-    def panic(self, why):
+    def panic(self, why: str) -> NoReturn:
         """End as the kernel does."""
         self.say(f"Kernel panic - not syncing: {why}")
         raise Stopped("panic")
 
-    def choose_stock(self):
+    def choose_stock(self) -> None:
         """root=/dev/fit0: the squashfs, and on it an extroot or the internal overlay."""
         fit = [device for device in self.spec["fit"] if device["name"] == "fit0"]
         if not fit or (self.spec["medium"] == "nand" and "ubi.block=0,fit" not in self.spec["cmdline"].split()):
@@ -350,7 +353,7 @@ class Machine:
         self.need_init("/rom")
         self.internal_or_extroot()
 
-    def mount_internal(self):
+    def mount_internal(self) -> bool:
         """Mount the internal overlay as fstools does: an empty UBI volume gets its file system by being mounted.
 
         One that was never marked as ready is emptied (fstools, libfstools/overlay.c), but for what sysupgrade left.
@@ -394,7 +397,7 @@ class Machine:
         return True
 
     @staticmethod
-    def can_open(path):
+    def can_open(path: str) -> bool:
         """Tell whether a device can be read."""
         try:
             os.close(os.open(path, os.O_RDONLY))
@@ -402,7 +405,7 @@ class Machine:
             return False
         return True
 
-    def internal_or_extroot(self):
+    def internal_or_extroot(self) -> None:
         """With /rom mounted: put the extroot or the internal overlay on it, at /new; RAM where there is none."""
         if not self.mount_internal():
             self.say("mount_root: no usable overlay filesystem found, using tmpfs overlay")
@@ -425,7 +428,7 @@ class Machine:
             self.overlay("/overlay")
             self.say(f"root: / is an overlay of /rom and {'the extroot' if kind else 'the internal overlay'}")
 
-    def choose_partition(self, wanted):
+    def choose_partition(self, wanted: str) -> None:
         """root=PARTUUID=...: what a kernel with the driver built in does; without it, wait or panic."""
         words = self.spec["cmdline"].split()
         device = None
@@ -452,14 +455,14 @@ class Machine:
         self.say(f"root: the internal overlay is put on top of {device}")
         self.internal_or_extroot()
 
-    def overlay_names(self):
+    def overlay_names(self) -> set[str]:
         """Return the names of every volume and partition that fstools could take for an overlay."""
         names = {"rootfs_data", *(volume["name"] for volume in self.spec["flash"]["volumes"])}
         for path in Path("/sys/class/block").glob("*/uevent"):
             names |= {line[9:] for line in path.read_text().splitlines() if line.startswith("PARTNAME=")}
         return names
 
-    def partition_with(self, wanted):
+    def partition_with(self, wanted: str) -> str | None:
         """Return the node of the partition with this ``PARTUUID=`` or None."""
         for line in Path("/.rig/dev/disks").read_text().splitlines():
             disk = line.split()[0]
@@ -476,12 +479,12 @@ class Machine:
                     return f"/dev/{disk}p{number}"
         return None
 
-    def need_init(self, root):
+    def need_init(self, root: str) -> None:
         """The kernel runs /sbin/init of its root, or panics."""
         if not Path(root, "sbin/init").exists():
             self.panic("No working init found.")
 
-    def settle(self):
+    def settle(self) -> None:
         """Move everything into the chosen root, make it the root, and do what the first boot scripts do."""
         for name in ("rom", "overlay", "dev", "proc", "sys", "tmp", ".rig"):
             if os.path.ismount(f"/{name}"):
@@ -506,18 +509,18 @@ class Machine:
         if Path("/sbin/block").is_file():
             self.mount_rest()
 
-    def hold_production(self):
+    def hold_production(self) -> None:
         """Keep the partition of the running kernel open, as fitblk does: the kernel does not read that table again."""
         for path in Path("/sys/class/block").glob("mmcblk0p*"):
             if "PARTNAME=production\n" in (path / "uevent").read_text():
                 os.set_inheritable(os.open(f"/dev/{path.name}", os.O_RDONLY), True)
                 Path("/.rig/held").write_text("mmcblk0\n")
 
-    def refresh_here(self):
+    def refresh_here(self) -> None:
         """Run the partition stand-in in the final root."""
         subprocess.run(["/bin/ash", "/.rig/refresh"], cwd="/", check=True)
 
-    def mount_rest(self):
+    def mount_rest(self) -> None:
         """Mount the fstab's other file systems, as the boot script of block-mount does."""
         for options in fstools.mounts("/etc/config/fstab"):
             target = options.get("target", "")
@@ -533,7 +536,7 @@ class Machine:
             except OSError as problem:
                 self.say(f"block: mounting {match[0]} ({match[1].type}) as {target} failed: {problem}")
 
-    def furnish(self):
+    def furnish(self) -> None:
         """Give the first root the awkward things that a lived-in system has."""
         os.unlink("/usr/share/rig/00/file-0")
         os.unlink("/www/old/index.html")
@@ -560,7 +563,7 @@ class Machine:
             sparse.write(b"middle")
         Path("/etc/config/lived").write_text("config lived 'in'\n\toption since 'first boot'\n")
 
-    def boot(self):
+    def boot(self) -> None:
         """Power on; returns when the root is in place."""
         self.enter_stage()
         self.protect_host()
@@ -581,7 +584,7 @@ class Machine:
         if self.spec["slots"]:
             self.finish_start()
 
-    def finish_start(self):
+    def finish_start(self) -> None:
         """Mark the overlay as ready, and say what of the network works."""
         Path("/sysupgrade.tgz").unlink(missing_ok=True)
         if os.path.ismount("/overlay"):
@@ -600,7 +603,7 @@ class Machine:
         Path("/tmp/rig/watchdog.json").write_text(WATCHDOG.replace("STATUS", self.spec["watchdog"]))
 
 
-def main():
+def main() -> int:  # noqa: RET503 - it ends as another program
     """Boot, report, and become process 1."""
     host_pid = int(os.readlink("/proc/self"))
     spec = json.loads(Path(sys.argv[1]).read_text())

@@ -9,7 +9,7 @@ STARTED = "BOOTPLAN_BENCH_STARTED"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def use_project_python():
+def use_project_python() -> None:
     """Start the program again with ``$PYTHON``, or ``.venv/bin/python``, unless this Python has the project."""
     if importlib.util.find_spec("bootplan"):
         return

@@ -6,7 +6,10 @@ What is in them is noise; their headers and tables are what a boot ROM and BL2 l
 import hashlib
 import random
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from . import running as live
 from .cache import cached, command, digest_of, recipe_of
 from .debian import install
 from .scripts import plan
@@ -19,12 +22,12 @@ MEDIA = {"nand": "media=snand;nandinfo=spim:2k+64;arm64=1", "emmc": "media=emmc;
 NAMES = {"nand": "snand", "emmc": "emmc"}
 
 
-def noise(word, kib):
+def noise(word: str, kib: int) -> bytes:
     """Return bytes that nobody can mistake for something else, always the same for one word."""
     return random.Random(word).randbytes(kib << 10)
 
 
-def make(folder):
+def make(folder: Path) -> None:
     """Make one FIP of each of two versions, and a BL2 for each medium."""
     install(APT_PACKAGES)
     for version in ("old", "new"):
@@ -52,22 +55,22 @@ def make(folder):
             )
 
 
-def built():
+def built() -> Path:
     """Return the folder with the files."""
     return cached("loaders", digest_of(recipe_of(make, noise), repr((KIBS, MEDIA))), make)
 
 
-def fip(version="new"):
+def fip(version: str = "new") -> bytes:
     """Return the bytes of a FIP."""
     return (built() / f"{version}.fip").read_bytes()
 
 
-def bl2(medium="nand", version="new"):
+def bl2(medium: str = "nand", version: str = "new") -> bytes:
     """Return the bytes of a BL2."""
     return (built() / f"{version}-{medium}.bl2").read_bytes()
 
 
-def recovery():
+def recovery() -> bytes:
     """Return what passes for a FIT: its magic number, and noise."""
     return b"\xd0\x0d\xfe\xed" + noise("recovery", 700)
 
@@ -84,19 +87,19 @@ class Files:
     prefix: str = PREFIX
 
     @property
-    def names(self):
+    def names(self) -> dict[str, str]:
         """Return what each of them is called."""
         word = NAMES[self.medium]
         names = {"bl2": f"{self.prefix}{word}-preloader{self.suffix}.bin", "fip": f"{self.prefix}{word}-bl31-uboot.fip"}
         return names | ({"recovery": f"{self.prefix}initramfs-recovery.itb"} if self.image else {})
 
     @property
-    def contents(self):
+    def contents(self) -> dict[str, bytes]:
         """Return the bytes of each of them."""
         contents = {"bl2": bl2(self.medium), "fip": fip()}
         return contents | ({"recovery": recovery()} if self.image else {})
 
-    def plan(self, **more):
+    def plan(self, **more: Any) -> str:
         """Return a plan that names them."""
         sums = {what: hashlib.sha256(data).hexdigest() for what, data in self.contents.items()}
         line = {what: f'{{file: {self.names[what]}, sha256: "{sums[what]}"}}' for what in sums}
@@ -106,7 +109,7 @@ class Files:
         ram = f"{{model: bpi-r4, ram: {self.ram}}}" if self.ram else "{model: bpi-r4}"
         return plan(medium=self.medium, more=text, **more).replace("{model: bpi-r4}", ram)
 
-    def put(self, box, folder="/tmp"):
+    def put(self, box: live.Files, folder: str = "/tmp") -> None:
         """Put them on a router."""
         for what, data in self.contents.items():
             box.run(f"mkdir -p {folder} && cat >{folder}/{self.names[what]}", input=data).ok()

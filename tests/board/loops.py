@@ -28,7 +28,9 @@ LET_GO_SECONDS = 10
 class Loop:
     """One image as a block device; ``path`` is its node on the host, ``number`` the pair (major, minor)."""
 
-    def __init__(self, image, *, sector=512, partitions=False, read_only=False, limit=0):
+    def __init__(
+        self, image: str | Path, *, sector: int = 512, partitions: bool = False, read_only: bool = False, limit: int = 0
+    ) -> None:
         """Attach ``image`` with ``sector`` bytes in a logical block; :class:`OSError` when there is no free device.
 
         With a ``limit`` the device has that many bytes of the image, and not all.
@@ -40,16 +42,16 @@ class Loop:
         rdev = os.stat(self.path).st_rdev
         self.number = (os.major(rdev), os.minor(rdev))
 
-    def flush(self):
+    def flush(self) -> None:
         """Write what the device's own cache holds into the image."""
         os.fsync(self.descriptor)
 
-    def detach(self):
+    def detach(self) -> None:
         """Let the device go and wait until the kernel has done it; :class:`TimeoutError` after ten seconds."""
-        if self.descriptor is None:
+        if self.descriptor < 0:
             return
         os.close(self.descriptor)
-        self.descriptor = None
+        self.descriptor = -1
         attached = f"/sys/block/{os.path.basename(self.path)}/loop/backing_file"
         end = time.monotonic() + LET_GO_SECONDS
         while self.is_ours(attached):
@@ -57,7 +59,7 @@ class Loop:
                 raise TimeoutError(f"{self.path} ({self.image}) is still in use")
             time.sleep(0.005)
 
-    def is_ours(self, attached):
+    def is_ours(self, attached: str) -> bool:
         """Tell whether the device still has our image, and not one that somebody else attached in between."""
         try:
             with open(attached) as name:
@@ -66,7 +68,7 @@ class Loop:
             return False
 
 
-def attach(image, sector, flags, limit=0):
+def attach(image: str, sector: int, flags: int, limit: int = 0) -> tuple[int, str]:
     """Attach ``image`` to a free loop device and return (open descriptor, path of the device)."""
     backing = os.open(image, os.O_RDONLY if flags & READ_ONLY else os.O_RDWR)
     try:
@@ -101,7 +103,7 @@ def attach(image, sector, flags, limit=0):
         os.close(backing)
 
 
-def attach_free(control, backing, request):
+def attach_free(control: int, backing: int, request: bytes) -> tuple[int, str]:
     """Try free devices until one takes the request (another process may be quicker); return (descriptor, path)."""
     for _ in range(TRIES):
         number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
@@ -120,13 +122,14 @@ def attach_free(control, backing, request):
 
 
 class FreeLoops:
-    """Loop devices that nothing is attached to: a router's own, for its mount -o loop; ``numbers`` as of :class:`Loop`."""
+    """Loop devices that nothing is attached to: a router's own, for mount -o loop; ``numbers`` as of :class:`Loop`."""
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         """Take ``count`` devices that no other router has."""
         folder = cache_folder() / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
-        self.numbers, self.indexes = [], []
+        self.numbers: list[tuple[int, int]] = []
+        self.indexes: list[int] = []
         for router in range(MOST_ROUTERS):
             self.lock = os.open(folder / f"loops-{router}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with contextlib.suppress(BlockingIOError):
@@ -137,7 +140,7 @@ class FreeLoops:
         for index in self.indexes:
             self.numbers.append(made_loop(index))
 
-    def let_go(self):
+    def let_go(self) -> None:
         """Give the devices back; one that is still in use stays, and the next router waits for it."""
         for index in self.indexes:
             with contextlib.suppress(OSError):
@@ -147,7 +150,7 @@ class FreeLoops:
         self.indexes = []
 
 
-def made_loop(index, patience=10):
+def made_loop(index: int, patience: float = 10) -> tuple[int, int]:
     """Make the loop device of that number anew and return its number of the kernel.
 
     One that is being removed keeps its number longer than its place in /sys; one that somebody has open stays as it is.
@@ -162,7 +165,7 @@ def made_loop(index, patience=10):
     return int(major), int(minor)
 
 
-def is_made(index):
+def is_made(index: int) -> bool:
     """Make the loop device of that number anew; tell whether it is there to stay, and not only being removed."""
     try:
         control_loops(LOOP_CTL_ADD, index)
@@ -176,7 +179,7 @@ def is_made(index):
     return True
 
 
-def control_loops(request, index):
+def control_loops(request: int, index: int) -> None:
     """Make or remove the loop device of that number."""
     control = os.open("/dev/loop-control", os.O_RDWR)
     try:

@@ -1,12 +1,13 @@
 """A router with NAND that has bad blocks: Debian's kernel with nandsim in QEMU, the real UBI, and mtd-utils.
 
-It runs one shell script in an OpenWrt-like root in RAM, with a disk at /etc that outlives nothing. The script says before each
-command what it is called; :func:`run` returns what each of them printed and ended with.
+It runs one shell script in an OpenWrt-like root in RAM, with a disk at /etc that outlives nothing. The script says
+before each command what it is called; :func:`run` returns what each of them printed and ended with.
 """
 
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from . import debian, parts, tree
@@ -93,7 +94,7 @@ def kernel_packages(folder: Path) -> list[str]:
     return [numbers[number] for number in sorted(numbers, reverse=True)]
 
 
-def make_kernel(folder):
+def make_kernel(folder: Path) -> None:
     """Fetch Debian's kernel, and keep the modules that are needed, in the order they load in."""
     version = debian.unpack_first(kernel_packages(folder), folder)
     release = next((folder / "lib/modules").iterdir()).name
@@ -103,10 +104,10 @@ def make_kernel(folder):
     for line in (base / "modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")
         needs[Path(path).stem] = (path, others.split())
-    order = []
+    order: list[str] = []
     for name in MODULES:
-        path, others = needs[name]
-        order += [one for one in [*reversed(others), path] if one not in order]
+        path, before = needs[name]
+        order += [one for one in [*reversed(before), path] if one not in order]
     order += [path for name, (path, _) in needs.items() if name == "crc32c_generic"]
     order = [one for one in order if not one.endswith("/nandsim.ko")]
     (folder / "modules").mkdir()
@@ -119,7 +120,7 @@ def make_kernel(folder):
     (folder / "version").write_text(version + "\n")
 
 
-def make_qemu(folder):
+def make_qemu(folder: Path) -> None:
     """Fetch QEMU for a PC, with everything it needs."""
     (folder / "version").write_text(
         debian.unpack(["qemu-system-x86"], folder, suite=QEMU_SUITE, dependencies=True) + "\n"
@@ -136,7 +137,7 @@ PARTS = (
 )
 
 
-def add_real(root, programs):
+def add_real(root: Path, programs: Iterable[str]) -> None:
     """Add programs of this system with their libraries, below /.rig of the root."""
     for name in ("bin", "lib"):
         (root / ".rig" / name).mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,7 @@ def add_real(root, programs):
             shutil.copy(library, root / ".rig" / target)
 
 
-def make_root(folder, cases, files):
+def make_root(folder: Path, cases: str, files: Mapping[str, str | bytes]) -> None:
     """Make the initramfs and the disk for /etc; ``files`` are {path: bytes} of the root."""
     built = parts.build()
     root = folder / "root"
@@ -193,14 +194,17 @@ def build(report: Report = silent) -> dict[str, Path]:
     return build_parts(PARTS, report)
 
 
-def run(folder, cases, files):
-    """Run the cases, lines ``t NAME COMMAND`` and ``chip BAD PARTS NAME...``; return {name: (code, text)} and all that was printed."""
+def run(folder: str | Path, cases: str, files: Mapping[str, str | bytes]) -> tuple[dict[str, tuple[int, str]], str]:
+    """Run the cases, and return {name: (code, text)} and all that was printed.
+
+    They are lines ``t NAME COMMAND`` and ``chip BAD PARTS NAME...``.
+    """
     folder = Path(folder)
     make_root(folder, cases, files)
     found = build()
     usr = found["qemu-x86"] / "usr"
     libraries = usr / "lib/x86_64-linux-gnu"
-    words = [
+    words: list[str | Path] = [
         libraries / "ld-linux-x86-64.so.2",
         "--library-path",
         f"{libraries}:{libraries}/systemd",

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import debian
@@ -64,7 +64,11 @@ REAL_PROGRAMS = {
 }
 
 
-def musl_compiler(folder):
+Compiler = Callable[[Path], str]
+"""Gives the compiler command, and may put what that needs into the folder."""
+
+
+def musl_compiler(folder: Path) -> str:
     """Return a compiler command for static programs, with the kernel's headers that musl itself does not bring."""
     headers = folder / "headers"
     headers.mkdir()
@@ -75,13 +79,13 @@ def musl_compiler(folder):
     return f"musl-gcc -static -idirafter {headers}"
 
 
-def option_names():
+def option_names() -> list[str]:
     """Return the BusyBox option names listed in :file:`busybox.config`."""
     lines = (HERE / "busybox.config").read_text().split("\n")
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def change(path, old, new):
+def change(path: Path, old: str, new: str) -> None:
     """Change a text of a source file that must be there exactly once."""
     text = path.read_text()
     if text.count(old) != 1:
@@ -89,7 +93,7 @@ def change(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def make_busybox(folder, compiler=musl_compiler, variables=()):
+def make_busybox(folder: Path, compiler: Compiler = musl_compiler, variables: Sequence[str] = ()) -> None:
     """Build BusyBox into ``folder/bin/busybox`` and the applets' paths into ``folder/links``.
 
     ``compiler(folder)`` gives the compiler command; ``variables`` are more words for make, for another architecture.
@@ -123,7 +127,7 @@ def make_busybox(folder, compiler=musl_compiler, variables=()):
     shutil.rmtree(tree)
 
 
-def make_envtools(folder):
+def make_envtools(folder: Path) -> None:
     """Build U-Boot's ``fw_printenv`` into ``folder/bin/fw_printenv``.
 
     One line is changed: the tool takes every path that starts with ``/dev/ubi`` for a UBI volume and then wants
@@ -146,12 +150,12 @@ def make_envtools(folder):
     shutil.rmtree(tree)
 
 
-def standin_sources():
+def standin_sources() -> list[Path]:
     """Return the C sources of the stand-ins."""
     return sorted((HERE / "standin").glob("*.c"))
 
 
-def make_standins(folder, compiler=musl_compiler):
+def make_standins(folder: Path, compiler: Compiler = musl_compiler) -> None:
     """Compile every stand-in into ``folder/bin`` with the compiler command that ``compiler(folder)`` gives."""
     (folder / "bin").mkdir()
     words = compiler(folder).split()
@@ -160,7 +164,7 @@ def make_standins(folder, compiler=musl_compiler):
     (folder / "version").write_text(f"{len(standin_sources())} programs\n")
 
 
-def real_program(name):
+def real_program(name: str) -> Path:
     """Return the path of a real program of this system."""
     found = shutil.which(name, path=SEARCH_PATH)
     if not found:
@@ -168,7 +172,7 @@ def real_program(name):
     return Path(found)
 
 
-def make_hidden(folder):
+def make_hidden(folder: Path) -> None:
     """Copy the real programs and the shared libraries they load into ``folder/{bin,lib}``; the loader is ``ld.so``."""
     (folder / "bin").mkdir()
     (folder / "lib").mkdir()
@@ -181,7 +185,7 @@ def make_hidden(folder):
     (folder / "version").write_text(installed_versions() + "\n")
 
 
-def installed_versions():
+def installed_versions() -> str:
     """Return the versions of the Debian packages that the hidden tree is copied from, as one line."""
     names = ["dash", "dropbear-bin", "e2fsprogs", "f2fs-tools", "fdisk", "libc6", "util-linux"]
     return command(["dpkg-query", "-W", "-f=${Package} ${Version}, ", *names]).strip(", ")

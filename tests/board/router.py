@@ -19,15 +19,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, Any, Self
 
 from . import firmware, fstools, images, parts, slots, sysfs, tree, ubi
 from .cache import HERE, SEARCH_PATH
 from .fitread import NoFit, read
 from .images import GiB
 from .loops import FreeLoops, Loop
-from .running import Files, Running, Timeout
+from .running import Command, Files, Input, Result, Running, Timeout
 from .sandbox import gpt
 
 ROUTER_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -86,39 +88,44 @@ class Reader:
 
 
 class Router(Files):
-    """One router with its disks. Use it as a context manager."""
+    """One router with its disks. Use it as a context manager.
+
+    ``chose`` is what U-Boot started, where there are slots.
+    """
+
+    chose: slots.Start
 
     def __init__(
         self,
-        folder,
+        folder: str | Path,
         *,
-        medium="nand",
-        shell="ash",
-        model="bpi-r4",
-        release="25.12.5",
-        board_name="bananapi,bpi-r4",
-        disks=(Disk(),),
-        packages=("kmod-nvme", "block-mount", "sfdisk"),
-        kernel_nvme="module",
-        fstools_overlay_name=True,
-        env=None,
-        tmp_size="1g",
-        slots=False,
-        kernel=None,
-        flash_blocks=ubi.FLASH_BLOCKS,
-        data_bytes=None,
-        services=None,
-        up=SERVICES,
-        watchdog="running",
-        layout="openwrt",
-        raw=False,
-        emmc=False,
-        partition_config=0x48,
-        memory_kib=0,
-        spare_blocks=0,
-        readers=(),
-        pc=False,
-    ):
+        medium: str = "nand",
+        shell: str = "ash",
+        model: str = "bpi-r4",
+        release: str = "25.12.5",
+        board_name: str = "bananapi,bpi-r4",
+        disks: Sequence[Disk] = (Disk(),),
+        packages: Sequence[str] = ("kmod-nvme", "block-mount", "sfdisk"),
+        kernel_nvme: str = "module",
+        fstools_overlay_name: bool = True,
+        env: Mapping[str, str | None] | None = None,
+        tmp_size: str = "1g",
+        slots: bool = False,
+        kernel: str | None = None,
+        flash_blocks: int = ubi.FLASH_BLOCKS,
+        data_bytes: int | None = None,
+        services: bool | None = None,
+        up: Sequence[str] = SERVICES,
+        watchdog: str = "running",
+        layout: str = "openwrt",
+        raw: bool = False,
+        emmc: bool = False,
+        partition_config: int = 0x48,
+        memory_kib: int = 0,
+        spare_blocks: int = 0,
+        readers: Sequence[Reader] = (),
+        pc: bool = False,
+    ) -> None:
         """Describe a router that is off.
 
         ``folder`` must be on a file system that loop devices can use (not tmpfs on old kernels). ``env`` are changes
@@ -129,8 +136,8 @@ class Router(Files):
         ``kernel`` is the release of its kernel. Its boot scripts run unless ``services`` is False, ``up`` are the
         interfaces and servers that work, ``watchdog`` is what procd says of it.
 
-        ``layout`` is the flash's, openwrt or vendor; with ``raw`` the MTD partitions outside UBI have content and can be
-        written. ``emmc`` puts an eMMC beside the SPI-NAND, ``partition_config`` is its register of that name.
+        ``layout`` is the flash's, openwrt or vendor; with ``raw`` the MTD partitions outside UBI have content and can
+        be written. ``emmc`` puts an eMMC beside the SPI-NAND, ``partition_config`` is its register of that name.
         ``memory_kib`` is the RAM that the kernel sees, when it is not this machine's. ``spare_blocks`` is the room for
         more volumes on a flash without slots.
 
@@ -153,20 +160,20 @@ class Router(Files):
         self.emmc = emmc or medium == "emmc"
         self.memory_kib, self.spare_blocks = memory_kib, spare_blocks
         self.ram = self.folder / "ram"
-        self.chose, self.free_loops = None, None
+        self.free_loops: FreeLoops | None = None
         self.flash_cut = ""
-        self.console = []
-        self.loops = {}
-        self.running = []
-        self.power = None
-        self.pid = None
-        self.space = None
+        self.console: list[str] = []
+        self.loops: dict[str, Loop] = {}
+        self.running: list[Running] = []
+        self.power: subprocess.Popen[bytes] | None = None
+        self.pid: int | None = None
+        self.space: int | None = None
         self.booted_before = False
         self.command_number = 0
 
     # -- life -----------------------------------------------------------------------------------------------------
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Make the disk images."""
         self.parts = parts.build()
         self.images = self.folder / "images"
@@ -191,8 +198,8 @@ class Router(Files):
         self.make_images()
         return self
 
-    def firmware(self, **changes):
-        """Return the path of a sysupgrade image for this router, with what is different about it: see :mod:`firmware`."""
+    def firmware(self, **changes: Any) -> Path:
+        """Return the path of a sysupgrade image for this router, with these changes: see :mod:`firmware`."""
         kind = {
             "release": self.release,
             "board_name": self.board_name,
@@ -205,11 +212,11 @@ class Router(Files):
         }
         return firmware.make(self.parts, **{**kind, **changes})
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Switch off and leave nothing behind, whatever happened."""
         self.off()
 
-    def make_images(self):
+    def make_images(self) -> None:
         """Make every disk image and fill the environments."""
         if self.slots:
             systems = {
@@ -217,7 +224,9 @@ class Router(Files):
                 "recovery": self.firmware(defect="none").read_bytes(),
             }
         if self.slots and self.medium == "nand":
-            images.make_board_volumes(self.images, *systems.values(), self.data_bytes, self.flash_blocks)
+            images.make_board_volumes(
+                self.images, systems["production"], systems["recovery"], self.data_bytes, self.flash_blocks
+            )
         else:
             images.make_volumes(self.images, self.spare_blocks)
             images.make_overlay(self.image("overlay"))
@@ -245,17 +254,17 @@ class Router(Files):
             self.env_tool.set(self.env)
 
     @property
-    def has_card(self):
+    def has_card(self) -> bool:
         """Tell whether there is an SD card or an eMMC."""
         return self.medium != "nand" or self.emmc
 
-    def image(self, name):
+    def image(self, name: str) -> Path:
         """Return the path of a disk image: nvme0, mmcblk0, overlay, or a UBI volume's name."""
         return self.images / f"{name}.img"
 
     # -- power ----------------------------------------------------------------------------------------------------
 
-    def boot(self):
+    def boot(self) -> Self:
         """Switch on. :class:`Hang` and :class:`Panic` say that the kernel finds no root; the console says why.
 
         With slots, :class:`Recovery` says that U-Boot started no system of ours, and ``chose`` what it started.
@@ -278,7 +287,7 @@ class Router(Files):
         self.booted_before = True
         return self
 
-    def finish_sysupgrade(self):
+    def finish_sysupgrade(self) -> None:
         """Do what a sysupgrade does from RAM, when one was begun: the image, and the settings in RAM's archive.
 
         The power goes behind the step ``flash_cut``, when that is set: see :func:`images.flash_system`.
@@ -286,8 +295,8 @@ class Router(Files):
         stage2 = self.ram / "stage2"
         if not (stage2 / "max").exists():
             return
-        image, kept = (stage2 / "image").read_bytes(), stage2 / "sysupgrade.tgz"
-        kept = kept if kept.exists() else None
+        image, settings = (stage2 / "image").read_bytes(), stage2 / "sysupgrade.tgz"
+        kept = settings if settings.exists() else None
         if self.medium == "nand":
             steps = images.flash_system(self.images, image, kept, int((stage2 / "max").read_text()))
         else:
@@ -298,7 +307,7 @@ class Router(Files):
         for path in stage2.iterdir():
             path.unlink()
 
-    def run_uboot(self, env):
+    def run_uboot(self, env: dict[str, str]) -> tuple[str, str]:
         """Let U-Boot choose; return the release and the command line of the kernel it starts."""
         self.console = []
         self.chose = slots.power_on(self.images, self.medium, self.env_tool, env, self.crashed)
@@ -308,10 +317,11 @@ class Router(Files):
         rootfs = self.root_of_firmware()
         if rootfs is not None:
             self.squashfs.write_bytes(rootfs)
+        assert self.chose.fit, "a system was started"
         return self.chose.fit.kernel(), self.chose.bootargs
 
-    def root_of_firmware(self):
-        """Return the squashfs that the kernel finds as /dev/fit0: that of the plain name, whichever kernel was started."""
+    def root_of_firmware(self) -> bytes | None:
+        """Return the squashfs that the kernel finds as /dev/fit0: that of the plain name, whatever was started."""
         data = slots.flash_of(self.images, self.medium).content(slots.PRODUCTION[self.medium])
         try:
             return None if data is None else read(data).rootfs()
@@ -319,21 +329,22 @@ class Router(Files):
             return None
 
     @property
-    def crashed(self):
+    def crashed(self) -> bool:
         """Tell whether there is a crash record in RAM."""
         return any((self.ram / "pstore").iterdir())
 
-    def crash(self):
-        """Leave in RAM what a kernel leaves there when it crashes; the next start finds it, until somebody removes it."""
+    def crash(self) -> None:
+        """Leave in RAM what a kernel leaves there when it crashes; starts find it until somebody removes it."""
         (self.ram / "pstore/dmesg-ramoops-0").write_text(CRASH_RECORD)
 
-    def settle(self, quiet=3, starts=10, patience=120):
+    def settle(self, quiet: float = 3, starts: int = 10, patience: float = 120) -> list[str]:
         """Follow the router through restarts and return what each of them chose, as words.
 
-        It ends when a system has stayed up for ``quiet`` seconds, when no system of ours was started, or after that many
-        ``starts``. :class:`Timeout` when a router that is off does not get there in ``patience`` seconds.
+        It ends when a system has stayed up for ``quiet`` seconds, when no system of ours was started, or after
+        that many ``starts``. :class:`Timeout` when a router that is off does not get there in ``patience`` seconds.
         """
-        seen, end = [], time.monotonic() + patience
+        seen: list[str] = []
+        end = time.monotonic() + patience
         while len(seen) < starts:
             if self.power is None or self.stopped():
                 if time.monotonic() > end:
@@ -353,7 +364,7 @@ class Router(Files):
                 return seen
         return seen
 
-    def attach(self):
+    def attach(self) -> None:
         """Attach a loop device to every image."""
         table = ubi.Table.read(self.images)
         rooms = dict.fromkeys(ubi.VOLUME_IMAGES, 0) | {ubi.VOLUME_IMAGES[one.number]: one.room for one in table.volumes}
@@ -373,23 +384,23 @@ class Router(Files):
         if self.slots:
             self.free_loops = FreeLoops(FREE_LOOPS)
 
-    def device(self, loop, name, **more):
+    def device(self, loop: str, name: str, **more: Any) -> dict[str, Any]:
         """Describe a loop device as the router's device ``name``."""
-        loop = self.loops[loop]
-        return {"name": name, "number": loop.number, "bytes": os.path.getsize(loop.image), **more}
+        one = self.loops[loop]
+        return {"name": name, "number": one.number, "bytes": os.path.getsize(one.image), **more}
 
-    def describe(self, env, kernel, cmdline):
+    def describe(self, env: dict[str, str], kernel: str, cmdline: str) -> dict[str, Any]:
         """Return everything :mod:`inside` must know, as a dictionary for JSON."""
         table = ubi.Table.read(self.images)
         data = table.find("rootfs_data")
-        rw = "fitrw" if self.medium != "nand" else data and f"ubi0_{data.number}"
+        rw = "fitrw" if self.medium != "nand" else f"ubi0_{data.number}" if data else None
         kind = {"type": "SD" if self.medium == "sd" else "MMC", "card": "SC16G" if self.medium == "sd" else "8GTF4R"}
         mmc = [self.device("mmcblk0", "mmcblk0", partitions=True, **kind)] if self.has_card else []
         if self.emmc:
             mmc.append(self.device("mmcblk0boot0", "mmcblk0boot0", partitions=False, read_only=True, **kind))
         fit = [self.device("root", "fit0", read_only=True)] if "root" in self.loops else []
         if self.medium != "nand":
-            fit.append(self.device("overlay", rw))
+            fit.append(self.device("overlay", "fitrw"))
         broken_defaults = self.board_name == "bananapi,bpi-r4-2g5" and tree.uses_apk(self.release)
         compatible = [self.board_name, "mediatek,mt7988a"]
         if self.board_name not in ("bananapi,bpi-r4", "bananapi,bpi-r4-lite"):
@@ -438,7 +449,7 @@ class Router(Files):
             ],
         }
 
-    def describe_flash(self, table):
+    def describe_flash(self, table: ubi.Table) -> dict[str, Any]:
         """Return what :mod:`inside` must know of UBI: the table's device, and those that can hold volumes."""
         volumes = [{**asdict(one), "used": one.used} for one in table.volumes]
         holders = [
@@ -455,12 +466,12 @@ class Router(Files):
             "table": self.device("ubi", "ubi"),
         }
 
-    def power_on(self, described):
+    def power_on(self, described: dict[str, Any]) -> None:
         """Start process 1 in its namespaces and wait for its report."""
         spec = self.folder / "power-on.json"
         spec.write_text(json.dumps(described))
         program = [
-            shutil.which("unshare", path=SEARCH_PATH),
+            shutil.which("unshare", path=SEARCH_PATH) or "unshare",
             "--mount",
             "--pid",
             "--uts",
@@ -471,18 +482,19 @@ class Router(Files):
             str(HERE / "inside.py"),
             str(spec),
         ]
-        self.power = subprocess.Popen(
+        power = self.power = subprocess.Popen(
             program,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one call of the kernel and nothing else
         )
-        line = read_line(self.power.stdout, BOOT_SECONDS)
+        assert power.stdout and power.stderr
+        line = read_line(power.stdout, BOOT_SECONDS)
         if not line:
-            self.power.kill()
-            raise BootError(self.power.communicate()[1].decode(errors="replace"))
+            power.kill()
+            raise BootError(power.communicate()[1].decode(errors="replace"))
         report = json.loads(line)
         self.console = report["console"]
         if report["outcome"] == "hang":
@@ -493,27 +505,29 @@ class Router(Files):
             raise BootError("\n".join([*self.console, report["trouble"]]))
         self.pid = report["pid"]
         self.space = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY)
-        for stream in (self.power.stdout, self.power.stderr):
+        for stream in (power.stdout, power.stderr):
             stream.close()
 
-    def stopped(self):
+    def stopped(self) -> str | None:
         """Return None while the router is on, else ``reboot``, ``poweroff`` or ``killed`` for what ended it."""
         if self.power is None or self.power.poll() is None:
             return None
         return {REBOOT: "reboot", POWER_OFF: "poweroff"}.get(self.power.returncode, "killed")
 
-    def wait_stopped(self, timeout=120):
+    def wait_stopped(self, timeout: float = 120) -> str | None:
         """Wait until the router has stopped by itself and return :meth:`stopped`; :class:`Timeout` otherwise.
 
         Before it stops it syncs, and that waits for everything the host still has to write.
         """
+        if self.power is None:
+            raise BootError("the router is off")
         try:
             self.power.wait(timeout)
         except subprocess.TimeoutExpired:
             raise Timeout(f"the router is still on after {timeout} s") from None
         return self.stopped()
 
-    def kill_all(self):
+    def kill_all(self) -> None:
         """End every process in the router at once."""
         if self.power is None:
             return
@@ -531,7 +545,7 @@ class Router(Files):
         self.running.clear()
         self.power, self.pid = None, None
 
-    def release_devices(self):
+    def release_devices(self) -> None:
         """Let the last reference to the mounts go, then the loop devices."""
         if self.space is not None:
             os.close(self.space)
@@ -549,18 +563,18 @@ class Router(Files):
         if failed:
             raise BootError("; ".join(failed))
 
-    def off(self):
+    def off(self) -> None:
         """Switch off after everything was written; no error when it is off."""
         self.kill_all()
         self.release_devices()
 
-    def reboot(self):
+    def reboot(self) -> Self:
         """Sync, switch off, boot."""
         self.sync()
         self.off()
         return self.boot()
 
-    def power_cut(self):
+    def power_cut(self) -> None:
         """Take the power away: every process ends, and only what the disks have at that moment stays.
 
         The images are copied before the kernel writes back what its caches hold, and the copies become the disks.
@@ -579,7 +593,16 @@ class Router(Files):
 
     # -- commands -------------------------------------------------------------------------------------------------
 
-    def start(self, command, *, env=None, input=None, terminal=False, under=(), keep=()):
+    def start(
+        self,
+        command: Command,
+        *,
+        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        terminal: bool = False,
+        under: Sequence[str] = (),
+        keep: Sequence[int] = (),
+    ) -> Running:
         """Start a command (text for the router's shell, or a list) and return a :class:`Running`.
 
         ``terminal`` gives it a terminal of its own instead of files; ``input`` is its standard input otherwise.
@@ -617,7 +640,9 @@ class Router(Files):
         self.running.append(running)
         return running
 
-    def streams(self, input, terminal):
+    def streams(
+        self, input: Input | None, terminal: bool
+    ) -> tuple[int, tuple[int, int, int], tuple[str | None, str | None]]:
         """Return (terminal or -1, three descriptors, names of the output files) for a command."""
         if terminal:
             master, slave = pty.openpty()
@@ -629,9 +654,12 @@ class Router(Files):
             source = f"{base}.in"
             Path(source).write_bytes(input if isinstance(input, bytes) else input.encode())
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-        return -1, (os.open(source, os.O_RDONLY), *[os.open(name, flags, 0o600) for name in files]), files
+        out, err = (os.open(name, flags, 0o600) for name in files)
+        return -1, (os.open(source, os.O_RDONLY), out, err), files
 
-    def run(self, command, timeout=60, *, env=None, input=None):
+    def run(
+        self, command: Command, timeout: float = 60, *, env: Mapping[str, str] | None = None, input: Input | None = None
+    ) -> Result:
         """Run a command to its end and return its :class:`Result`; :class:`Timeout` after ``timeout`` seconds."""
         running = self.start(command, env=env, input=input)
         try:
@@ -639,14 +667,15 @@ class Router(Files):
         finally:
             self.running.remove(running)
 
-    def mounts(self):
+    def mounts(self) -> list[tuple[str, str, str, str]]:
         """Return the router's mounts as (source, target, type, options)."""
         with open(f"/proc/{self.pid}/mounts") as table:
-            return [tuple(line.split()[:4]) for line in table]
+            words = [line.split() for line in table]
+        return [(source, target, kind, options) for source, target, kind, options, *_ in words]
 
     # -- disks ----------------------------------------------------------------------------------------------------
 
-    def sync(self):
+    def sync(self) -> None:
         """Write everything the router has written to its images; nothing to do when it is off."""
         if self.pid is not None and self.stopped() is None:
             self.run("sync", timeout=120).ok()
@@ -654,23 +683,32 @@ class Router(Files):
             if name != "root":
                 loop.flush()
 
-    def digests(self):
+    def digests(self) -> dict[str, str]:
         """Return {image: sha256} of every disk image, after a sync."""
         self.sync()
         return {path.stem: images.digest(path) for path in sorted(self.images.glob("*.img"))}
 
-    def fw_printenv(self):
+    def fw_printenv(self) -> dict[str, str] | None:
         """Return the U-Boot environment on the images, read by the real tool on the host; None when both are bad."""
         self.sync()
         return self.env_tool.all()
 
+    def environment(self) -> dict[str, str]:
+        """Return the same; :class:`~board.images.EnvError` when both are bad."""
+        self.sync()
+        return self.env_tool.whole()
 
-def die_with_parent():
+
+MakeRouter = Callable[..., Router]
+"""What the fixture ``router`` gives; its words are those of :class:`Router`."""
+
+
+def die_with_parent() -> None:
     """Ask the kernel to end this process when the one that started it ends."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def read_line(stream, seconds):
+def read_line(stream: IO[bytes], seconds: float) -> bytes:
     """Return one line from a pipe, or what came until it closed or the time was up."""
     line = b""
     end = time.monotonic() + seconds

@@ -12,10 +12,12 @@ tier are in the module ``scenarios`` of its packages, beside ``build(report)``, 
 import importlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 
-from .cache import BuildError
+from .cache import BuildError, Report
 
 TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
 PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}
@@ -38,9 +40,12 @@ class Outcome:
     expected_bad: bool = False
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Tell whether this is what should have come out."""
         return (self.bad > 0) == self.expected_bad
+
+
+Function = Callable[..., Outcome]
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Scenario:
     name: str
     tier: int
     title: str
-    function: Callable[..., Outcome]
+    function: Function
     extra: bool = False
     limited: bool = False
 
@@ -70,12 +75,12 @@ class Row:
     trouble: str = ""
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Tell whether the scenario ended as it should."""
         return not self.trouble and self.outcome.ok
 
     @property
-    def result(self):
+    def result(self) -> str:
         """Return the word for the table."""
         if self.trouble:
             return "ERROR"
@@ -85,10 +90,10 @@ class Row:
 REGISTRY: list[Scenario] = []
 
 
-def scenario(*, tier, title, extra=False, limited=False):
+def scenario(*, tier: int, title: str, extra: bool = False, limited: bool = False) -> Callable[[Function], Function]:
     """Register a function as a scenario of a tier; its name must be the only one of that name."""
 
-    def register(function):
+    def register(function: Function) -> Function:
         """Add the function to the registry and return it unchanged."""
         if any(one.name == function.__name__ for one in REGISTRY):
             raise ValueError(f"two scenarios are called {function.__name__}")
@@ -98,12 +103,12 @@ def scenario(*, tier, title, extra=False, limited=False):
     return register
 
 
-def scenarios_of(tier):
+def scenarios_of(tier: int) -> list[ModuleType]:
     """Return the modules with a tier's scenarios; to import them registers these."""
     return [importlib.import_module(f".{package}.scenarios", __package__) for package in PACKAGES[tier]]
 
 
-def build(tiers, report):
+def build(tiers: Iterable[int], report: Report) -> None:
     """Build or find what these tiers need; ``report`` gets a line for each part and one for all of it.
 
     A part that fails keeps no other from being built; :class:`~board.cache.BuildError` then says which failed, and why.
@@ -120,7 +125,7 @@ def build(tiers, report):
         raise BuildError("\n".join(dict.fromkeys(failures)))
 
 
-def perform(one, folder, short=False):
+def perform(one: Scenario, folder: Path, short: bool = False) -> Row:
     """Run a scenario in a folder and return its :class:`Row`; no error leaves this function."""
     start, limit = time.monotonic(), [SHORT_SECONDS if short else None] if one.limited else []
     try:

@@ -1,6 +1,11 @@
 """Plans for the bench, and the scripts they become."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from bootplan.compiler import compile_plan
+
+from .running import Files, Result
 
 SERIAL = "S4EWNF0M531930D"
 METHODS = ("extroot-overlay", "extroot-pivot", "cmdline", "internal")
@@ -11,16 +16,16 @@ PARTITIONS = (
 
 
 def plan(
-    method="extroot-overlay",
-    medium="nand",
+    method: str = "extroot-overlay",
+    medium: str = "nand",
     *,
-    release="25.12",
-    model="bpi-r4",
-    disk=f"serial: {SERIAL}",
-    partitions=None,
-    other=None,
-    more="",
-):
+    release: str = "25.12",
+    model: str = "bpi-r4",
+    disk: str = f"serial: {SERIAL}",
+    partitions: Sequence[str] | None = None,
+    other: str | None = None,
+    more: str = "",
+) -> str:
     """Return the text of a plan; ``disk`` is the line that chooses the disk, ``more`` is put at the end.
 
     ``other`` chooses a second disk, with one partition of its own.
@@ -28,7 +33,8 @@ def plan(
     chosen = partitions or (PARTITIONS[1:] if method == "internal" else PARTITIONS)
     lines = "".join(f"      - {partition}\n" for partition in chosen)
     if other:
-        lines += f"  second:\n    type: nvme\n    {other}\n    partitions:\n      - {{name: more, size: rest, filesystem: ext4, mount: /opt}}\n"
+        lines += f"  second:\n    type: nvme\n    {other}\n    partitions:\n"
+        lines += "      - {name: more, size: rest, filesystem: ext4, mount: /opt}\n"
     kernel = "nvme-builtin" if method == "cmdline" else "stock"
     root = f"{{method: {method}}}" if method == "internal" else f"{{method: {method}, partition: root}}"
     return (
@@ -41,7 +47,7 @@ def plan(
     )
 
 
-def compiled(text):
+def compiled(text: str) -> str:
     """Return the script of a plan; the plan's errors as an :class:`AssertionError`."""
     made = compile_plan(text.encode(), "bench.yaml")
     if made.script is None:
@@ -49,7 +55,7 @@ def compiled(text):
     return made.script
 
 
-def kind_of_router(method):
+def kind_of_router(method: str) -> dict[str, Any]:
     """Return what a router must have for this root method."""
     if method == "cmdline":
         return {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")}
@@ -59,16 +65,17 @@ def kind_of_router(method):
 class Bench:
     """A running router with one script on it."""
 
-    def __init__(self, router, text, name="/tmp/r4.sh"):
+    def __init__(self, router: Files, text: str, name: str = "/tmp/r4.sh") -> None:
         """``router`` is on; ``text`` is a plan."""
         self.router, self.name, self.script = router, name, compiled(text)
         self.router.put(name, self.script)
 
-    def sh(self, words, timeout=120):
+    def sh(self, words: str, timeout: float = 120) -> Result:
         """Run the script with these words and return the result."""
         return self.router.run(f"sh {self.name} {words}", timeout)
 
-    def restart(self):
-        """Reboot the router; RAM is empty then, so the script is put there again."""
+    def restart(self) -> list[str]:
+        """Reboot the router; RAM is empty then, so the script is put there again. Returns the slots it started."""
         self.router.reboot()
         self.router.put(self.name, self.script)
+        return []

@@ -9,10 +9,13 @@ and their sums compared. What counts as a start is the first ``bootm`` that find
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
 
 from . import images
-from .fitread import NoFit, read
+from .fitread import Fit, NoFit, read
 from .hush import Hush, HushError, hexadecimal
 from .ubi import Table, UbiError
 
@@ -36,16 +39,16 @@ class Start:
     chose: str
     source: str = ""
     bootargs: str = ""
-    fit: object = field(default=None, repr=False)
-    said: tuple = field(default=(), repr=False)
+    fit: Fit | None = field(default=None, repr=False)
+    said: tuple[str, ...] = field(default=(), repr=False)
 
     @property
-    def slot(self):
+    def slot(self) -> str:
         """Return the slot that the kernel was told, or nothing."""
         return self.chose if self.chose in ("a", "b") else ""
 
     @property
-    def trial(self):
+    def trial(self) -> bool:
         """Tell whether the kernel was told that it is on trial."""
         return bool(TRIAL.search(self.bootargs))
 
@@ -53,13 +56,13 @@ class Start:
 class Ended(Exception):
     """U-Boot goes no further; the value is the :class:`Start`."""
 
-    def __init__(self, start):
+    def __init__(self, start: Start) -> None:
         """Remember it."""
         super().__init__(start.chose)
         self.start = start
 
 
-def partitions(path):
+def partitions(path: Path) -> dict[str, tuple[int, int]]:
     """Return {name: (first sector, sectors)} of the GPT in an image, of its second copy where the first is bad."""
     with open(path, "rb") as image:
         size = image.seek(0, 2)
@@ -71,7 +74,7 @@ def partitions(path):
             first, count, length = struct.unpack_from("<QII", header, 72)
             image.seek(first * SECTOR)
             entries = image.read(count * length)
-            found = {}
+            found: dict[str, tuple[int, int]] = {}
             for at in range(0, len(entries) - length + 1, length):
                 begin, end = struct.unpack_from("<QQ", entries, at + 32)
                 if any(entries[at : at + 16]):
@@ -81,7 +84,7 @@ def partitions(path):
     return {}
 
 
-def flash_of(images_folder, medium):
+def flash_of(images_folder: Path, medium: str) -> "Nand | Card":
     """Return the media of a kind: what U-Boot's commands for it work on."""
     return Nand(images_folder) if medium == "nand" else Card(images_folder)
 
@@ -89,19 +92,19 @@ def flash_of(images_folder, medium):
 class Nand:
     """The commands for UBI."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         """``folder`` has the images."""
         self.table = Table.read(folder)
         self.commands = {"ubi": self.ubi}
 
-    def content(self, name):
+    def content(self, name: str) -> bytes | None:
         """Return the bytes of a volume; None when it cannot be read."""
         try:
             return self.table.content(name)
         except UbiError:
             return None
 
-    def ubi(self, shell, words):
+    def ubi(self, shell: "Shell", words: list[str]) -> int:
         """Do what U-Boot's ``ubi`` does with volumes."""
         what, *operands = words[1:]
         try:
@@ -130,23 +133,23 @@ class Nand:
 class Card:
     """The commands for eMMC and SD card."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         """``folder`` has the image."""
         self.path = folder / "mmcblk0.img"
         self.commands = {"mmc": self.mmc, "part": self.part, "imszb": self.size_of_fit}
 
-    def content(self, name):
+    def content(self, name: str) -> bytes | None:
         """Return the bytes of a partition; None when there is none."""
         place = partitions(self.path).get(name)
         return None if place is None else self.sectors(*place)
 
-    def sectors(self, first, count):
+    def sectors(self, first: int, count: int) -> bytes:
         """Return sectors of the card."""
         with open(self.path, "rb") as image:
             image.seek(first * SECTOR)
             return image.read(count * SECTOR)
 
-    def part(self, shell, words):
+    def part(self, shell: "Shell", words: list[str]) -> int:
         """``part start|size mmc 0 NAME VARIABLE``."""
         _, what, _, _, name, variable = words
         place = partitions(self.path).get(name)
@@ -155,7 +158,7 @@ class Card:
         shell.variables[variable] = f"{place[what == 'size']:x}"
         return 0
 
-    def mmc(self, shell, words):
+    def mmc(self, shell: "Shell", words: list[str]) -> int:
         """``mmc dev`` and ``mmc read ADDRESS SECTOR COUNT``."""
         if words[1] == "dev":
             return 0
@@ -166,7 +169,7 @@ class Card:
         shell.load(words[2], self.sectors(first, count), names[0] if names else "")
         return 0
 
-    def size_of_fit(self, shell, words):
+    def size_of_fit(self, shell: "Shell", words: list[str]) -> int:
         """``imszb ADDRESS VARIABLE``: how many sectors the FIT takes whose beginning is in memory."""
         try:
             fit = read(shell.memory[hexadecimal(words[1])][0])
@@ -180,8 +183,15 @@ class Card:
 class Shell(Hush):
     """U-Boot's shell with the commands that its environments use."""
 
-    def __init__(self, variables, medium, save, room, crash):
-        """``save(changed)`` saves the environment, ``room`` is how many bytes that may have; ``crash`` is a record in RAM."""
+    def __init__(
+        self,
+        variables: dict[str, str],
+        medium: Nand | Card,
+        save: Callable[[dict[str, str | None]], object],
+        room: int,
+        crash: bool,
+    ) -> None:
+        """``save(changed)`` saves the environment, which may have ``room`` bytes; ``crash`` is a record in RAM."""
         own = {
             "pstore": self.pstore,
             "saveenv": self.saveenv,
@@ -198,28 +208,29 @@ class Shell(Hush):
         }
         super().__init__(dict(variables), {**own, **wrapped})
         self.saved, self.save, self.room, self.crash = dict(variables), save, room, crash
-        self.memory, self.said = {}, []
+        self.memory: dict[int, tuple[bytes, str]] = {}
+        self.said: list[str] = []
 
-    def say(self, line):
+    def say(self, line: str) -> None:
         """Note what U-Boot says."""
         self.said.append(line)
 
-    def run_simple(self, words):
+    def run_simple(self, words: list[str]) -> int:
         """Note each command, and run it."""
         self.say("> " + " ".join(words))
         return super().run_simple(words)
 
-    def load(self, address, data, source):
+    def load(self, address: str, data: bytes, source: str) -> None:
         """Put what was read into memory."""
         self.memory[hexadecimal(address)] = (data, source)
         self.variables["filesize"] = f"{len(data):x}"
         self.variables["fileaddr"] = address.removeprefix("0x")
 
-    def pstore(self, words):
+    def pstore(self, words: list[str]) -> int:
         """``pstore check``: is there a crash record."""
         return int(not self.crash)
 
-    def saveenv(self, words):
+    def saveenv(self, words: list[str]) -> int:
         """Save all variables, unless they are too many."""
         now = {name: value for name, value in self.variables.items() if value}
         if sum(len(name) + len(os_bytes(value)) + 2 for name, value in now.items()) + 1 > self.room:
@@ -231,7 +242,7 @@ class Shell(Hush):
         self.saved = now
         return 0
 
-    def whole_fit(self, address):
+    def whole_fit(self, address: str) -> tuple[Fit, str] | None:
         """Return the FIT in memory and where it came from; None when it is not all right."""
         data, source = self.memory.get(hexadecimal(address), (b"", ""))
         try:
@@ -245,11 +256,11 @@ class Shell(Hush):
             return None
         return fit, source
 
-    def iminfo(self, words):
+    def iminfo(self, words: list[str]) -> int:
         """Compare all sums of the FIT in memory."""
         return int(self.whole_fit(words[1]) is None)
 
-    def bootm(self, words):
+    def bootm(self, words: list[str]) -> int:
         """Start a kernel, if its FIT is right and has that configuration."""
         address, *names = words[1].split("#")
         found = self.whole_fit(address)
@@ -264,21 +275,21 @@ class Shell(Hush):
         chose = slot[1] if slot else RECOVERY if source == RECOVERY else "stock"
         raise Ended(Start(chose, source, bootargs, fit, tuple(self.said)))
 
-    def tftpboot(self, words):
+    def tftpboot(self, words: list[str]) -> NoReturn:
         """There is no server: U-Boot asks for ever."""
         raise Ended(Start("tftp", said=tuple(self.said)))
 
-    def reset(self, words):
+    def reset(self, words: list[str]) -> NoReturn:
         """Start again."""
         raise Ended(Start("reset", said=tuple(self.said)))
 
 
-def os_bytes(text):
+def os_bytes(text: str) -> bytes:
     """Return a value of the environment as the tool's output had it."""
     return text.encode(errors="surrogateescape")
 
 
-def power_on(folder, medium, tool, variables, crash=False):
+def power_on(folder: Path, medium: str, tool: images.EnvTool, variables: dict[str, str], crash: bool = False) -> Start:
     """Run U-Boot's commands on the images in ``folder`` and return the :class:`Start`.
 
     ``tool`` is the :class:`~board.images.EnvTool` of the medium, ``variables`` the environment that it found.

@@ -2,9 +2,10 @@
 
 import json
 import time
+from typing import Any, Self
 
-from .images import MiB
-from .router import BootError, Disk, GiB
+from .images import GiB, MiB
+from .router import BootError, Disk, Router
 from .scripts import SERIAL, Bench
 
 NEW = "25.12.6"
@@ -24,7 +25,7 @@ KINDS = {
 SECONDS = {"slots_within": 4, "slots_deadman": 20}  # a plan's own are minutes
 
 
-def plan(kind, *, tries=2, checks="root, lan, wan, dns, ssh", more=""):
+def plan(kind: str, *, tries: int = 2, checks: str = "root, lan, wan, dns, ssh", more: str = "") -> str:
     """Return the text of a plan with slots of this kind; ``more`` is put at the end."""
     method, medium, kernel = KINDS[kind]
     lines = "".join(f"      - {partition}\n" for partition in PARTITIONS)
@@ -39,7 +40,7 @@ def plan(kind, *, tries=2, checks="root, lan, wan, dns, ssh", more=""):
     )
 
 
-def kind_of_router(kind):
+def kind_of_router(kind: str) -> dict[str, Any]:
     """Return what a router must have for slots of this kind."""
     method, medium, _ = KINDS[kind]
     more = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")} if method == "cmdline" else {}
@@ -49,7 +50,9 @@ def kind_of_router(kind):
 class SlotBench(Bench):
     """A running router with a script that has slots; a trial of it has seconds in place of minutes."""
 
-    def __init__(self, router, kind="pair", **plan_words):
+    router: Router
+
+    def __init__(self, router: Router, kind: str = "pair", **plan_words: Any) -> None:
         """``router`` is on and made with :func:`kind_of_router`."""
         super().__init__(router, plan(kind, **plan_words))
         self.kind = kind
@@ -58,14 +61,14 @@ class SlotBench(Bench):
         self.script = f"{head} {SECONDS['slots_within']} {SECONDS['slots_deadman']}\n{tail}"
         router.put(self.name, self.script)
 
-    def restart(self):
+    def restart(self) -> list[str]:
         """Restart, follow the router until it stays up, and return the slots that were started on the way."""
         self.router.off()
         seen = self.router.settle()
         self.router.put(self.name, self.script)
         return seen
 
-    def restart_all(self):
+    def restart_all(self) -> list[str]:
         """Restart, follow a trial through all its tries to its decision, and return what was started on the way."""
         self.router.off()
         seen = self.router.settle(quiet=1)
@@ -74,8 +77,8 @@ class SlotBench(Bench):
         self.router.put(self.name, self.script)
         return seen
 
-    def decided(self):
-        """Wait until there is no trial, or the router went off, and tell whether there is none; :class:`Timeout` otherwise."""
+    def decided(self) -> bool:
+        """Wait until there is no trial or the router went off; tell whether there is none. Else :class:`Timeout`."""
         end = time.monotonic() + SECONDS["slots_deadman"] + 20
         while time.monotonic() < end and not self.router.stopped():
             try:
@@ -87,13 +90,13 @@ class SlotBench(Bench):
         self.router.wait_stopped()
         return False
 
-    def installed(self):
+    def installed(self) -> Self:
         """Install the slots and start the first one."""
         self.install()
         assert self.restart() == ["a"]
         return self
 
-    def install(self):
+    def install(self) -> None:
         """Install the slots; on a card that takes a restart, after which the kernel knows the new partitions."""
         told = self.sh("install --apply").ok().out
         if "the same command again" in told:
@@ -101,31 +104,32 @@ class SlotBench(Bench):
             told = self.sh("install --apply").ok().out
         assert "done. Restart the router" in told
 
-    def put_image(self, name="/tmp/new.itb", **changes):
+    def put_image(self, name: str = "/tmp/new.itb", **changes: Any) -> str:
         """Put a sysupgrade image on the router and return its name and the option that says its sum."""
         image = self.router.firmware(**{"release": NEW, **changes}).read_bytes()
         self.router.put(name, image)
         digest = self.router.run(f"sha256sum {name}").ok().out.split()[0]
         return f"{name} --sha256 {digest}"
 
-    def upgraded(self, **changes):
+    def upgraded(self, **changes: Any) -> Self:
         """Upgrade the idle slot; the next start is its trial."""
         self.sh(f"upgrade {self.put_image(**changes)} --apply").ok()
         return self
 
-    def idle_digests(self):
+    def idle_digests(self) -> dict[str, str]:
         """Return one sum for each image, of the disk for slot b's partition only: the running slot's is in use."""
         digests = self.router.digests()
         digests["nvme0"] = self.router.run("dd if=/dev/nvme0n1p2 bs=1M iflag=direct 2>/dev/null | sha256sum").ok().out
         return digests
 
-    def status(self):
+    def status(self) -> dict[str, Any]:
         """Return what ``status --json`` says."""
         result = self.sh("status --json")
         assert result.code in (0, 1), result.err
-        return json.loads(result.out)
+        told: dict[str, Any] = json.loads(result.out)
+        return told
 
-    def variables(self):
+    def variables(self) -> dict[str, str]:
         """Return the state of the slots in U-Boot's environment, without its commands."""
         names = ("bp_good", "bp_try", "bp_left", "bp_fell", "bp_crashes", "bp_why")
-        return {name: value for name, value in self.router.fw_printenv().items() if name in names}
+        return {name: value for name, value in self.router.environment().items() if name in names}

@@ -5,9 +5,12 @@ Only what the board really has and a script may read is there. Partitions are ad
 
 import os
 from pathlib import Path
+from typing import Any
 
 from .ubi import LEB
 
+Spec = dict[str, Any]
+"""What the bench says of a power-on, or of one device: JSON."""
 PHANDLES = {"spim-nand": b"\0\0\0\x31", "emmc": b"\0\0\0\x42", "sd": b"\0\0\0\x43"}
 PRESENT = {"nand": ("spim-nand", "emmc"), "emmc": ("spim-nand", "emmc"), "sd": ("spim-nand", "sd")}
 CHOSEN = {"nand": "spim-nand", "emmc": "emmc", "sd": "sd"}
@@ -29,19 +32,19 @@ SOC = "platform/soc"
 NETWORK = {"eth0": "02:11:22:33:44:55", "sfp-wan": "02:11:22:33:44:56"}
 
 
-def write(path, text):
+def write(path: Path, text: str | bytes | int) -> None:
     """Write one attribute, making the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else f"{text}\n".encode())
 
 
-def link(path, target):
+def link(path: Path, target: Path) -> None:
     """Make a relative link from ``path`` to the existing ``target``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(os.path.relpath(target, path.parent))
 
 
-def add_block(sys, folder, device):
+def add_block(sys: Path, folder: Path, device: Spec) -> None:
     """Add a block device in ``folder`` and its links; ``device`` is a dictionary with name, number, bytes, logical."""
     major, minor = device["number"]
     write(folder / "dev", f"{major}:{minor}")
@@ -59,7 +62,7 @@ def add_block(sys, folder, device):
     link(sys / "block" / device["name"], folder)
 
 
-def add_nvme(sys, index, device):
+def add_nvme(sys: Path, index: int, device: Spec) -> None:
     """Add one NVMe disk behind its PCI address."""
     pci = sys / "devices" / SOC / f"pci{device['pci'][:7]}" / device["pci"]
     write(pci / "current_link_width", 1)
@@ -81,7 +84,7 @@ def add_nvme(sys, index, device):
     write(disk / "wwid", f"eui.{device['serial']}")
 
 
-def add_mmc(sys, device):
+def add_mmc(sys: Path, device: Spec) -> None:
     """Add the SD card or the eMMC, or one of the eMMC's boot partitions."""
     card = sys / "devices" / SOC / "11230000.mmc/mmc_host/mmc0/mmc0:0001"
     if not (card / "type").exists():
@@ -92,7 +95,7 @@ def add_mmc(sys, device):
     link(disk / "device", card)
 
 
-def add_ext_csd(sys, config):
+def add_ext_csd(sys: Path, config: int) -> None:
     """Add the registers of the eMMC, with this value of PARTITION_CONFIG."""
     registers = bytearray(EXT_CSD_BYTES)
     registers[PARTITION_CONFIG] = config
@@ -106,7 +109,7 @@ READERS = {
 }
 
 
-def add_reader(sys, number, device):
+def add_reader(sys: Path, number: int, device: Spec) -> None:
     """Add a card in a reader, or another disk of a PC: ``device`` also has bus, type, serial, model, removable."""
     place = sys / "devices" / READERS[device["bus"]].format(number=number)
     if device["bus"] == "mmc":
@@ -129,7 +132,7 @@ def add_reader(sys, number, device):
     link(disk / "device", place)
 
 
-def add_mtd(sys, layout):
+def add_mtd(sys: Path, layout: str) -> None:
     """Add the MTD partitions of a layout."""
     for index, (name, size, flags) in enumerate(MTD[layout]):
         folder = sys / "devices" / SOC / f"11001000.spi/mtd/mtd{index}"
@@ -145,8 +148,8 @@ def add_mtd(sys, layout):
         link(sys / "class/mtd" / f"mtd{index}", folder)
 
 
-def add_ubi(sys, flash):
-    """Add the UBI device and its volumes; ``flash`` is a dictionary with blocks, available, kept_for_bad and volumes."""
+def add_ubi(sys: Path, flash: Spec) -> None:
+    """Add the UBI device and its volumes; ``flash`` has blocks, available, kept_for_bad and volumes."""
     device = sys / "devices/virtual/ubi/ubi0"
     for attribute, value in (
         ("mtd_num", 1),
@@ -178,7 +181,7 @@ def add_ubi(sys, flash):
         link(sys / "class/ubi" / volume.name, volume)
 
 
-def add_devicetree(sys, medium, compatible, model, bootconf):
+def add_devicetree(sys: Path, medium: str, compatible: list[str], model: str, bootconf: str) -> None:
     """Add what U-Boot and the kernel say about the board; ``compatible`` is a list, most special first."""
     base = sys / "firmware/devicetree/base"
     write(base / "compatible", b"".join(text.encode() + b"\0" for text in compatible))
@@ -191,7 +194,7 @@ def add_devicetree(sys, medium, compatible, model, bootconf):
     write(chosen / "u-boot,bootconf", bootconf.encode() + b"\0")
 
 
-def make(sys, spec):
+def make(sys: str | Path, spec: Spec) -> None:
     """Fill ``sys`` for a power-on, without the NVMe disks, which come when their driver is loaded."""
     sys = Path(sys)
     for name in (
@@ -221,7 +224,7 @@ def make(sys, spec):
         add_block(sys, sys / "devices/virtual/block" / device["name"], device)
 
 
-def load_nvme(sys, disks, as_module):
+def load_nvme(sys: str | Path, disks: list[Spec], as_module: bool) -> None:
     """Add the NVMe disks, as happens when the driver comes up."""
     sys = Path(sys)
     for index, device in enumerate(disks):

@@ -5,11 +5,15 @@ import re
 import signal
 import tarfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .elsewhere import LOGIN, computer
-from .router import Disk, Router
+from .router import Disk, MakeRouter, Router
+from .running import match_in
 from .scripts import Bench, plan
 
 NAME = re.compile(r"bootplan-bananapi-bpi-r4-[0-9]{8}-[0-9]{6}\.tar\.gz")
@@ -35,13 +39,13 @@ FILES = {
 }
 
 
-def bench_for(router, text=None, **kind):
+def bench_for(router: MakeRouter, text: str | None = None, **kind: Any) -> tuple[Router, Bench]:
     """Return a running router with the plan of a data disk, and the script on it."""
     box = router(**kind).boot()
     return box, Bench(box, text or plan("internal", kind.get("medium", "nand")))
 
 
-def contents(data, folder):
+def contents(data: bytes, folder: Path) -> dict[str, bytes]:
     """Return {name: bytes} of a backup, after every sum in it was found right, from outside."""
     path = folder / "seen.tar.gz"
     path.write_bytes(data)
@@ -49,15 +53,18 @@ def contents(data, folder):
         tops = {name.partition("/")[0] for name in archive.getnames()}
         assert len(tops) == 1
         have = {
-            one.name.partition("/")[2]: archive.extractfile(one).read() for one in archive.getmembers() if one.isfile()
+            one.name.partition("/")[2]: file.read()
+            for one in archive.getmembers()
+            if one.isfile() and (file := archive.extractfile(one))
         }
         assert {one.mode for one in archive.getmembers() if one.isfile()} == {0o600}
-    sums = dict(reversed(line.split("  ")) for line in have["SHA256SUMS"].decode().splitlines())
+    listed = (line.split("  ") for line in have["SHA256SUMS"].decode().splitlines())
+    sums = {name: total for total, name in listed}
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in have.items() if name != "SHA256SUMS"}
     return have
 
 
-def taken(box, path):
+def taken(box: Router, path: str) -> bytes:
     """Return the bytes of a file on the router."""
     size, place = box.run(f"wc -c <{path}").ok().out, "/tmp/taken"
     text = box.run(f"hexdump -v -e '1/1 \"%02x\"' {path} >{place}; cat {place}; rm {place}").ok().out
@@ -68,7 +75,7 @@ def taken(box, path):
 @pytest.mark.parametrize(
     ("medium", "shell", "release"), [("nand", "ash", "25.12.5"), ("sd", "dash", "25.12.5"), ("emmc", "ash", "24.10.7")]
 )
-def test_everything_is_in_it(router, tmp_path, medium, shell, release):
+def test_everything_is_in_it(router: MakeRouter, tmp_path: Path, medium: str, shell: str, release: str) -> None:
     """One file and its sum; the parts say what the router says."""
     box, bench = bench_for(
         router, plan("internal", medium, release=release[:5]), medium=medium, shell=shell, release=release
@@ -80,7 +87,7 @@ def test_everything_is_in_it(router, tmp_path, medium, shell, release):
 
     told = bench.sh("backup /root/b").ok().out
 
-    path = re.search("saved in (.*)", told)[1]
+    path = match_in("saved in (.*)", told)[1]
     assert NAME.fullmatch(path.removeprefix("/root/b/"))
     assert "that is on the boot medium: a sysupgrade" in told
     assert sorted(box.run("ls /root/b").out.split()) == sorted(
@@ -107,20 +114,19 @@ def test_everything_is_in_it(router, tmp_path, medium, shell, release):
     ]
     packages = dict(line.split("\t") for line in have["packages.txt"].decode().splitlines())
     assert (packages["base-files"], packages["tcpdump"]) == ("rom", "overlay")
-    box.run(
-        f"dd if=/dev/nvme0n1 bs=512 count=34 2>/dev/null | sha256sum | grep {hashlib.sha256(have['nvme0n1.head']).hexdigest()}"
-    ).ok()
+    head = hashlib.sha256(have["nvme0n1.head"]).hexdigest()
+    box.run(f"dd if=/dev/nvme0n1 bs=512 count=34 2>/dev/null | sha256sum | grep {head}").ok()
     assert have["fstab"].decode() == box.read("/etc/config/fstab")
     assert "ubi0_1 ubootenv 1142784 dynamic" in have["ubi-volumes.txt"].decode()
     assert have["r4.sh"].decode() == bench.script
 
 
-def test_a_table_of_long_sectors_is_whole(router, tmp_path):
+def test_a_table_of_long_sectors_is_whole(router: MakeRouter, tmp_path: Path) -> None:
     """A disk of 4096 bytes in a block has its 16 KiB of entries in other sectors."""
     box, bench = bench_for(router, disks=(Disk(logical=4096),))
     bench.sh("install --apply").ok()
     box.run("mkdir /root/b").ok()
-    path = re.search("saved in (.*)", bench.sh("backup /root/b").ok().out)[1]
+    path = match_in("saved in (.*)", bench.sh("backup /root/b").ok().out)[1]
     head = contents(taken(box, path), tmp_path)["nvme0n1.head"]
     assert (len(head), head[4096:4104]) == (6 * 4096, b"EFI PART")
 
@@ -141,7 +147,7 @@ def test_a_table_of_long_sectors_is_whole(router, tmp_path):
         ("-@h:d", "unknown option"),
     ],
 )
-def test_where_a_backup_is_refused(router_for_refusals, folder, told):
+def test_where_a_backup_is_refused(router_for_refusals: tuple[Router, Bench], folder: str, told: str) -> None:
     """Nothing is written, and what is wrong is said."""
     box, bench = router_for_refusals
     before = box.digests()
@@ -153,7 +159,9 @@ def test_where_a_backup_is_refused(router_for_refusals, folder, told):
 
 
 @pytest.fixture(scope="module")
-def router_for_refusals(board_parts, tmp_path_factory):
+def router_for_refusals(
+    board_parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Router, Bench]]:
     """A router that no refused command changes."""
     with Router(tmp_path_factory.mktemp("refusals") / "router") as box:
         box.boot()
@@ -162,13 +170,14 @@ def router_for_refusals(board_parts, tmp_path_factory):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_a_full_disk(router, shell):
+def test_a_full_disk(router: MakeRouter, shell: str) -> None:
     """No room is seen before; a disk that fills in the middle leaves no half and no success."""
     box, bench = bench_for(router, shell=shell)
     bench.sh("install --apply").ok()
     bench.restart()
     box.run(
-        "mkdir /srv/b; dd if=/dev/zero of=/srv/big bs=1M 2>/dev/null; dd if=/dev/zero of=/srv/more bs=1k 2>/dev/null; sync"
+        "mkdir /srv/b; dd if=/dev/zero of=/srv/big bs=1M 2>/dev/null; "
+        "dd if=/dev/zero of=/srv/more bs=1k 2>/dev/null; sync"
     )
     refused = bench.sh("backup /srv/b")
     assert (refused.code, "KiB left, the backup takes" in refused.out, box.run("ls /srv/b").out) == (3, True, "")
@@ -178,7 +187,7 @@ def test_a_full_disk(router, shell):
     assert (broken.code, "could not be written" in broken.out, box.run("ls -A /srv/b").out) == (1, True, ""), broken.out
 
 
-def test_two_of_one_second_are_two(router):
+def test_two_of_one_second_are_two(router: MakeRouter) -> None:
     """A clock that stands still, or is set back, does not make one backup replace another."""
     box, bench = bench_for(router)
     box.run("mkdir /root/b").ok()
@@ -188,7 +197,7 @@ def test_two_of_one_second_are_two(router):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_half_a_backup(router, shell):
+def test_half_a_backup(router: MakeRouter, shell: str) -> None:
     """A run that is stopped takes away what it wrote; what a power cut left is told, and has no name of a backup."""
     box, bench = bench_for(router, shell=shell)
     box.run("mkdir /root/b").ok()
@@ -208,12 +217,12 @@ def test_half_a_backup(router, shell):
     assert "note: '/root/b/bootplan-x.tar.gz.part' is half a backup" in bench.sh("backup /root/b").ok().out
 
 
-def test_backups_do_not_hold_each_other(router, tmp_path):
+def test_backups_do_not_hold_each_other(router: MakeRouter, tmp_path: Path) -> None:
     """With /etc/bootplan kept over sysupgrades each would be larger than all before it."""
     box, bench = bench_for(router)
     box.run("echo /etc/bootplan/ >>/etc/sysupgrade.conf; mkdir -p /etc/bootplan; echo kept >/etc/bootplan/mine").ok()
     bench.sh("backup /etc/bootplan").ok()
-    path = re.search("saved in (.*)", bench.sh("backup /etc/bootplan").ok().out)[1]
+    path = match_in("saved in (.*)", bench.sh("backup /etc/bootplan").ok().out)[1]
     (tmp_path / "settings").write_bytes(contents(taken(box, path), tmp_path)["config.tar.gz"])
     with tarfile.open(tmp_path / "settings") as settings:
         names = settings.getnames()
@@ -221,7 +230,7 @@ def test_backups_do_not_hold_each_other(router, tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_to_another_computer(router, tmp_path, shell):
+def test_to_another_computer(router: MakeRouter, tmp_path: Path, shell: str) -> None:
     """By ssh, with a path that a shell could stumble over; its sum is compared there."""
     box, bench = bench_for(router, shell=shell)
     with computer(box, tmp_path / "pc") as home:
@@ -243,7 +252,7 @@ def test_to_another_computer(router, tmp_path, shell):
         assert len(list(home.glob("bootplan-*.gz"))) == 2
 
 
-def test_another_port(router, tmp_path):
+def test_another_port(router: MakeRouter, tmp_path: Path) -> None:
     """user@host^port:folder, as dropbear's own ssh writes it."""
     box, bench = bench_for(router)
     with computer(box, tmp_path / "pc", port=2222) as home:
@@ -252,7 +261,7 @@ def test_another_port(router, tmp_path):
         assert len(list(home.glob("bootplan-*.gz"))) == 1
 
 
-def test_what_another_computer_may_answer(router, tmp_path):
+def test_what_another_computer_may_answer(router: MakeRouter, tmp_path: Path) -> None:
     """No folder, no room, another host behind that name, the router itself, nobody: no backup, and no success."""
     box, bench = bench_for(router)
     before = box.digests()
@@ -281,7 +290,7 @@ def test_what_another_computer_may_answer(router, tmp_path):
     assert images <= {"overlay"}  # the keys
 
 
-def test_a_computer_that_changes_what_it_gets(router, tmp_path):
+def test_a_computer_that_changes_what_it_gets(router: MakeRouter, tmp_path: Path) -> None:
     """Its sum is another one: nothing is kept there under the name of a backup."""
     box, bench = bench_for(router)
     tools = tmp_path / "tools"
@@ -298,11 +307,11 @@ def test_a_computer_that_changes_what_it_gets(router, tmp_path):
         )
 
 
-def test_a_backup_without_the_environment_is_not_a_success(router, tmp_path):
+def test_a_backup_without_the_environment_is_not_a_success(router: MakeRouter, tmp_path: Path) -> None:
     """The rest is saved all the same."""
     box, bench = bench_for(router)
     box.run("mkdir /root/b; for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
     result = bench.sh("backup /root/b")
     assert (result.code, "it is not in this backup" in result.out) == (1, True)
-    have = contents(taken(box, re.search("saved in (.*)", result.out)[1]), tmp_path)
+    have = contents(taken(box, match_in("saved in (.*)", result.out)[1]), tmp_path)
     assert "config.tar.gz" in have and "uboot-env.txt" not in have

@@ -1,19 +1,22 @@
 """What the log explainer says of the real U-Boot's own console, in states that the tests beside this one know."""
 
 import io
+from collections.abc import Callable
 
 import pytest
 
 from bootplan.board import load_board
-from bootplan.bootlog import bare, explain
+from bootplan.bootlog import Start, bare, explain
 from bootplan.logreport import as_text
+
+from .sandbox.uboot import Boot, UBoot
 
 MEDIA = ("nand", "emmc", "sd")
 
 pytestmark = pytest.mark.usefixtures("board_parts")
 
 
-def told(boot):
+def told(boot: Boot) -> Start:
     """Return the last start in what U-Boot said, and check that it can be told."""
     explanation = explain(io.BytesIO(boot.console.encode()), load_board())
     assert explanation.starts == 1
@@ -22,13 +25,13 @@ def told(boot):
     return explanation.last
 
 
-def found(boot):
+def found(boot: Boot) -> list[str]:
     """Return the names of the cases in what U-Boot said."""
     return [one.case.name for one in told(boot).findings]
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_a_good_start(board, medium):
+def test_a_good_start(board: Callable[..., UBoot], medium: str) -> None:
     """There is nothing to say about it, also with the harmless words about an empty overlay on cards."""
     boot = board(medium).boot()
 
@@ -38,7 +41,7 @@ def test_a_good_start(board, medium):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_the_first_start(board, medium):
+def test_the_first_start(board: Callable[..., UBoot], medium: str) -> None:
     """Neither copy of the environment is good, and production starts."""
     boot = board(medium, booted=False).boot()
 
@@ -47,7 +50,7 @@ def test_the_first_start(board, medium):
 
 @pytest.mark.parametrize("medium", MEDIA)
 @pytest.mark.parametrize("why", ["crash", "flag"])
-def test_recovery_without_trying_production(board, medium, why):
+def test_recovery_without_trying_production(board: Callable[..., UBoot], medium: str, why: str) -> None:
     """A crash record and the flag look alike from outside."""
     router = board(medium)
     if why == "crash":
@@ -62,7 +65,7 @@ def test_recovery_without_trying_production(board, medium, why):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_a_damaged_production(board, medium):
+def test_a_damaged_production(board: Callable[..., UBoot], medium: str) -> None:
     """The sum is the cause, and comes first; a lost header leaves no words of its own."""
     router = board(medium)
     router.damage("production", "data")
@@ -74,7 +77,7 @@ def test_a_damaged_production(board, medium):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_the_held_button(board, medium):
+def test_the_held_button(board: Callable[..., UBoot], medium: str) -> None:
     """It explains the lost environment, and the recovery system."""
     router = board(medium)
     router.hold_button()
@@ -85,7 +88,7 @@ def test_the_held_button(board, medium):
     assert found(boot) == ["held-button"]
 
 
-def test_a_missing_volume(board):
+def test_a_missing_volume(board: Callable[..., UBoot]) -> None:
     """U-Boot names the volume that it does not find."""
     router = board("nand")
     router.run(["ubi part ubi", "ubi remove fit"])
@@ -97,7 +100,7 @@ def test_a_missing_volume(board):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_a_configuration_that_the_image_lacks(board, medium):
+def test_a_configuration_that_the_image_lacks(board: Callable[..., UBoot], medium: str) -> None:
     """U-Boot asks for the name that is in bootconf."""
     router = board(medium)
     router.env.set({"bootconf": "config-of-another-board"})
@@ -106,7 +109,7 @@ def test_a_configuration_that_the_image_lacks(board, medium):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_the_lines_to_type_start_the_system_again(board, medium):
+def test_the_lines_to_type_start_the_system_again(board: Callable[..., UBoot], medium: str) -> None:
     """`env default` knows these variables, and the start that follows is the stock one."""
     router = board(medium)
     router.env.set({"bootargs": "console=ttyS0,115200 root=/dev/nvme0n1p1 rootwait", "bootconf": "config-of-another"})

@@ -1,21 +1,25 @@
 """The root on the disk after a sysupgrade by hand: states in which ``upgrade --refit`` is asked for."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from . import slotted
-from .upgrades import NEW, ROOT, by_hand, plan
+from .router import Router
+from .upgrades import NEW, ROOT, MakeUpgradeBench, UpgradeBench, by_hand, plan
 
 HALF = "the old root, half made to fit another firmware"
 
 
-def lived_in(made):
+def lived_in(made: UpgradeBench) -> UpgradeBench:
     """Put files on the root on the disk that must not be lost, and return the bench."""
     made.router.put("/etc/own", "own\n")
     made.router.put("/root/notes", "mine\n")
     return made
 
 
-def fits(made, method="extroot-overlay"):
+def fits(made: UpgradeBench, method: str = "extroot-overlay") -> dict[str, Any]:
     """Look whether the router runs from the disk, as planned, with all the files of :func:`lived_in`."""
     status = made.status()
     assert (status["root"], status["as_planned"]) == (ROOT[method], True), str(status)
@@ -25,7 +29,7 @@ def fits(made, method="extroot-overlay"):
     return status
 
 
-def disk_root(made, command):
+def disk_root(made: UpgradeBench, command: str) -> str:
     """Run a command in the folder of the disk's root, mounted, and return what it says."""
     return (
         made.router.run(
@@ -37,12 +41,12 @@ def disk_root(made, command):
     )
 
 
-def without_disks(box):
+def without_disks(box: Router) -> Callable[[], None]:
     """Take the disks out of a router that is off; returns the function that puts them back."""
     disks, box.disks = box.disks, ()
     hidden = box.image("nvme0").rename(box.folder / "away")
 
-    def put_back():
+    def put_back() -> None:
         """Put them back, into a router that is off."""
         hidden.rename(box.image("nvme0"))
         box.disks = disks
@@ -50,8 +54,8 @@ def without_disks(box):
     return put_back
 
 
-def test_a_pivot_root_that_fstools_would_take(upgrade_bench):
-    """It has no mark of its firmware, and fstab came along from the boot medium: the next start must not be the old root's."""
+def test_a_pivot_root_that_fstools_would_take(upgrade_bench: MakeUpgradeBench) -> None:
+    """It has no mark of its firmware, and fstab came along from the boot medium: the next start must not be its."""
     made = lived_in(upgrade_bench("extroot-pivot").installed())
     box = made.router
     box.off()
@@ -73,7 +77,7 @@ def test_a_pivot_root_that_fstools_would_take(upgrade_bench):
     fits(made, "extroot-pivot")
 
 
-def test_the_record_of_an_upgrade_to_another_firmware(upgrade_bench):
+def test_the_record_of_an_upgrade_to_another_firmware(upgrade_bench: MakeUpgradeBench) -> None:
     """It was never finished, and another firmware was flashed behind it: its record stands in nobody's way."""
     made = lived_in(upgrade_bench().installed())
     box = made.router
@@ -93,7 +97,7 @@ def test_the_record_of_an_upgrade_to_another_firmware(upgrade_bench):
     assert fits(made)["upgraded"].startswith("from another firmware to 25.12.9 on ")
 
 
-def test_a_record_whose_root_was_not_taken(upgrade_bench):
+def test_a_record_whose_root_was_not_taken(upgrade_bench: MakeUpgradeBench) -> None:
     """The same release, built once more: the first start of the last upgrade has nothing to do with it."""
     made = lived_in(upgrade_bench().installed())
     box = made.router
@@ -109,7 +113,7 @@ def test_a_record_whose_root_was_not_taken(upgrade_bench):
     fits(made)
 
 
-def test_a_root_half_made_to_fit_without_a_record(upgrade_bench):
+def test_a_root_half_made_to_fit_without_a_record(upgrade_bench: MakeUpgradeBench) -> None:
     """status and install name --refit, --wipe alone takes nothing; the packages of the old root are told."""
     made = lived_in(upgrade_bench().installed())
     box = made.router
@@ -133,7 +137,7 @@ def test_a_root_half_made_to_fit_without_a_record(upgrade_bench):
     assert status["upgrade_packages"].startswith("not in the new system: htop; to have them: "), str(status)
 
 
-def test_no_room_beside_the_old_root(upgrade_bench):
+def test_no_room_beside_the_old_root(upgrade_bench: MakeUpgradeBench) -> None:
     """Refused before the first change."""
     made = lived_in(upgrade_bench("extroot-pivot").installed())
     made.flash_by_hand()
@@ -148,7 +152,7 @@ def test_no_room_beside_the_old_root(upgrade_bench):
     fits(made, "extroot-pivot")
 
 
-def test_what_is_in_the_way(upgrade_bench):
+def test_what_is_in_the_way(upgrade_bench: MakeUpgradeBench) -> None:
     """A partition in use, a root that fits: refused, with what to type that is of use here."""
     made = lived_in(upgrade_bench().installed())
     box = made.router
@@ -164,7 +168,7 @@ def test_what_is_in_the_way(upgrade_bench):
     assert "--refit" not in told, told
 
 
-def test_an_image_without_the_disks_driver(upgrade_bench):
+def test_an_image_without_the_disks_driver(upgrade_bench: MakeUpgradeBench) -> None:
     """The disk is not seen, wherever it is seated: status and --refit tell the line that installs it."""
     made = lived_in(upgrade_bench().installed())
     made.flash_by_hand(packages=("sfdisk",))
@@ -173,7 +177,7 @@ def test_an_image_without_the_disks_driver(upgrade_bench):
     assert "apk add kmod-nvme block-mount" in made.sh("upgrade --refit").out
 
 
-def test_what_an_upgrade_would_have_left(upgrade_bench):
+def test_what_an_upgrade_would_have_left(upgrade_bench: MakeUpgradeBench) -> None:
     """The next sysupgrade by hand keeps the script and what the plan keeps; what else is here is told."""
     made = lived_in(upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")).installed())
     made.flash_by_hand()
@@ -192,13 +196,13 @@ def test_what_an_upgrade_would_have_left(upgrade_bench):
         ("--refit /tmp/image", "takes 0 operands"),
     ],
 )
-def test_options_that_say_nothing_to_it(upgrade_bench, words, reason):
+def test_options_that_say_nothing_to_it(upgrade_bench: MakeUpgradeBench, words: str, reason: str) -> None:
     """They are no mistake to be passed over: wrong usage."""
     result = upgrade_bench().sh(f"upgrade {words}")
     assert result.code == 2 and reason in result.err, result.err
 
 
-def test_slots_are_another_matter(upgrade_bench):
+def test_slots_are_another_matter(upgrade_bench: MakeUpgradeBench) -> None:
     """What it says is true of a sysupgrade by hand, which replaces the slot that runs."""
     told = upgrade_bench(text=slotted.plan("pair")).sh("upgrade --refit")
     assert told.code == 3 and "stay as they are" not in told.out and "switch --apply" in told.out, told.out

@@ -44,11 +44,11 @@ def test_a_key_that_cannot_be_had_is_a_part_that_fails() -> None:
     def no_key() -> str:
         raise BuildError("linux cannot be had; try again later")
 
-    with pytest.raises(BuildError, match="^kernel: linux cannot be had; try again later$"):
+    with pytest.raises(BuildError, match=r"^kernel: linux cannot be had; try again later$"):
         build_parts([Part("kernel", whole, no_key), Part("second", whole, lambda: "2")])
 
 
 def test_a_program_that_is_missing_is_named() -> None:
     """Not with the traceback of a file that was not found."""
-    with pytest.raises(BuildError, match="^no-such-program is not installed; install the package that has it$"):
+    with pytest.raises(BuildError, match=r"^no-such-program is not installed; install the package that has it$"):
         command(["no-such-program", "x"])

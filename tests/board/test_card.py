@@ -2,18 +2,22 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from card_plans import FILE, METHODS, SUM, plan_of, text_of, texts
 
 from bootplan.board import load_board
-from bootplan.failures import failures
+from bootplan.failures import Failure, failures
 
 from . import images
 from .cache import command
+from .router import MakeRouter
 from .sandbox import flash
-from .sandbox.build import HERE
 from .sandbox.slots import CASES, SlotBoard
+from .sandbox.source import HERE
 from .sandbox.uboot import DOWN, QUIT, UBoot, system_image
 
 MEDIA = ("nand", "emmc", "sd")
@@ -35,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("board_parts")
 class Both(UBoot):
     """A board whose U-Boot sees a flash chip and a card: what an SD card's or the SPI-NAND's sees on the real one."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Make a device tree with both, beside the same program."""
         super().__enter__()
         program = self.folder / "program"
@@ -49,15 +53,16 @@ class Both(UBoot):
         return self
 
 
-def failure(medium, method, name, slots="", **more):
+def failure(medium: str, method: str, name: str, slots: str = "", **more: Any) -> Failure:
     """Return a failure of the card of such a plan."""
     found = failures(plan_of(text_of(medium, method, slots, **more)), load_board())
     return next(one for one in found if one.name.startswith(name))
 
 
-def groups(one):
+def groups(one: Failure) -> list[tuple[str, list[str]]]:
     """Return the U-Boot lines of a failure, those that stand together in one list with the medium before it."""
-    found, before = [], None
+    found: list[tuple[str, list[str]]] = []
+    before = None
     for line in one.steps:
         if line.where == "u-boot":
             if before is None or before.where != "u-boot":
@@ -67,25 +72,25 @@ def groups(one):
     return found
 
 
-def typed(lines):
+def typed(lines: Iterable[str]) -> str:
     """Return the keys that stop the menu and type lines, the countdown stopped as the card says."""
     return DOWN + QUIT + "".join(f"{line}\r" for line in lines)
 
 
-def pattern(word, size):
+def pattern(word: str, size: int) -> bytes:
     """Return bytes that are not like any others."""
     line = f"{word} of the card, " * 8
     return (line * (size // len(line) + 1)).encode()[:size]
 
 
-def file_bytes(path, place, size):
+def file_bytes(path: Path, place: int, size: int) -> bytes:
     """Return a piece of a file."""
     with open(path, "rb") as image:
         image.seek(place)
         return image.read(size)
 
 
-def fill_card(card):
+def fill_card(card: Path) -> dict[str, bytes]:
     """Put the boot loaders for the other media on a card, as its image has them."""
     contents = {}
     with open(card, "r+b") as image:
@@ -96,7 +101,7 @@ def fill_card(card):
     return contents
 
 
-def content_of_bl2(flash_file):
+def content_of_bl2(flash_file: Path) -> list[bytes]:
     """Return the four copies of BL2 on the flash, as programs see them."""
     raw = file_bytes(flash_file, 0, 16 * BLOCK // flash.PAGE * (flash.PAGE + flash.SPARE))
     pages = [raw[at : at + flash.PAGE] for at in range(0, len(raw), flash.PAGE + flash.SPARE)]
@@ -104,12 +109,12 @@ def content_of_bl2(flash_file):
     return [data[at : at + 0x80000] for at in range(0, len(data), 0x80000)]
 
 
-def with_flash(card_board, nand):
+def with_flash(card_board: UBoot, nand: UBoot) -> None:
     """Put the flash of one board beside the card of another."""
     flash.copy_sparse(nand.image, card_board.folder / "nand.img")
 
 
-def take_flash(nand, card_board):
+def take_flash(nand: UBoot, card_board: UBoot) -> None:
     """Take the flash back."""
     nand.image.unlink()
     flash.copy_sparse(card_board.folder / "nand.img", nand.image)
@@ -119,10 +124,10 @@ def take_flash(nand, card_board):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_past_a_recovery_loop(board, medium):
+def test_past_a_recovery_loop(board: Callable[..., UBoot], medium: str) -> None:
     """Past the crash record into production, and flag_recover is gone for good."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     router.env.set({"flag_recover": "1"})
     router.crash()
     assert router.boot().chose == "recovery"
@@ -136,7 +141,7 @@ def test_past_a_recovery_loop(board, medium):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_past_a_recovery_loop_with_slots(tmp_path, case):
+def test_past_a_recovery_loop_with_slots(tmp_path: Path, case: tuple[str, str]) -> None:
     """The good slot starts, with its own root."""
     medium, kernel = case
     router = SlotBoard(tmp_path / "board", medium, kernel, starts=0).__enter__()
@@ -154,10 +159,10 @@ def test_past_a_recovery_loop_with_slots(tmp_path, case):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_a_bad_environment_is_set_back(board, medium):
+def test_a_bad_environment_is_set_back(board: Callable[..., UBoot], medium: str) -> None:
     """The first lines set back what starts the router and keep the rest, the second ones everything."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     bad = {"bootargs": "root=/dev/nothing", "bootcmd": "run nothing", "ethaddr": "02:00:00:00:00:01", "mine": "kept"}
     first, second, addresses = groups(failure(medium, "cmdline", "Bad environment"))
     for (_, lines), expected in ((first, stock | {name: bad[name] for name in ("ethaddr", "mine")}), (second, stock)):
@@ -183,7 +188,7 @@ def test_a_bad_environment_is_set_back(board, medium):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_a_bad_environment_with_slots(tmp_path, case):
+def test_a_bad_environment_with_slots(tmp_path: Path, case: tuple[str, str]) -> None:
     """After either lines the router starts the stock way, which `install` and `restore-env` go on from."""
     medium, kernel = case
     router = SlotBoard(tmp_path / "board", medium, kernel).__enter__()
@@ -199,13 +204,13 @@ def test_a_bad_environment_with_slots(tmp_path, case):
 
 @pytest.mark.parametrize("medium", MEDIA)
 @pytest.mark.parametrize("slots", ["", "own"])
-def test_without_the_disk(board, medium, slots):
+def test_without_the_disk(board: Callable[..., UBoot], medium: str, slots: str) -> None:
     """The medium's own system, once: the saved environment stays as it is."""
     router = board(medium)
-    stock = router.env.all()
+    stock = router.env.whole()
     if not slots:
         router.env.set({"bootargs": "root=PARTUUID=0a0a0a0a rootwait=30"})
-    before = router.env.all()
+    before = router.env.whole()
     router.crash()
     ((_, lines),) = groups(failure(medium, "cmdline", "NVMe gone", slots))
 
@@ -215,7 +220,7 @@ def test_without_the_disk(board, medium, slots):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_a_bad_slot(tmp_path, case):
+def test_a_bad_slot(tmp_path: Path, case: tuple[str, str]) -> None:
     """The first lines end the trial and start the good slot; the second ones make the other slot the good one."""
     medium, kernel = case
     router = SlotBoard(tmp_path / "board", medium, kernel).__enter__()
@@ -233,7 +238,7 @@ def test_a_bad_slot(tmp_path, case):
     boot = router.boot(typed(first[1]))
 
     assert "bootplan.slot=a" in boot.bootargs and "bootplan.trial" not in boot.bootargs, boot.console
-    assert "bp_try" not in boot.env and boot.env["bp_good"] == "a"
+    assert boot.env and "bp_try" not in boot.env and boot.env["bp_good"] == "a"
     for good, other in (("a", "b"), ("b", "a")):
         if kernel != "shared":
             router.happen(f"kernel {good}")
@@ -241,7 +246,7 @@ def test_a_bad_slot(tmp_path, case):
         boot = router.boot(typed(second[1]))
 
         assert f"bootplan.slot={other}" in boot.bootargs, boot.console
-        assert boot.env["bp_good"] == other
+        assert boot.env and boot.env["bp_good"] == other
         router.forget_crash()
         assert router.power_on() == other
         if kernel != "shared":
@@ -249,10 +254,10 @@ def test_a_bad_slot(tmp_path, case):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_from_a_server(board, medium):
+def test_from_a_server(board: Callable[..., UBoot], medium: str) -> None:
     """The server and the file of the plan are asked for, and nothing is written."""
     router = board(medium)
-    env = router.env.all()
+    env = router.env.whole()
     (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
 
     boot = router.boot(typed([*first, *last, "printenv serverip bootfile"]))
@@ -264,7 +269,7 @@ def test_from_a_server(board, medium):
 
 @pytest.mark.parametrize("medium", MEDIA)
 @pytest.mark.parametrize("typed_before", [True, False])
-def test_a_server_does_not_make_it_write(board, medium, typed_before):
+def test_a_server_does_not_make_it_write(board: Callable[..., UBoot], medium: str, typed_before: bool) -> None:
     """What the endless loop has set is gone before there is a server, which is a file of the host here.
 
     This U-Boot polls for no Ctrl-C outside of its prompt and menu: how one comes out of the loop it cannot show.
@@ -274,7 +279,7 @@ def test_a_server_does_not_make_it_write(board, medium, typed_before):
         router.volumes.write("rootfs_data", b"settings" * 64)
     (router.folder / "served.itb").write_bytes(system_image("recovery"))
     (_, first), _ = groups(failure(medium, "internal", "No system"))
-    asks = router.env.all()["boot_tftp_recovery"].replace(
+    asks = router.env.whole()["boot_tftp_recovery"].replace(
         "tftpboot $loadaddr $bootfile", "load hostfs - $loadaddr served.itb"
     )
     assert "served.itb" in asks
@@ -300,13 +305,13 @@ def test_a_server_does_not_make_it_write(board, medium, typed_before):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_the_servers_system_starts_with_its_medium(board, medium):
+def test_the_servers_system_starts_with_its_medium(board: Callable[..., UBoot], medium: str) -> None:
     """With the overlay of the eMMC, or the card: what was started sees the medium that it is to repair."""
     router = board(medium)
     name = FILE.format("initramfs-recovery.itb")
     (router.folder / name).write_bytes(system_image("recovery"))
     (_, first), (_, last) = groups(failure(medium, "internal", "No system"))
-    answer = f"setenv boot_tftp '{router.env.all()['boot_tftp']}'"
+    answer = f"setenv boot_tftp '{router.env.whole()['boot_tftp']}'"
 
     boot = router.boot(
         typed(
@@ -324,7 +329,7 @@ def test_the_servers_system_starts_with_its_medium(board, medium):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_bad_fip_on_the_nand(board, there):
+def test_a_bad_fip_on_the_nand(board: Callable[..., UBoot], there: bool) -> None:
     """The card's FIP is written, whether its volume is there or not; everything else stays, also what is mounted."""
     nand, card = board("nand"), board("sd", kind=Both)
     nand.volumes.write("rootfs_data", b"settings" * 64)
@@ -344,7 +349,7 @@ def test_a_bad_fip_on_the_nand(board, there):
     assert nand.env.all() == env
 
 
-def test_without_the_files_nothing_is_written(board):
+def test_without_the_files_nothing_is_written(board: Callable[..., UBoot]) -> None:
     """A card and a SPI-NAND without the boot loaders: whoever types all the lines all the same, changes nothing."""
     nand, card, other = board("nand"), board("sd", kind=Both), board("nand", kind=Both)
     with open(card.image, "r+b") as image:
@@ -363,7 +368,7 @@ def test_without_the_files_nothing_is_written(board):
     assert not any(flash.extents(other.folder / "mmcblk0.img"))
 
 
-def test_a_bad_bl2_on_the_nand(board):
+def test_a_bad_bl2_on_the_nand(board: Callable[..., UBoot]) -> None:
     """Four copies of the card's BL2 are written, and nothing else."""
     nand, card = board("nand"), board("sd", kind=Both)
     contents, env = fill_card(card.image), nand.env.all()
@@ -378,7 +383,7 @@ def test_a_bad_bl2_on_the_nand(board):
     assert (nand.boot().chose, nand.env.all()) == ("production", env)
 
 
-def test_the_whole_nand_anew(board):
+def test_the_whole_nand_anew(board: Callable[..., UBoot]) -> None:
     """From a flash that holds nothing: BL2, FIP, both systems and the files for the eMMC; it starts as a new board."""
     card = board("sd", kind=Both)
     contents = fill_card(card.image)
@@ -397,7 +402,7 @@ def test_the_whole_nand_anew(board):
     assert nand.volumes.read("emmc_install", INSTALL["emmc"][1]) == contents["emmc"]
 
 
-def test_a_bad_fip_on_the_emmc(board):
+def test_a_bad_fip_on_the_emmc(board: Callable[..., UBoot]) -> None:
     """From the SPI-NAND: the eMMC gets the FIP, and keeps its environment and both systems."""
     nand, emmc = board("nand", kind=Both), board("emmc")
     emmc.env.set({"mine": "kept"})
@@ -422,7 +427,7 @@ def test_a_bad_fip_on_the_emmc(board):
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
-def test_no_bl2_without_a_server(board, medium):
+def test_no_bl2_without_a_server(board: Callable[..., UBoot], medium: str) -> None:
     """The file of the plan is asked for; nothing is written, also with the right sum from a line before."""
     router = board(medium)
     before = file_bytes(router.image, 0, SYSTEMS_END)
@@ -435,8 +440,8 @@ def test_no_bl2_without_a_server(board, medium):
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_the_right_bl2_from_a_server(board, right):
-    """The file is written four times if it has the sum of the plan, else not at all. A file of the host is the server."""
+def test_the_right_bl2_from_a_server(board: Callable[..., UBoot], right: bool) -> None:
+    """The file is written four times if it has the plan's sum, else not at all. A file of the host is the server."""
     router = board("nand")
     ((_, lines),) = groups(failure("nand", "internal", "Wrong BL2"))
     name, data = FILE.format("snand-preloader.bin"), pattern("the plan's BL2", 200_000)
@@ -454,7 +459,7 @@ def test_the_right_bl2_from_a_server(board, right):
     assert router.boot().chose == "production"
 
 
-def test_every_line_is_known_to_its_uboot(board):
+def test_every_line_is_known_to_its_uboot(board: Callable[..., UBoot]) -> None:
     """No line of any card has a word that the stock U-Boot of its medium does not know."""
     lines = {
         (line.medium, line.text)
@@ -484,7 +489,7 @@ def test_every_line_is_known_to_its_uboot(board):
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
-def test_the_lines_in_a_recovery_system(router, medium):
+def test_the_lines_in_a_recovery_system(router: MakeRouter, medium: str) -> None:
     """The record is shown and deleted, flag_recover deleted, and the router restarts into its own system."""
     box = router(medium=medium, slots=True).boot()
     box.run("fw_setenv flag_recover 1").ok()
@@ -495,13 +500,13 @@ def test_the_lines_in_a_recovery_system(router, medium):
     for line in lines[:at]:
         box.run(line).ok()
 
-    assert "flag_recover" not in box.fw_printenv()
+    assert "flag_recover" not in box.environment()
     assert box.run("ls /sys/fs/pstore").out == ""
     assert lines[at + 1 :] == ["rm -f /sys/fs/pstore/*"]
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
-def test_a_bad_environment_is_not_saved_over(router, medium):
+def test_a_bad_environment_is_not_saved_over(router: MakeRouter, medium: str) -> None:
     """With two bad copies the tool has only its own environment; the line of the card saves nothing of it."""
     box = router(medium=medium).boot()
     for path, offset, *_ in (
@@ -518,6 +523,6 @@ def test_a_bad_environment_is_not_saved_over(router, medium):
     assert "Bad CRC" not in box.run("fw_printenv bootcmd").err, "the line without its look does save"
 
 
-def test_every_method_has_its_card():
+def test_every_method_has_its_card() -> None:
     """Nothing above leaves out a way to have the root."""
     assert {method for text in texts() for method in METHODS if f"method: {method}" in text} == set(METHODS)

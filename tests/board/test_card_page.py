@@ -8,6 +8,9 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from card_plans import plan_of, text_of
@@ -17,6 +20,10 @@ from bootplan.card import recovery_card, recovery_card_html
 
 from .cache import command, locked
 from .debian import install
+from .running import match_in
+
+Chromium = Callable[..., str]
+"""What the fixture ``chromium`` gives."""
 
 PACKAGES = ["chromium", "poppler-utils", "fonts-dejavu-core"]
 SECONDS = 120
@@ -34,7 +41,11 @@ OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 A4 = (595, 842)
-LONGEST = {"name": "'" + "Wide Words " * 5 + "here'", "serial": "WWWWWWWWWWWWWWWWWWWW", "model": "bpi-r4-poe"}
+LONGEST: dict[str, Any] = {
+    "name": "'" + "Wide Words " * 5 + "here'",
+    "serial": "WWWWWWWWWWWWWWWWWWWW",
+    "model": "bpi-r4-poe",
+}
 FRAME = '<iframe style="border:0;width:%dpx;height:800px" srcdoc="%s"></iframe>'
 MEASURE = """
 <body>%s<pre id="told"></pre>
@@ -67,17 +78,17 @@ window.onload = () => { document.getElementById("told").textContent =
 
 
 @pytest.fixture(scope="module", autouse=True)
-def browser():
+def browser() -> None:
     """Have Chromium and the tools for PDF files."""
     with locked("chromium"):
         install(PACKAGES)
 
 
 @pytest.fixture
-def chromium(tmp_path):
+def chromium(tmp_path: Path) -> Chromium:
     """Return a function that runs Chromium with more options on a file, and returns its standard output."""
 
-    def run(page, *more):
+    def run(page: Path, *more: str) -> str:
         words = ["chromium", *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", *more, page.as_uri()]
         done = subprocess.run(
             words, capture_output=True, check=False, timeout=SECONDS, env={**os.environ, "HOME": str(tmp_path)}
@@ -88,12 +99,12 @@ def chromium(tmp_path):
     return run
 
 
-def card_of(text):
+def card_of(text: str) -> str:
     """Return the page of a plan's text."""
     return recovery_card_html(plan_of(text), load_board())
 
 
-def longest():
+def longest() -> Iterator[str]:
     """Return the plans whose cards are the longest: every file, slots, 8 GiB, and names as wide as can be."""
     yield text_of("nand", "cmdline", "own", **LONGEST)
     yield text_of("emmc", "cmdline", "own", **LONGEST)
@@ -101,17 +112,17 @@ def longest():
     yield text_of("nand", "extroot-overlay", "own", **LONGEST)
 
 
-def pages(chromium, tmp_path, text):
+def pages(chromium: Chromium, tmp_path: Path, text: str) -> tuple[int, tuple[int, int]]:
     """Print a card and return how many pages it has, and their size in points."""
     (tmp_path / "card.html").write_text(card_of(text), encoding="utf-8")
     chromium(tmp_path / "card.html", f"--print-to-pdf={tmp_path / 'card.pdf'}")
     told = command(["pdfinfo", tmp_path / "card.pdf"])
-    size = re.search(r"Page size: +([\d.]+) x ([\d.]+) pts", told)
-    return int(re.search(r"Pages: +(\d+)", told)[1]), (round(float(size[1])), round(float(size[2])))
+    size = match_in(r"Page size: +([\d.]+) x ([\d.]+) pts", told)
+    return int(match_in(r"Pages: +(\d+)", told)[1]), (round(float(size[1])), round(float(size[2])))
 
 
 @pytest.mark.parametrize("text", [*longest()], ids=["nand", "emmc", "sd", "nand-overlay"])
-def test_the_longest_cards_are_one_page(chromium, tmp_path, text):
+def test_the_longest_cards_are_one_page(chromium: Chromium, tmp_path: Path, text: str) -> None:
     """A4 upright, and nothing of it is lost: the last words of the card are on the page."""
     assert pages(chromium, tmp_path, text) == (1, A4)
 
@@ -119,7 +130,7 @@ def test_the_longest_cards_are_one_page(chromium, tmp_path, text):
     assert "Wrong BL2".replace(" ", "") in printed and "fallbackcard" in printed
 
 
-def test_a_page_that_is_too_long_is_seen(chromium, tmp_path):
+def test_a_page_that_is_too_long_is_seen(chromium: Chromium, tmp_path: Path) -> None:
     """The same look at a card with its failures twice finds two pages."""
     card = card_of(next(longest()))
     begin, end = card.index('<div class="columns">'), card.index('</div>\n<table class="files">')
@@ -127,17 +138,17 @@ def test_a_page_that_is_too_long_is_seen(chromium, tmp_path):
 
     chromium(tmp_path / "long.html", f"--print-to-pdf={tmp_path / 'long.pdf'}")
 
-    assert int(re.search(r"Pages: +(\d+)", command(["pdfinfo", tmp_path / "long.pdf"]))[1]) > 1
+    assert int(match_in(r"Pages: +(\d+)", command(["pdfinfo", tmp_path / "long.pdf"]))[1]) > 1
 
 
-def luminance(colour):
+def luminance(colour: str) -> float:
     """Return how bright a colour is, as WCAG 2 says."""
     parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one, other):
+def contrast(one: str, other: str) -> float:
     """Return the contrast of two colours, as WCAG 2 says."""
     dark, light = sorted((luminance(one), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
@@ -145,7 +156,7 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_can_be_read(chromium, tmp_path, width, dark):
+def test_it_can_be_read(chromium: Chromium, tmp_path: Path, width: int, dark: bool) -> None:
     """No sideways scrolling, no text beside its box in the picture, and colours with contrast, in both schemes."""
     page = tmp_path / "frames.html"
     frames = "".join(FRAME % (width, html.escape(card_of(text))) for text in longest())
@@ -153,7 +164,7 @@ def test_it_can_be_read(chromium, tmp_path, width, dark):
 
     dom = chromium(page, "--dump-dom", f"--blink-settings=preferredColorScheme={0 if dark else 1}")
 
-    measured = json.loads(html.unescape(re.search(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)[1]))
+    measured = json.loads(html.unescape(match_in(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)[1]))
     assert len(measured) == len([*longest()])
     for seen in measured:
         assert (seen["width"], seen["inner"], seen["pictures"], seen["dark"]) == (width, width, 1, dark)
@@ -170,9 +181,10 @@ def test_it_can_be_read(chromium, tmp_path, width, dark):
             assert contrast(seen[paper], seen[ink]) > least, ink
 
 
-def requests(log):
-    """Return the addresses that a page asked for, from Chromium's own log of the network; what Chromium asks for by
-    itself, as for the time of day, has no origin.
+def requests(log: Path) -> set[str]:
+    """Return the addresses that a page asked for, from Chromium's own log of the network.
+
+    What Chromium asks for by itself, as for the time of day, has no origin.
     """
     events = json.loads(log.read_text())
     kind = events["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
@@ -180,7 +192,7 @@ def requests(log):
     return {one["url"] for one in asked if "url" in one and one.get("initiator") != "not an origin"}
 
 
-def test_it_asks_the_network_for_nothing(chromium, tmp_path):
+def test_it_asks_the_network_for_nothing(chromium: Chromium, tmp_path: Path) -> None:
     """Chromium's own log has no request; with a picture from elsewhere and without the policy it has one."""
     card = card_of(next(longest()))
     (tmp_path / "card.html").write_text(card, encoding="utf-8")
@@ -214,7 +226,9 @@ def test_it_asks_the_network_for_nothing(chromium, tmp_path):
         ("small", "emmc", "cmdline", "", True),
     ],
 )
-def test_the_longest_cards_in_larger_letters_are_one_page(chromium, tmp_path, letters, medium, method, slots, files):
+def test_the_longest_cards_in_larger_letters_are_one_page(
+    chromium: Chromium, tmp_path: Path, letters: str, medium: str, method: str, slots: str, files: bool
+) -> None:
     """Those that just do not need smaller ones."""
     text = text_of(medium, method, slots, files=files, **LONGEST)
     assert recovery_card(plan_of(text), load_board()).letters == letters

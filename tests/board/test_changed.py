@@ -1,9 +1,9 @@
 """What an upgrade would keep and what not, and what an earlier one left."""
 
-from .upgrades import by_hand, plan
+from .upgrades import MakeUpgradeBench, by_hand, plan
 
 
-def test_what_would_be_kept_and_what_not(upgrade_bench):
+def test_what_would_be_kept_and_what_not(upgrade_bench: MakeUpgradeBench) -> None:
     """upgrade --list tells each changed file with a reason, and changes nothing."""
     made = upgrade_bench(
         "extroot-pivot", text=plan("extroot-pivot", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")
@@ -29,7 +29,7 @@ def test_what_would_be_kept_and_what_not(upgrade_bench):
     assert "/usr/bin/htop" not in lost
 
 
-def test_what_an_upgrade_left_is_removed_when_asked(upgrade_bench):
+def test_what_an_upgrade_left_is_removed_when_asked(upgrade_bench: MakeUpgradeBench) -> None:
     """--clean shows it; --apply needs the disk's word; what is not proven stays."""
     made = upgrade_bench().installed()
     assert made.upgraded() == 2

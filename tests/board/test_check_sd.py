@@ -1,22 +1,28 @@
 """The fallback card, looked at again: damaged, hostile, old, of another image, written by another program."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from . import cards
+from .cards import CardImage
 from .desk import CARD, PC, SMALL, Desk, text_for
 from .images import KiB, MiB
-from .router import Reader, Router
+from .router import MakeRouter, Reader, Router
 from .scripts import compiled
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def image(tmp_path_factory: pytest.TempPathFactory) -> CardImage:
     """An image as a release has it."""
     return cards.make(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture(scope="module")
-def finished(board_parts, tmp_path_factory, image):
+def finished(
+    board_parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, image: CardImage
+) -> Iterator[Desk]:
     """A PC with a finished card; the tests put right again what they spoil."""
     with Router(tmp_path_factory.mktemp("finished") / "pc", readers=(Reader(size=SMALL),), **PC) as box:
         desk = Desk(box.boot(), image)
@@ -35,7 +41,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("part", SPOILED)
-def test_a_byte_of_a_finished_card(finished, part):
+def test_a_byte_of_a_finished_card(finished: Desk, part: str) -> None:
     """Is found, and the part is named."""
     turn = (
         f"dd if={CARD} bs=1 skip={SPOILED[part]} count=1 2>/dev/null | tr '\\000-\\377' '\\001-\\377\\000' | "
@@ -51,7 +57,7 @@ def test_a_byte_of_a_finished_card(finished, part):
     assert finished.sh(f"check-sd {CARD}").code == 0
 
 
-def test_a_kit_that_was_changed(finished):
+def test_a_kit_that_was_changed(finished: Desk) -> None:
     """By one byte of the plan in it."""
     node = f"{CARD}8"
     finished.box.run(f"mount {node} /mnt && cp /mnt/plan.yaml /tmp/kept && echo >>/mnt/plan.yaml && umount /mnt").ok()
@@ -107,7 +113,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("shell", ["bash --posix", "sh"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_kit(finished, name, shell):
+def test_a_hostile_kit(finished: Desk, name: str, shell: str) -> None:
     """Runs no command, reads nothing else, and draws nothing on the terminal."""
     change, new_sums, told = HOSTILE[name]
     box, node = finished.box, f"{CARD}8"
@@ -125,9 +131,10 @@ def test_a_hostile_kit(finished, name, shell):
     assert (result.out.replace("\n", "") + result.err).isprintable() and result.err == ""
 
 
-def test_an_old_card(finished):
+def test_an_old_card(finished: Desk) -> None:
     """Its age is told, and that it is more than the plan allows."""
-    clock = '#!/bin/sh\n[ "$1" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }\nexec /usr/bin/date "$@"\n'
+    later = '[ "$1" != +%s ] || { echo $(($(/usr/bin/date +%s) + 200 * 86400)); exit; }'
+    clock = f'#!/bin/sh\n{later}\nexec /usr/bin/date "$@"\n'
     finished.box.put("/usr/sbin/date", clock, 0o755)
     result = finished.sh(f"check-sd {CARD}")
     finished.box.run("rm /usr/sbin/date").ok()
@@ -138,7 +145,7 @@ def test_an_old_card(finished):
     ), result.out
 
 
-def test_a_card_of_another_image(finished, tmp_path):
+def test_a_card_of_another_image(finished: Desk, tmp_path: Path) -> None:
     """Whole, but not the plan's."""
     other = cards.make(tmp_path, change=lambda data: data + bytes(4096))
     finished.box.put("/tmp/other.sh", compiled(text_for(other)))
@@ -146,7 +153,7 @@ def test_a_card_of_another_image(finished, tmp_path):
     assert (result.code, "it is of another image than the plan's" in result.out) == (1, True), result.out
 
 
-def test_a_card_that_another_program_wrote(router, image):
+def test_a_card_that_another_program_wrote(router: MakeRouter, image: CardImage) -> None:
     """Its parts are compared with the image, when that is there; without a kit nobody knows how old it is."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
@@ -159,12 +166,12 @@ def test_a_card_that_another_program_wrote(router, image):
     assert (result.code, "its part recovery is not that of the image" in result.out) == (1, True), result.out
 
 
-def end_of_table(data):
+def end_of_table(data: bytes) -> bytes:
     """Take the second table away."""
     return data[: -33 * 512] + bytes(33 * 512)
 
 
-def one_byte(place):
+def one_byte(place: int) -> Callable[[bytes], bytes]:
     """Return a function that changes a byte."""
     return lambda data: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
@@ -179,7 +186,7 @@ SEEN_OUTSIDE = {
 
 
 @pytest.mark.parametrize("name", SEEN_OUTSIDE)
-def test_the_look_from_outside_is_not_blind(finished, image, tmp_path, name):
+def test_the_look_from_outside_is_not_blind(finished: Desk, image: CardImage, tmp_path: Path, name: str) -> None:
     """What the tests and the power cuts rely on finds each of these."""
     change, told = SEEN_OUTSIDE[name]
     finished.box.sync()
@@ -189,18 +196,20 @@ def test_the_look_from_outside_is_not_blind(finished, image, tmp_path, name):
     assert told in cards.faults_of(tmp_path / "card.img", image, tmp_path / "spoiled")
 
 
-def test_other_peoples_folders_stay(finished):
+def test_other_peoples_folders_stay(finished: Desk) -> None:
     """What in /tmp is called like a folder of ours, but is none."""
     box = finished.box
     box.run(
-        "cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && echo mine >bootplan.backup/config.tar.gz && "
-        "echo mine >bootplan.abcdef/file && touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
+        "cd /tmp && mkdir bootplan.backup bootplan.abcdef bootplan.mounts bootplan.killed && "
+        "echo mine >bootplan.backup/config.tar.gz && echo mine >bootplan.abcdef/file && "
+        "touch bootplan.abcdef/.of-a-run bootplan.killed/.of-a-run && chown -R 1000 bootplan.abcdef && "
         "mkdir bootplan.mounts/look && mount -t tmpfs none bootplan.mounts/look && touch bootplan.mounts/look/file && "
         "ln -s bootplan.killed bootplan.linked"
     ).ok()
     finished.sh(f"check-sd {CARD}").ok()
     left = box.run(
-        "cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; ls -d /tmp/bootplan.killed /tmp/bootplan.linked"
+        "cat /tmp/bootplan.backup/* /tmp/bootplan.abcdef/file && ls /tmp/bootplan.mounts/look; "
+        "ls -d /tmp/bootplan.killed /tmp/bootplan.linked"
     )
     box.run("umount /tmp/bootplan.mounts/look; rm -rf /tmp/bootplan.??????").ok()
     assert left.out == "mine\nmine\nfile\n/tmp/bootplan.linked\n", left.out + left.err

@@ -5,12 +5,15 @@ import re
 import shlex
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bootplan.failures import SCRIPT_FROM_CARD
 
 from . import images
+from .router import MakeRouter, Router
+from .running import Result, match_in
 from .scripts import Bench, compiled, plan
 from .slotted import SlotBench, kind_of_router
 
@@ -19,12 +22,12 @@ FALLBACK = f"fallback:\n  medium: sd\n  image: {{file: {CARD}, sha256: '{'0' * 6
 TODAY = date.today()  # the bench has the clock of this machine
 
 
-def text_of(medium="nand", more=FALLBACK, method="internal"):
+def text_of(medium: str = "nand", more: str = FALLBACK, method: str = "internal") -> str:
     """Return a plan with a fallback."""
     return plan(method, medium, more=more)
 
 
-def start_from(box, medium):
+def start_from(box: Router, medium: str) -> Router:
     """Move SW3 with the power off, and switch on."""
     box.off()
     box.medium = medium
@@ -32,32 +35,32 @@ def start_from(box, medium):
     return box.boot()
 
 
-def record(box, medium="nand"):
+def record(box: Router, medium: str = "nand") -> str | None:
     """Return what the environment of a medium says of the fallback; None for nothing."""
-    return images.EnvTool(box.parts["envtools"], box.images, medium).all().get("bp_proven")
+    return images.EnvTool(box.parts["envtools"], box.images, medium).whole().get("bp_proven")
 
 
-def note(box, value):
+def note(box: Router, value: str | None) -> None:
     """Make the environment say something of the fallback, as an earlier start from the card would have."""
     box.run(f"fw_setenv bp_proven {shlex.quote(value or '')}").ok()
 
 
-def ago(days):
+def ago(days: int) -> str:
     """Return the day so many days ago."""
     return (TODAY - timedelta(days=days)).isoformat()
 
 
-def days_of(box, medium="nand"):
+def days_of(box: Router, medium: str = "nand") -> str:
     """Return the fallback's line of status."""
-    return re.search("^fallback +(.*)$", Bench(box, text_of(medium)).sh("status").out, re.MULTILINE)[1]
+    return match_in("^fallback +(.*)$", Bench(box, text_of(medium)).sh("status").out, re.MULTILINE)[1]
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_a_start_from_the_card_is_seen_by_the_normal_system(router, shell):
+def test_a_start_from_the_card_is_seen_by_the_normal_system(router: MakeRouter, shell: str) -> None:
     """The rehearsal writes nothing; with --apply one variable of SPI-NAND changes, and nothing of the card."""
     box = router(medium="sd", shell=shell).boot()
     bench = Bench(box, text_of())
-    before, untouched = images.EnvTool(box.parts["envtools"], box.images, "nand").all(), box.digests()
+    before, untouched = images.EnvTool(box.parts["envtools"], box.images, "nand").whole(), box.digests()
 
     assert f"on {TODAY} with OpenWrt 25.12.5" in bench.sh("prove-fallback").ok().out
     assert box.digests() == untouched
@@ -91,7 +94,7 @@ def test_a_start_from_the_card_is_seen_by_the_normal_system(router, shell):
         ("2026-08-32 x", "unknown: bp_proven is '2026-08-32 x'"),
     ],
 )
-def test_the_normal_system_knows_how_old_it_is(router, value, told):
+def test_the_normal_system_knows_how_old_it_is(router: MakeRouter, value: str | None, told: str) -> None:
     """It says so in both forms, and root is as planned all the same."""
     box = router(medium="nand", packages=("kmod-nvme", "block-mount", "sfdisk")).boot()
     note(box, value)
@@ -101,11 +104,11 @@ def test_the_normal_system_knows_how_old_it_is(router, value, told):
 
     result = bench.sh("status")
 
-    assert told in re.search("^fallback +(.*)$", result.out, re.MULTILINE)[1], result.out
+    assert told in match_in("^fallback +(.*)$", result.out, re.MULTILINE)[1], result.out
     assert told in json.loads(bench.sh("status --json").out)["fallback"]
 
 
-def test_a_plan_without_a_fallback_says_nothing_of_one(router):
+def test_a_plan_without_a_fallback_says_nothing_of_one(router: MakeRouter) -> None:
     """No line, no word."""
     box = router(medium="nand").boot()
     bench = Bench(box, plan("internal"))
@@ -115,7 +118,7 @@ def test_a_plan_without_a_fallback_says_nothing_of_one(router):
     assert (refused.code, "this plan has no fallback" in refused.out) == (3, True)
 
 
-def refused(box, words, told, text=None):
+def refused(box: Router, words: str, told: str, text: str | None = None) -> Result:
     """Assert that the script refuses, says why, and that nothing changed."""
     bench = Bench(box, text or text_of())
     untouched = box.digests()
@@ -141,7 +144,7 @@ def refused(box, words, told, text=None):
         ({"medium": "sd"}, "sed -i 's/25.12.5/25 reboot/' /etc/openwrt_release", "is no release"),
     ],
 )
-def test_what_is_no_start_from_the_card(router, kind, prepare, told):
+def test_what_is_no_start_from_the_card(router: MakeRouter, kind: dict[str, Any], prepare: str, told: str) -> None:
     """All of it is refused, with --apply, and no medium changes."""
     box = router(**kind).boot()
     if "date" in prepare:
@@ -152,7 +155,7 @@ def test_what_is_no_start_from_the_card(router, kind, prepare, told):
     refused(box, "prove-fallback --apply", told)
 
 
-def test_a_clock_that_went_back_is_noticed(router):
+def test_a_clock_that_went_back_is_noticed(router: MakeRouter) -> None:
     """A later proof is there already."""
     box = router(medium="sd").boot()
     images.EnvTool(box.parts["envtools"], box.images, "nand").set({"bp_proven": f"{ago(-5)} 25.12.5"})
@@ -160,17 +163,17 @@ def test_a_clock_that_went_back_is_noticed(router):
     refused(box, "prove-fallback --apply", f"was proven on {ago(-5)} already, and that is later than {TODAY}")
 
 
-def test_a_note_from_a_wrong_clock_can_be_forgotten(router):
+def test_a_note_from_a_wrong_clock_can_be_forgotten(router: MakeRouter) -> None:
     """By the line that is told, on the normal system."""
     box = router(medium="nand").boot()
     note(box, f"{ago(-5)} 25.12.5")
     result = refused(box, f"prove-fallback --seen {TODAY} 25.12.5 --apply", "forget that note, by: fw_setenv bp_proven")
-    box.run(re.search("by: (fw_setenv bp_proven)$", result.out, re.MULTILINE)[1]).ok()
+    box.run(match_in("by: (fw_setenv bp_proven)$", result.out, re.MULTILINE)[1]).ok()
     Bench(box, text_of()).sh(f"prove-fallback --seen {TODAY} 25.12.5 --apply").ok()
     assert record(box) == f"{TODAY} 25.12.5"
 
 
-def test_a_plan_that_boots_from_a_card_has_nothing_to_prove_it_by(router):
+def test_a_plan_that_boots_from_a_card_has_nothing_to_prove_it_by(router: MakeRouter) -> None:
     """One card looks like the other."""
     box = router(medium="sd").boot()
 
@@ -179,27 +182,28 @@ def test_a_plan_that_boots_from_a_card_has_nothing_to_prove_it_by(router):
     assert the_list(Bench(box, text_of("sd")), 1)["fallback"]["state"] == "ask"
 
 
-def test_of_the_emmc_the_owner_carries_the_line_over(router):
+def test_of_the_emmc_the_owner_carries_the_line_over(router: MakeRouter) -> None:
     """From the card the eMMC is not seen: the line is printed there, and typed here."""
     box = router(medium="sd").boot()
     result = refused(box, "prove-fallback --apply", "cannot see the eMMC", text_of("emmc"))
-    line = re.search("sh r4.sh (prove-fallback --seen .* --apply)", result.out)[1]
+    line = match_in("sh r4.sh (prove-fallback --seen .* --apply)", result.out)[1]
     assert line == f"prove-fallback --seen {TODAY} 25.12.5 --apply"
 
 
 KIT = "/dev/mmcblk0p5"
 
 
-def give_kit(box, script):
+def give_kit(box: Router, script: str) -> None:
     """Put a rescue kit on the card that a router was started from, as `make-sd` does on one that is larger."""
     box.run(
-        f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && cat >/tmp/k/r4.sh && "
-        f"umount /tmp/k && rmdir /tmp/k && sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent",
+        f"mke2fs -q -F -t ext4 -O ^has_journal {KIT} && mkdir /tmp/k && mount -t ext4 {KIT} /tmp/k && "
+        f"cat >/tmp/k/r4.sh && umount /tmp/k && rmdir /tmp/k && "
+        f"sed -i s/^PARTNAME=.*/PARTNAME=bootplan/ /sys/class/block/{KIT[5:]}/uevent",
         input=script,
     ).ok()
 
 
-def kit_says(box):
+def kit_says(box: Router) -> str:
     """Return what the kit knows of a start."""
     return box.run(
         f"mkdir /tmp/k && mount -t ext4 -o ro {KIT} /tmp/k && cat /tmp/k/proven; umount /tmp/k && rmdir /tmp/k"
@@ -214,8 +218,10 @@ def kit_says(box):
         ("nand", "for n in 1 2; do echo rubbish >/dev/ubi0_$n; done", "on nand is not valid (bad CRC)"),
     ],
 )
-def test_the_kit_knows_what_the_normal_system_cannot_be_told(router, medium, prepare, why):
-    """With --apply, and only then; the rest is left to the owner, so it does not end with 0. A rerun changes nothing."""
+def test_the_kit_knows_what_the_normal_system_cannot_be_told(
+    router: MakeRouter, medium: str, prepare: str, why: str
+) -> None:
+    """With --apply, and only then; the rest is the owner's, so it does not end with 0. A rerun changes nothing."""
     box = router(medium="sd").boot()
     bench = Bench(box, text_of(medium))
     give_kit(box, bench.script)
@@ -241,11 +247,11 @@ def test_the_kit_knows_what_the_normal_system_cannot_be_told(router, medium, pre
     }
 
 
-def test_the_script_comes_from_the_kit(router):
+def test_the_script_comes_from_the_kit(router: MakeRouter) -> None:
     """By the lines of README and of the recovery card, on the card's system."""
     text = text_of()
     here = (Path(__file__).parents[2] / "README.md").read_text()
-    lines = re.search(r"^    (mount .*PARTNAME=bootplan.*)\n    (cp .*)$", here, re.MULTILINE).groups()
+    lines = match_in(r"^    (mount .*PARTNAME=bootplan.*)\n    (cp .*)$", here, re.MULTILINE).groups()
     assert lines == SCRIPT_FROM_CARD
     box = router(medium="sd").boot()
     give_kit(box, compiled(text))
@@ -256,7 +262,7 @@ def test_the_script_comes_from_the_kit(router):
     assert kit_says(box) == f"{TODAY} with OpenWrt 25.12.5\n"
 
 
-def test_what_was_installed_is_still_known(router):
+def test_what_was_installed_is_still_known(router: MakeRouter) -> None:
     """A note of the fallback, and a new FIP, change nothing of it; an environment that was put back does."""
     box = router(medium="nand").boot()
     bench = Bench(box, text_of())
@@ -274,7 +280,7 @@ def test_what_was_installed_is_still_known(router):
 
 
 @pytest.mark.parametrize("medium", ["emmc", "nand"])
-def test_what_was_seen_is_noted_on_the_normal_system(router, medium):
+def test_what_was_seen_is_noted_on_the_normal_system(router: MakeRouter, medium: str) -> None:
     """Once; the second time it is already so."""
     box = router(medium=medium).boot()
     bench = Bench(box, text_of(medium))
@@ -301,14 +307,14 @@ def test_what_was_seen_is_noted_on_the_normal_system(router, medium):
         (f"{ago(1)} {'x' * 33}", "is no release"),
     ],
 )
-def test_what_cannot_have_been_seen(router, words, told):
+def test_what_cannot_have_been_seen(router: MakeRouter, words: str, told: str) -> None:
     """Nothing of it reaches the environment."""
     box = router(medium="nand").boot()
 
     refused(box, f"prove-fallback --seen {words} --apply", told)
 
 
-def test_a_card_of_another_release_is_noted_as_what_it_is(router):
+def test_a_card_of_another_release_is_noted_as_what_it_is(router: MakeRouter) -> None:
     """The plan's card has 25.12.5; what starts has 24.10.7, and that is what is noted."""
     box = router(medium="sd", release="24.10.7").boot()
 
@@ -318,7 +324,7 @@ def test_a_card_of_another_release_is_noted_as_what_it_is(router):
     assert record(box) == f"{TODAY} 24.10.7"
 
 
-def the_list(bench, code):
+def the_list(bench: Bench, code: int) -> dict[str, dict[str, str]]:
     """Return the list as JSON says it, by the names of its items; the text says the same."""
     result = bench.sh("checklist --json")
     assert result.code == code, result.out + result.err
@@ -337,14 +343,14 @@ def the_list(bench, code):
     return items
 
 
-def states(items):
+def states(items: dict[str, dict[str, str]]) -> dict[str, str]:
     """Return the items that the router decides, each with its state."""
     asked = {"card-printed", "serial-cable", "switch", "backup", "card-kept", "tftp"}
     return {name: one["state"] for name, one in items.items() if name not in asked and not name.startswith("file-")}
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_a_list_from_the_first_day_to_the_last(router, shell):
+def test_a_list_from_the_first_day_to_the_last(router: MakeRouter, shell: str) -> None:
     """What is open says what to do; when that was done, nothing is open. A look changes nothing."""
     box = router(medium="nand", shell=shell).boot()
     bench = Bench(box, text_of())
@@ -395,7 +401,10 @@ def test_a_list_from_the_first_day_to_the_last(router, shell):
         ("echo panic >/sys/fs/pstore/dmesg-ramoops-0", "crash", "there is a crash record (dmesg-ramoops-0)"),
         ("fw_setenv flag_recover 1", "crash", "flag_recover is set"),
         (
-            "mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt",
+            (
+                "mkdir -p /etc/bootplan && cd /etc/bootplan && echo a=b >env-1.txt && "
+                "sha256sum env-1.txt >env-1.txt.sha256 && echo >>env-1.txt"
+            ),
             "env-copy",
             "none is in /etc/bootplan",
         ),
@@ -408,7 +417,7 @@ def test_a_list_from_the_first_day_to_the_last(router, shell):
         (f"echo other >/tmp/{CARD}", f"file-{CARD}", f"/tmp/{CARD} is another file than the plan names"),
     ],
 )
-def test_each_thing_that_is_wrong_is_open(router, prepare, name, told):
+def test_each_thing_that_is_wrong_is_open(router: MakeRouter, prepare: str, name: str, told: str) -> None:
     """And the list still has all its items."""
     box = router(medium="nand").boot()
     bench = Bench(box, text_of())
@@ -421,7 +430,7 @@ def test_each_thing_that_is_wrong_is_open(router, prepare, name, told):
     assert set(items) == everything
 
 
-def test_a_file_beside_the_script_is_ticked_by_its_sum(router):
+def test_a_file_beside_the_script_is_ticked_by_its_sum(router: MakeRouter) -> None:
     """By the plan's own sum."""
     box = router(medium="nand").boot()
     box.put(f"/tmp/{CARD}", "a card\n")
@@ -437,7 +446,7 @@ def test_a_file_beside_the_script_is_ticked_by_its_sum(router):
     }
 
 
-def test_on_another_medium_nothing_is_ticked_that_is_not_so(router):
+def test_on_another_medium_nothing_is_ticked_that_is_not_so(router: MakeRouter) -> None:
     """A plan for eMMC on a system from the card: its environment is not that of the plan."""
     box = router(medium="sd").boot()
 
@@ -451,7 +460,7 @@ def test_on_another_medium_nothing_is_ticked_that_is_not_so(router):
     )
 
 
-def test_the_list_and_the_record_with_slots(router):
+def test_the_list_and_the_record_with_slots(router: MakeRouter) -> None:
     """A trial is open, two finished slots are not; and leaving the slots does not forget the fallback."""
     bench = SlotBench(router(**kind_of_router("pair")).boot(), more=FALLBACK)
     box = bench.router
@@ -473,7 +482,7 @@ def test_the_list_and_the_record_with_slots(router):
     bench.sh("rollback --stock --apply").ok()
 
     assert record(box) == f"{ago(3)} 25.12.5"
-    assert not any(name.startswith("bp_") and name != "bp_proven" for name in box.fw_printenv())
+    assert not any(name.startswith("bp_") and name != "bp_proven" for name in box.environment())
 
 
 @pytest.mark.parametrize(
@@ -488,7 +497,7 @@ def test_the_list_and_the_record_with_slots(router):
         "prove-fallback --seen '' x",
     ],
 )
-def test_wrong_usage(router, words):
+def test_wrong_usage(router: MakeRouter, words: str) -> None:
     """Told as such."""
     box = router(medium="nand").boot()
 

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,9 @@ from .sandbox import gpt, slot_scenarios
 from .sandbox.slot_table import TABLE, check_row
 from .sandbox.slot_walk import Walk
 from .sandbox.slots import CASES, ROOTS, SlotBoard
+
+MakeSlots = Callable[[str, str], SlotBoard]
+"""What the fixture ``slots`` gives."""
 
 LONGEST = 1000
 # The longest command line that a plan can lead to: the stock one of NAND and everything that slots add.
@@ -23,16 +28,16 @@ BOOTARGS = {
 
 
 @pytest.fixture
-def slots(tmp_path):
+def slots(tmp_path: Path) -> MakeSlots:
     """Return a function that makes boards with two slots, of which a is good and active."""
 
-    def make(medium, kernel):
+    def make(medium: str, kernel: str) -> SlotBoard:
         return SlotBoard(tmp_path / "board", medium, kernel).__enter__()
 
     return make
 
 
-def choices():
+def choices() -> list[chooser.Choice]:
     """Return choices of every kind, with counters of one digit each."""
     return [
         chooser.Choice(tries, starts, kernel, {} if kernel == "pair" else BOOTARGS)
@@ -40,7 +45,7 @@ def choices():
     ]
 
 
-def test_no_variable_is_long():
+def test_no_variable_is_long() -> None:
     """Each can be read on a page and typed on a console."""
     stock = "if pstore check ; then run boot_recovery ; else run boot_sdmmc ; fi"
     for choice in choices():
@@ -49,7 +54,7 @@ def test_no_variable_is_long():
             assert "\n" not in text and text.isascii(), name
 
 
-def test_every_variable_has_a_known_name():
+def test_every_variable_has_a_known_name() -> None:
     """Whatever a start sets is ours and named, or is put back, or is the stock commands' own."""
     for choice in choices():
         made = chooser.variables(choice, "")
@@ -62,7 +67,7 @@ def test_every_variable_has_a_known_name():
 
 
 @pytest.mark.parametrize("case", [("nand", "pair"), ("emmc", "partition"), ("sd", "shared")], ids="-".join)
-def test_each_state_and_event(slots, case):
+def test_each_state_and_event(slots: MakeSlots, case: tuple[str, str]) -> None:
     """One start from each state of the environment, after each event."""
     board = slots(*case)
     for one in TABLE:
@@ -70,29 +75,32 @@ def test_each_state_and_event(slots, case):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] != "nand"], ids="-".join)
-def test_a_walk_keeps_the_promises(slots, case):
+def test_a_walk_keeps_the_promises(slots: MakeSlots, case: tuple[str, str]) -> None:
     """Starts after starts, where chance decides what fails."""
     Walk(slots(*case), seed=3).go(30)
 
 
-def test_nothing_ever_comes_up(tmp_path):
+def test_nothing_ever_comes_up(tmp_path: Path) -> None:
     """Panic after panic: the tries, then the good slot; when that panics, too, recovery, and it stays there."""
     slot_scenarios.endless("emmc", "partition", tmp_path)
 
 
-def test_the_table_sees_an_uncounted_trial(slots):
+def test_the_table_sees_an_uncounted_trial(slots: MakeSlots) -> None:
     """A chooser that starts the trial though its count could not be saved does not pass."""
     board = slots("emmc", "partition")
-    trial = board.env.all()["bp_trial"].replace("&& saveenv &&", "&& saveenv ;")
+    trial = board.env.whole()["bp_trial"].replace("&& saveenv &&", "&& saveenv ;")
     board.env.set({"bp_trial": trial})
     board.keep()
 
-    with pytest.raises(AssertionError, match="saving fails"):
+    def check_all() -> None:
         for one in TABLE:
             check_row(board, one)
 
+    with pytest.raises(AssertionError, match="saving fails"):
+        check_all()
 
-def test_without_slots_the_stock_commands_run(slots):
+
+def test_without_slots_the_stock_commands_run(slots: MakeSlots) -> None:
     """Nothing of ours is left: as delivered."""
     board = slots("nand", "pair")
     board.env.set({**dict.fromkeys(chooser.names()), "bootcmd": board.stock["bootcmd"]})
@@ -103,7 +111,7 @@ def test_without_slots_the_stock_commands_run(slots):
     assert board.power_on() == "recovery"
 
 
-def test_the_reset_button_leaves_the_active_pair(slots):
+def test_the_reset_button_leaves_the_active_pair(slots: MakeSlots) -> None:
     """The environment is forgotten: no slot is chosen, no trial counted, no volume renamed."""
     board = slots("nand", "pair")
     board.set_state(good="a", trial="b", left="2")
@@ -116,13 +124,13 @@ def test_the_reset_button_leaves_the_active_pair(slots):
     assert board.power_on() == "stock"
 
 
-def test_every_state_of_the_volumes(tmp_path):
+def test_every_state_of_the_volumes(tmp_path: Path) -> None:
     """Whatever a cut or a mishap left of the names: never a kernel with the other slot's data."""
     slot_scenarios.volume_states(tmp_path, [("b", "a")])
 
 
 @pytest.mark.parametrize("medium", ["emmc", "sd"])
-def test_partitions_are_added_to_a_card(tmp_path, medium):
+def test_partitions_are_added_to_a_card(tmp_path: Path, medium: str) -> None:
     """At each write the card starts: for the loader before U-Boot, for U-Boot and for Linux. sfdisk alone is not so."""
     safe = slot_scenarios.cut_table(medium, tmp_path / "safe", gpt.safe_writes, False)
     sfdisk = slot_scenarios.cut_table(medium, tmp_path / "sfdisk", gpt.sfdisk_writes, True)

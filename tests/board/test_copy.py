@@ -4,6 +4,9 @@ import pytest
 
 from bootplan.script import library
 
+from .router import MakeRouter, Router
+from .running import Result
+
 SETUP = """set -eu
 plan_name=test plan_digest=test
 . /tmp/library.sh
@@ -11,7 +14,8 @@ apply=yes work=/tmp/work
 mkdir -p $work /root/a /root/b
 """
 TREE = r"""cd /root/a
-mkdir -p 'd/with blank' .hidden; echo one >d/one; echo two >'d/with blank/- two'; printf 'x' >"$(printf 'line\nbreak "and" $(quotes)')"
+mkdir -p 'd/with blank' .hidden; echo one >d/one; echo two >'d/with blank/- two'
+printf 'x' >"$(printf 'line\nbreak "and" $(quotes)')"
 ln -s /nowhere link; ln d/one hard; mkfifo pipe; mknod node c 1 3
 chmod 4755 d/one; chown 3:4 d; chmod 1777 d; touch -d '2001-02-03 04:05:06' d .hidden d/one
 cd /
@@ -33,7 +37,7 @@ DIFFERENCES = {
 }
 
 
-def shell(box, text):
+def shell(box: Router, text: str) -> Result:
     """Run library functions; returns the result."""
     box.put("/tmp/library.sh", library())
     box.put("/tmp/test.sh", SETUP + text)
@@ -41,7 +45,7 @@ def shell(box, text):
 
 
 @pytest.mark.parametrize("kind", ["ash", "dash"])
-def test_a_copy_is_like_its_original(router, kind):
+def test_a_copy_is_like_its_original(router: MakeRouter, kind: str) -> None:
     """All kinds of entries, odd names, times and modes."""
     box = router(shell=kind).boot()
     assert shell(box, TREE + COPY + COMPARE).ok().out == "<>\n"
@@ -49,32 +53,31 @@ def test_a_copy_is_like_its_original(router, kind):
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_each_difference_is_seen(router, name):
+def test_each_difference_is_seen(router: MakeRouter, name: str) -> None:
     """A comparison that finds nothing must have looked."""
     box = router().boot()
     assert shell(box, TREE + COPY + DIFFERENCES[name] + "\n" + COMPARE).ok().out != "<>\n"
 
 
-def test_a_file_that_cannot_be_read_is_a_difference(router):
+def test_a_file_that_cannot_be_read_is_a_difference(router: MakeRouter) -> None:
     """Missing on both sides is not equal."""
     box = router().boot()
     text = TREE + COPY + 'for_each_name() { touch "$work/incomplete"; }\n' + COMPARE
     assert "not every name could be found again" in shell(box, text).ok().out
 
 
-def test_thousands_of_names(router):
+def test_thousands_of_names(router: MakeRouter) -> None:
     """More names than one command line holds; each must come exactly once."""
     box = router().boot()
     text = (
-        "cd /root/a; for d in $(seq 90); do mkdir folder$d; for f in $(seq 50); do echo $d >folder$d/file$f; done; done; cd /\n"
-        + COPY
-        + COMPARE
-        + "wc -l <$work/want; wc -l <$work/list\n"
+        "cd /root/a\n"
+        "for d in $(seq 90); do mkdir folder$d; for f in $(seq 50); do echo $d >folder$d/file$f; done; done\n"
+        "cd /\n" + COPY + COMPARE + "wc -l <$work/want; wc -l <$work/list\n"
     )
     assert shell(box, text).ok().out.split() == ["<>", "4500", "4590"]
 
 
-def test_a_copy_that_fails_stops_the_run(router):
+def test_a_copy_that_fails_stops_the_run(router: MakeRouter) -> None:
     """The disk is full: no half copy passes for a whole one."""
     box = router().boot()
     box.run("dd if=/dev/urandom of=/root/big bs=1M count=6 2>/dev/null").ok()
@@ -86,7 +89,7 @@ def test_a_copy_that_fails_stops_the_run(router):
     assert "reached" not in result.out
 
 
-def test_a_full_tmp_makes_no_comparison_good(router):
+def test_a_full_tmp_makes_no_comparison_good(router: MakeRouter) -> None:
     """find, ls, sha256sum and awk do not notice that their output went nowhere."""
     box = router(tmp_size="16m").boot()
     text = TREE + COPY + "dd if=/dev/zero of=/tmp/full bs=1M count=64 2>/dev/null || true\n" + COMPARE

@@ -1,9 +1,11 @@
 """The U-Boot environment: one write, read back, saved, restored; and the lines to type where it cannot be written."""
 
-import re
+from typing import Any
 
 import pytest
 
+from .router import MakeRouter, Router
+from .running import match_in
 from .scripts import Bench, kind_of_router, plan
 
 STOCK = {
@@ -13,22 +15,22 @@ STOCK = {
 }
 
 
-def bench_for(router, medium="nand", text=None, **kind):
+def bench_for(router: MakeRouter, medium: str = "nand", text: str | None = None, **kind: Any) -> tuple[Router, Bench]:
     """Return a running router for a root= plan, and the script on it."""
     box = router(medium=medium, **kind_of_router("cmdline"), **kind).boot()
     return box, Bench(box, text or plan("cmdline", medium))
 
 
 @pytest.mark.parametrize(("medium", "shell"), list(zip(STOCK, ("dash", "ash", "dash"), strict=True)))
-def test_only_bootargs_changes_and_comes_back(router, medium, shell):
+def test_only_bootargs_changes_and_comes_back(router: MakeRouter, medium: str, shell: str) -> None:
     """Everything else in the environment stays, and restore-env brings the old one back to the letter."""
     box, bench = bench_for(router, medium, shell=shell)
-    before = box.fw_printenv()
+    before = box.environment()
     assert before["bootargs"] == STOCK[medium]
 
     told = bench.sh("install --apply").ok().out
 
-    after = box.fw_printenv()
+    after = box.environment()
     partuuid = box.run("sfdisk --part-uuid /dev/nvme0n1 1").ok().out.strip().lower()
     kept = STOCK[medium].replace(" root=/dev/fit0 rootwait", "")
     assert after["bootargs"] == (
@@ -37,7 +39,7 @@ def test_only_bootargs_changes_and_comes_back(router, medium, shell):
     assert {**after, "bootargs": ""} == {**before, "bootargs": ""}
 
     bench.restart()
-    saved = re.search("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
+    saved = match_in("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
     assert "already so" not in bench.sh(f"restore-env {saved}").ok().out
     assert box.fw_printenv() == after
     bench.sh(f"restore-env {saved} --apply").ok()
@@ -47,7 +49,7 @@ def test_only_bootargs_changes_and_comes_back(router, medium, shell):
     assert "root         internal" in bench.sh("status").out
 
 
-def test_one_broken_copy_is_no_obstacle(router):
+def test_one_broken_copy_is_no_obstacle(router: MakeRouter) -> None:
     """That is what the second copy is for."""
     box, bench = bench_for(router)
     box.run("echo rubbish >/dev/ubi0_1").ok()
@@ -58,12 +60,12 @@ def test_one_broken_copy_is_no_obstacle(router):
     assert bench.sh("status").code == 0
 
 
-def test_a_broken_environment_is_repaired_from_a_saved_one(router):
+def test_a_broken_environment_is_repaired_from_a_saved_one(router: MakeRouter) -> None:
     """Also the variables that the tool's own defaults bring are gone afterwards."""
     box, bench = bench_for(router)
     before = box.fw_printenv()
     box.run("mkdir -p /root/b").ok()
-    archive = re.search("saved in (.*)", bench.sh("backup /root/b").ok().out)[1]
+    archive = match_in("saved in (.*)", bench.sh("backup /root/b").ok().out)[1]
     box.run("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
     assert box.fw_printenv() is None
 
@@ -82,7 +84,7 @@ def test_a_broken_environment_is_repaired_from_a_saved_one(router):
         ("s/^loadaddr=/loadaddr/", "are no NAME=VALUE"),
     ],
 )
-def test_a_file_that_is_no_environment_of_this_router(router, change, told):
+def test_a_file_that_is_no_environment_of_this_router(router: MakeRouter, change: str, told: str) -> None:
     """Refused before any change."""
     box, bench = bench_for(router)
     box.run(f"fw_printenv | sed '{change}' >/tmp/env").ok()
@@ -94,7 +96,7 @@ def test_a_file_that_is_no_environment_of_this_router(router, change, told):
     assert box.digests() == untouched
 
 
-def test_the_lines_for_the_console(router):
+def test_the_lines_for_the_console(router: MakeRouter) -> None:
     """--console leaves the environment alone, even a broken one, and prints what to type."""
     box, bench = bench_for(router)
     box.run("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
@@ -103,13 +105,13 @@ def test_the_lines_for_the_console(router):
     told = bench.sh("install --apply --console").ok().out
 
     assert {name: digest for name, digest in box.digests().items() if name.startswith("ubootenv")} == before
-    line = re.search("    (setenv bootargs '.*')\n    saveenv\n    reset\n".replace("    ", " +"), told)[1]
+    line = match_in("    (setenv bootargs '.*')\n    saveenv\n    reset\n".replace("    ", " +"), told)[1]
     partuuid = box.run("sfdisk --part-uuid /dev/nvme0n1 1").ok().out.strip().lower()
     assert f"root=PARTUUID={partuuid} " in line
     box.env_tool.set({"bootargs": line[len("setenv bootargs '") : -1]})
 
 
-def test_the_board_without_fw_env_config(router):
+def test_the_board_without_fw_env_config(router: MakeRouter) -> None:
     """OpenWrt 25.12 generates none for the 2.5GE board; the places are found on the medium."""
     text = plan("cmdline", model="bpi-r4-poe")
     box, bench = bench_for(router, text=text, board_name="bananapi,bpi-r4-2g5", model="bpi-r4-poe")
@@ -121,11 +123,11 @@ def test_the_board_without_fw_env_config(router):
     assert bench.sh("status").code == 0
 
 
-def test_the_overlay_of_old_fstools_would_be_seen(router):
+def test_the_overlay_of_old_fstools_would_be_seen(router: MakeRouter) -> None:
     """status is not fooled by a root= that an internal overlay covers."""
     box, bench = bench_for(router)
     bench.sh("install --apply").ok()
-    args = box.fw_printenv()["bootargs"].replace("fstools_overlay_name=none", "")
+    args = box.environment()["bootargs"].replace("fstools_overlay_name=none", "")
     box.run(f"fw_setenv bootargs '{args}'").ok()
 
     bench.restart()
@@ -134,11 +136,11 @@ def test_the_overlay_of_old_fstools_would_be_seen(router):
     assert (status.code, "as-planned   no" in status.out) == (1, True)
 
 
-def test_a_saved_environment_that_was_cut_is_not_restored(router):
+def test_a_saved_environment_that_was_cut_is_not_restored(router: MakeRouter) -> None:
     """Its sum says so; without a sum it is not believed either."""
     box, bench = bench_for(router)
     told = bench.sh("install --apply").ok().out
-    saved = re.search("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
+    saved = match_in("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
     box.run(f"sed -i '/^ubi_/d' {saved}").ok()
     untouched = box.digests()
 

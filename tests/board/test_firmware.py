@@ -1,12 +1,15 @@
-"""The sysupgrade images of the bench: what is in them, that each defect is one, and that equal words make equal bytes."""
+"""The sysupgrade images of the bench: what is in them, that each defect is one, that equal words make equal bytes."""
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from . import firmware, fitread
 from .cache import cache_folder
+from .router import MakeRouter, Router
+from .running import Result
 from .test_router import root_source
 
 CAUGHT = {
@@ -19,13 +22,20 @@ CAUGHT = {
 }
 
 
-def fwtool(router, option, path):
+def rootfs_of(data: bytes) -> bytes:
+    """Return the squashfs of an image."""
+    found = fitread.read(data).rootfs()
+    assert found
+    return found
+
+
+def fwtool(router: Router, option: str, path: Path) -> Result:
     """Return what the router's fwtool extracts from an image."""
     router.put("/tmp/image", path.read_bytes())
     return router.run(f"fwtool -q {option} - /tmp/image")
 
 
-def test_an_image_is_what_openwrt_makes(board_parts):
+def test_an_image_is_what_openwrt_makes(board_parts: dict[str, Path]) -> None:
     """A FIT with kernel, trees and one squashfs, each at a multiple of 4096 with right sums; mkimage reads it, too."""
     path = firmware.make(board_parts, release="25.12.6", kernel="6.12.95")
     data = path.read_bytes()
@@ -40,12 +50,12 @@ def test_an_image_is_what_openwrt_makes(board_parts):
     assert "Linux-6.12.95" in listed and "config-mt7988a-bananapi-bpi-r4" in listed
 
 
-def test_what_the_system_in_it_is(board_parts, tmp_path):
+def test_what_the_system_in_it_is(board_parts: dict[str, Path], tmp_path: Path) -> None:
     """Release, modules and packages are those that were asked for."""
     path = firmware.make(
         board_parts, release="25.12.6", kernel="6.12.95", modules="6.6.1", packages=("block-mount",), faults=("wan",)
     )
-    (tmp_path / "root.squashfs").write_bytes(fitread.read(path.read_bytes()).rootfs())
+    (tmp_path / "root.squashfs").write_bytes(rootfs_of(path.read_bytes()))
     subprocess.run(
         ["unsquashfs", "-q", "-n", "-d", tmp_path / "root", tmp_path / "root.squashfs"], check=True, capture_output=True
     )
@@ -56,7 +66,7 @@ def test_what_the_system_in_it_is(board_parts, tmp_path):
     assert (tmp_path / "root/usr/share/rig/faults").read_text() == "wan\n"
 
 
-def test_the_metadata_is_fwtools(router):
+def test_the_metadata_is_fwtools(router: MakeRouter) -> None:
     """The router's fwtool finds both chunks, and none in a file that changed by one bit anywhere."""
     box = router().boot()
     path = firmware.make(box.parts)
@@ -71,7 +81,9 @@ def test_the_metadata_is_fwtools(router):
     assert fwtool(box, "-i", changed).code == 1
 
 
-def test_the_same_words_make_the_same_bytes(board_parts, monkeypatch, tmp_path):
+def test_the_same_words_make_the_same_bytes(
+    board_parts: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Built twice, in two caches; another release is another firmware for fstools, too."""
     first = firmware.make(board_parts, release="25.12.6").read_bytes()
     source = cache_folder()
@@ -79,12 +91,12 @@ def test_the_same_words_make_the_same_bytes(board_parts, monkeypatch, tmp_path):
     assert source != cache_folder()
 
     assert firmware.make(board_parts, release="25.12.6").read_bytes() == first
-    other = fitread.read(firmware.make(board_parts, release="25.12.7").read_bytes()).rootfs()
-    assert other[4:20] != fitread.read(first).rootfs()[4:20], "fstools makes the UUID of these"
+    other = rootfs_of(firmware.make(board_parts, release="25.12.7").read_bytes())
+    assert other[4:20] != rootfs_of(first)[4:20], "fstools makes the UUID of these"
 
 
 @pytest.mark.parametrize("defect", firmware.DEFECTS)
-def test_each_defect_is_one(router, defect):
+def test_each_defect_is_one(router: MakeRouter, defect: str) -> None:
     """What sysupgrade -T says of it; of two squashfs, or none, it says nothing."""
     box = router().boot()
     path = box.firmware(defect=defect)
@@ -99,7 +111,7 @@ def test_each_defect_is_one(router, defect):
         assert len(fitread.squashfs_in(path.read_bytes())) == {"two": 2, "none": 0}[defect]
 
 
-def test_sysupgrade_checks_the_settings_generation(router):
+def test_sysupgrade_checks_the_settings_generation(router: MakeRouter) -> None:
     """24.10's settings do not fit 25.12: only without them, or when that is asked for."""
     box = router(release="24.10.7").boot()
     box.put("/tmp/image.itb", box.firmware(release="25.12.5").read_bytes())
@@ -111,7 +123,7 @@ def test_sysupgrade_checks_the_settings_generation(router):
     assert box.run("sysupgrade -T /tmp/nothing").code == 1
 
 
-def test_sysupgrade_keeps_what_is_named(router):
+def test_sysupgrade_keeps_what_is_named(router: MakeRouter) -> None:
     """Files and folders of sysupgrade.conf and keep.d, links as links, and nothing else."""
     box = router().boot()
     box.run(
@@ -126,7 +138,7 @@ def test_sysupgrade_keeps_what_is_named(router):
 
 
 @pytest.mark.parametrize(("maximum", "blocks"), [("0x1000000", 133), (None, None)])
-def test_sysupgrade_flashes_spi_nand(router, maximum, blocks):
+def test_sysupgrade_flashes_spi_nand(router: MakeRouter, maximum: str | None, blocks: int | None) -> None:
     """A new release, the settings kept, the rest forgotten, and rootfs_data as large as the environment says."""
     box = router(slots=True, env={"rootfs_data_max": maximum}).boot()
     box.put("/etc/config/mine", "config mine\n")
@@ -145,7 +157,7 @@ def test_sysupgrade_flashes_spi_nand(router, maximum, blocks):
     assert box.read("/etc/config/mine") == "config mine\n" and root_source(box)[1] == "overlay"
 
 
-def test_sysupgrade_without_settings(router):
+def test_sysupgrade_without_settings(router: MakeRouter) -> None:
     """-n keeps nothing."""
     box = router(slots=True).boot()
     box.put("/etc/config/mine", "config mine\n")

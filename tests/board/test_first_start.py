@@ -1,11 +1,13 @@
 """The first start after an upgrade without slots: the root on the disk made to fit, and the packages."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from .upgrades import KERNEL, NEW, OLD, ROOT, by_hand, plan
+from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, by_hand, plan
 
 
-def test_the_disk_is_full_at_the_first_start(upgrade_bench):
+def test_the_disk_is_full_at_the_first_start(upgrade_bench: MakeUpgradeBench) -> None:
     """The old root is set aside whole, status says what is the matter, and with room the same start goes on."""
     made = upgrade_bench("extroot-pivot").installed()
     box = made.router
@@ -27,7 +29,8 @@ def test_the_disk_is_full_at_the_first_start(upgrade_bench):
         "the root on the disk was begun, and is not finished",
     ), str(status)
     box.run(
-        "mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in"
+        "mount -t ext4 /dev/nvme0n1p1 /mnt/in && rm /mnt/in/filler && "
+        "cat /mnt/in/.bootplan/before-*/etc/own && umount /mnt/in"
     ).ok()
     box.off()
     box.services = True
@@ -36,7 +39,7 @@ def test_the_disk_is_full_at_the_first_start(upgrade_bench):
     assert box.run("cat /.bootplan/before-*/etc/own").ok().out == "own\n"
 
 
-def test_a_root_on_the_disk_that_is_not_right(upgrade_bench):
+def test_a_root_on_the_disk_that_is_not_right(upgrade_bench: MakeUpgradeBench) -> None:
     """The second start says why in the status, and closes the upgrade when that is mended."""
     made = upgrade_bench("extroot-pivot").installed()
     box = made.router
@@ -58,7 +61,7 @@ def test_a_root_on_the_disk_that_is_not_right(upgrade_bench):
     assert made.status()["as_planned"] is True
 
 
-def test_packages_that_the_image_lacks_are_told(upgrade_bench):
+def test_packages_that_the_image_lacks_are_told(upgrade_bench: MakeUpgradeBench) -> None:
     """The line that installs them, in the words of the package manager; and nothing is wrong with the root."""
     made = upgrade_bench().installed()
     by_hand(made.router, "tcpdump", "htop")
@@ -76,7 +79,7 @@ def test_packages_that_the_image_lacks_are_told(upgrade_bench):
 
 
 @pytest.mark.parametrize("packages", [("kmod-nvme", "block-mount", "sfdisk"), ("block-mount", "sfdisk"), ("sfdisk",)])
-def test_packages_that_the_image_lacks_are_installed(upgrade_bench, packages):
+def test_packages_that_the_image_lacks_are_installed(upgrade_bench: MakeUpgradeBench, packages: Sequence[str]) -> None:
     """reinstall: true; also what the root on the disk itself needs."""
     made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n")).installed()
     by_hand(made.router, "htop")
@@ -92,7 +95,7 @@ def test_packages_that_the_image_lacks_are_installed(upgrade_bench, packages):
     ), str(status)
 
 
-def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench):
+def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench: MakeUpgradeBench) -> None:
     """What the feeds do not have any more is told; what the root needs, and the other packages, are installed."""
     made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n")).installed()
     by_hand(made.router, "gone-for-good", "htop")
@@ -108,8 +111,8 @@ def test_a_package_that_is_gone_keeps_no_other_out(upgrade_bench):
     assert "within 3 s: gone-for-good;" in made.router.read("/etc/bootplan/last-upgrade")
 
 
-def test_packages_that_cannot_be_installed(upgrade_bench):
-    """No network in time: told, and the root stays on the boot medium; with a network the first start again finishes."""
+def test_packages_that_cannot_be_installed(upgrade_bench: MakeUpgradeBench) -> None:
+    """No network in time: told, and the root stays on the boot medium; with a network the next start finishes."""
     made = upgrade_bench(text=plan(more="upgrade: {backup: /srv/backup, reinstall: true}\n"), up=("lan",)).installed()
 
     assert made.upgraded(packages=("sfdisk",)) == 1
@@ -125,7 +128,7 @@ def test_packages_that_cannot_be_installed(upgrade_bench):
     assert made.root() == ROOT["extroot-overlay"]
 
 
-def test_packages_of_opkg(upgrade_bench):
+def test_packages_of_opkg(upgrade_bench: MakeUpgradeBench) -> None:
     """24.10: what was installed by hand, without what only came along with it; the line is opkg's."""
     made = upgrade_bench(text=plan(release="24.10"), release="24.10.7").installed()
     for name in ("htop", "libncurses"):
@@ -141,7 +144,7 @@ def test_packages_of_opkg(upgrade_bench):
     assert status["upgrade_packages"] == "not in the new system: htop; to have them: opkg update && opkg install htop"
 
 
-def test_the_disk_is_away_at_the_first_start(upgrade_bench):
+def test_the_disk_is_away_at_the_first_start(upgrade_bench: MakeUpgradeBench) -> None:
     """The new system comes up on the boot medium, says why, and goes on when the disk is back."""
     made = upgrade_bench().installed()
     box = made.router
@@ -169,7 +172,7 @@ def test_the_disk_is_away_at_the_first_start(upgrade_bench):
     assert made.status()["as_planned"] is True
 
 
-def test_odd_names_take_nothing_away(upgrade_bench):
+def test_odd_names_take_nothing_away(upgrade_bench: MakeUpgradeBench) -> None:
     """Blanks and line breaks in names at the top, of the disk's root and of the new system, are no other names."""
     made = upgrade_bench().installed()
     box = made.router
@@ -196,8 +199,8 @@ def test_odd_names_take_nothing_away(upgrade_bench):
     assert box.read("/ours/new") == "new\n"
 
 
-def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
-    """A start on the boot medium months later, whose record says that the upgrade is not finished, takes nothing away."""
+def test_a_finished_root_is_not_made_fit_again(upgrade_bench: MakeUpgradeBench) -> None:
+    """A start on the boot medium months later, whose record says that the upgrade is not finished, takes nothing."""
     made = upgrade_bench().installed()
     assert made.upgraded() == 2
     box = made.router
@@ -216,7 +219,7 @@ def test_a_finished_root_is_not_made_fit_again(upgrade_bench):
 
 
 @pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
-def test_a_sysupgrade_by_hand(upgrade_bench, method):
+def test_a_sysupgrade_by_hand(upgrade_bench: MakeUpgradeBench, method: str) -> None:
     """status says what to type; then the root on the disk fits, with the files that were there."""
     made = upgrade_bench(method).installed()
     box = made.router
@@ -248,8 +251,8 @@ def test_a_sysupgrade_by_hand(upgrade_bench, method):
     assert "runs from the disk" in made.sh("upgrade --refit").out
 
 
-def test_a_record_that_was_lost(upgrade_bench):
-    """A flash that was cut before the settings: the backup brings them back, and the root on the disk is made to fit."""
+def test_a_record_that_was_lost(upgrade_bench: MakeUpgradeBench) -> None:
+    """A flash that was cut before the settings: the backup brings them back, and the disk's root is made to fit."""
     made = upgrade_bench().installed()
     box = made.router
     box.put("/etc/config/mine", "config mine\n")
@@ -257,7 +260,8 @@ def test_a_record_that_was_lost(upgrade_bench):
     made.flash(made.put_image(), until="written")
     assert made.follow() == 1
     box.run(
-        "mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz"
+        "mkdir -p /mnt/in && mount -t ext4 -o ro /dev/nvme0n1p2 /mnt/in && "
+        "cp /mnt/in/backup/bootplan-*.tar.gz /tmp/saved.tar.gz"
     ).ok()
     box.run("umount /mnt/in").ok()
 
@@ -270,7 +274,7 @@ def test_a_record_that_was_lost(upgrade_bench):
     assert box.read("/etc/config/mine") == "config mine\n" and box.read("/root/notes") == "mine\n"
 
 
-def test_another_firmware_since(upgrade_bench):
+def test_another_firmware_since(upgrade_bench: MakeUpgradeBench) -> None:
     """What an upgrade found says nothing of a firmware that was flashed by hand behind it."""
     made = upgrade_bench("internal").installed()
     assert made.upgraded() == 1

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from . import ubi
-from .images import MiB
-from .router import Disk, GiB
+from .images import GiB, MiB
+from .router import Disk, MakeRouter, Router
+from .running import Running
 from .ubi import LEB
 
 MORE = 'start=1048576, size=32768, name="fit_a"\nsize=32768, name="fit_b"\n'
@@ -15,22 +16,22 @@ APPEND = "sfdisk -q --append --no-reread --wipe never --wipe-partitions never /d
 
 
 @pytest.fixture
-def flash(router):
+def flash(router: MakeRouter) -> Router:
     """Return a router, switched on, whose flash has room."""
     return router(slots=True, data_bytes=16 * MiB, disks=(Disk(size=GiB),)).boot()
 
 
-def shown(box, number, *names):
+def shown(box: Router, number: int, *names: str) -> list[str]:
     """Return what /sys says of a volume."""
     return [box.read(f"/sys/class/ubi/ubi0_{number}/{name}").strip() for name in names]
 
 
-def available(box):
+def available(box: Router) -> int:
     """Return how many erase blocks are left."""
     return int(box.read("/sys/class/ubi/ubi0/avail_eraseblocks"))
 
 
-def test_the_board_has_126_mib_and_ubi_keeps_some(router):
+def test_the_board_has_126_mib_and_ubi_keeps_some(router: MakeRouter) -> None:
     """What a stock installation looks like: rootfs_data has all that is left."""
     box = router(slots=True).boot()
     used = [int(box.read(f"/sys/class/ubi/ubi0_{number}/reserved_ebs")) for number in range(6)]
@@ -41,7 +42,7 @@ def test_the_board_has_126_mib_and_ubi_keeps_some(router):
     assert (full.code, "UBI device does not have free logical eraseblocks" in full.err) == (255, True)
 
 
-def test_the_bench_without_slots_has_no_room(router):
+def test_the_bench_without_slots_has_no_room(router: MakeRouter) -> None:
     """Its rootfs_data is larger than the flash of the board, and nothing else fits."""
     box = router().boot()
 
@@ -49,7 +50,7 @@ def test_the_bench_without_slots_has_no_room(router):
     assert available(box) == 0
 
 
-def test_a_volume_is_made_and_survives(flash):
+def test_a_volume_is_made_and_survives(flash: Router) -> None:
     """Number, size in erase blocks, the words of mtd-utils; the same after a restart."""
     before = available(flash)
     made = flash.run("ubimkvol /dev/ubi0 -N fit_b -s 24MiB").ok().out
@@ -87,7 +88,7 @@ def test_a_volume_is_made_and_survives(flash):
         ("head -c 9000000 /dev/zero | ubiupdatevol /dev/ubi0_4 -s 9000000 -", "will not fit volume"),
     ],
 )
-def test_what_ubi_refuses(flash, command, words):
+def test_what_ubi_refuses(flash: Router, command: str, words: str) -> None:
     """255, and the reason; nothing changes."""
     before = flash.digests()
     refused = flash.run(command)
@@ -96,7 +97,7 @@ def test_what_ubi_refuses(flash, command, words):
     assert flash.digests() == before
 
 
-def test_an_update_replaces_all_that_a_volume_held(flash):
+def test_an_update_replaces_all_that_a_volume_held(flash: Router) -> None:
     """From a file, from standard input, and nothing: what was there before is gone."""
     flash.run(
         "ubimkvol /dev/ubi0 -N fit_b -s 1MiB; head -c 300000 /dev/urandom >/tmp/long; echo short >/tmp/short"
@@ -108,7 +109,7 @@ def test_an_update_replaces_all_that_a_volume_held(flash):
     assert flash.run("tr -d '\\0' </dev/ubi0_6 | wc -c").out.strip() == "0"
 
 
-def torn(flash):
+def torn(flash: Router) -> Running:
     """Begin an update that never gets its last byte, and return the running command once the marker is set."""
     flash.run("ubimkvol /dev/ubi0 -N fit_b -s 2MiB; ubiupdatevol /dev/ubi0_6 /etc/passwd").ok()
     running = flash.start("{ head -c 400000 /dev/zero; sleep 60; } | ubiupdatevol /dev/ubi0_6 -s 500000 -")
@@ -117,12 +118,12 @@ def torn(flash):
     return running
 
 
-def test_a_torn_update_cannot_be_read_until_it_is_made_again(flash):
+def test_a_torn_update_cannot_be_read_until_it_is_made_again(flash: Router) -> None:
     """Neither now nor after a restart; U-Boot cannot read it either."""
     torn(flash).kill()
     assert shown(flash, 6, "upd_marker") == ["1"]
     assert flash.run("head -c 1 /dev/ubi0_6").code != 0
-    assert ubi.Table.read(flash.images).find("fit_b").marker
+    assert ubi.Table.read(flash.images).volume("fit_b").marker
     with pytest.raises(ubi.UbiError):
         ubi.Table.read(flash.images).content("fit_b")
     flash.reboot()
@@ -131,7 +132,7 @@ def test_a_torn_update_cannot_be_read_until_it_is_made_again(flash):
     assert shown(flash, 6, "upd_marker") == ["0"]
 
 
-def test_an_input_that_ends_early_is_told(flash):
+def test_an_input_that_ends_early_is_told(flash: Router) -> None:
     """As a broken pipe does it."""
     flash.run("ubimkvol /dev/ubi0 -N fit_b -s 2MiB").ok()
     short = flash.run("echo x | ubiupdatevol /dev/ubi0_6 -s 1000000 -")
@@ -140,7 +141,7 @@ def test_an_input_that_ends_early_is_told(flash):
     assert shown(flash, 6, "upd_marker") == ["1"]
 
 
-def test_a_power_cut_in_an_update_leaves_the_marker(flash):
+def test_a_power_cut_in_an_update_leaves_the_marker(flash: Router) -> None:
     """The marker is on the flash before the first byte."""
     running = torn(flash)
     flash.power_cut()
@@ -150,7 +151,7 @@ def test_a_power_cut_in_an_update_leaves_the_marker(flash):
     assert shown(flash, 6, "upd_marker") == ["1"]
 
 
-def test_removed_volumes_give_their_room_and_their_number(flash):
+def test_removed_volumes_give_their_room_and_their_number(flash: Router) -> None:
     """The next one gets the number, and nothing of what was there."""
     before = available(flash)
     flash.run(
@@ -165,7 +166,7 @@ def test_removed_volumes_give_their_room_and_their_number(flash):
     assert available(flash) == before
 
 
-def test_names_change_places_in_one_write(flash):
+def test_names_change_places_in_one_write(flash: Router) -> None:
     """The content stays with the number."""
     flash.run(
         "ubimkvol /dev/ubi0 -N one -S 1; ubimkvol /dev/ubi0 -N two -S 1; ubiupdatevol /dev/ubi0_6 /etc/passwd"
@@ -178,7 +179,7 @@ def test_names_change_places_in_one_write(flash):
     assert flash.run("head -c 4 /dev/ubi0_6").out == "root"
 
 
-def test_an_empty_volume_gets_its_file_system_by_being_mounted(flash):
+def test_an_empty_volume_gets_its_file_system_by_being_mounted(flash: Router) -> None:
     """As with UBIFS; not read-only, and not twice."""
     flash.run("ubimkvol /dev/ubi0 -N rootfs_data_b -s 16MiB; mkdir /tmp/u").ok()
     assert flash.run("mount -t ubifs -o ro ubi0:rootfs_data_b /tmp/u").code != 0
@@ -187,7 +188,7 @@ def test_an_empty_volume_gets_its_file_system_by_being_mounted(flash):
     flash.run("ubiupdatevol /dev/ubi0_6 -t && mount -t ubifs ubi0_6 /tmp/u && [ ! -e /tmp/u/file ]").ok()
 
 
-def test_a_squashfs_is_mounted_from_a_file(flash):
+def test_a_squashfs_is_mounted_from_a_file(flash: Router) -> None:
     """BusyBox's mount finds a free loop device of its own, and lets it go."""
     flash.run("dd if=/dev/fit0 of=/tmp/rootfs bs=64k; mkdir /tmp/one /tmp/two; cp /tmp/rootfs /tmp/other").ok()
     flash.run(
@@ -199,11 +200,11 @@ def test_a_squashfs_is_mounted_from_a_file(flash):
         "/dev/loop1",
     ]
     flash.run("umount /tmp/one && mount -t squashfs -o loop,ro /tmp/rootfs /tmp/one").ok()
-    assert "loop0" in [mount for mount in flash.mounts() if mount[1] == "/tmp/one"][0][0]
+    assert "loop0" in next(source for source, target, *_ in flash.mounts() if target == "/tmp/one")
 
 
 @pytest.mark.parametrize("medium", ["emmc", "sd"])
-def test_partitions_added_to_the_card_are_there_after_a_restart(router, medium):
+def test_partitions_added_to_the_card_are_there_after_a_restart(router: MakeRouter, medium: str) -> None:
     """fitblk has production open, so the kernel does not read the table again; partx tells it."""
     box = router(slots=True, medium=medium, packages=("kmod-nvme", "block-mount", "sfdisk", "partx-utils")).boot()
     names = "grep -hs PARTNAME=fit_ /sys/class/block/mmcblk0p*/uevent | sort"
@@ -224,7 +225,7 @@ def test_partitions_added_to_the_card_are_there_after_a_restart(router, medium):
         assert card.read(6) == b"kernel"
 
 
-def test_a_killed_update_is_dead(flash):
+def test_a_killed_update_is_dead(flash: Router) -> None:
     """The signal reaches the tool as it would any other."""
     running = torn(flash)
     running.send(signal.SIGTERM)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from .router import Disk, GiB
+from .images import GiB
+from .router import Disk, MakeRouter
 from .scripts import SERIAL, Bench, kind_of_router, plan
 
 CASES = [
@@ -30,7 +31,7 @@ LISTING = (
 
 
 @pytest.mark.parametrize(("method", "medium", "shell"), CASES)
-def test_a_stock_router_gets_its_root_on_the_disk(router, method, medium, shell):
+def test_a_stock_router_gets_its_root_on_the_disk(router: MakeRouter, method: str, medium: str, shell: str) -> None:
     """check, rehearsal, install, again, restart, status, again."""
     box = router(medium=medium, shell=shell, **kind_of_router(method)).boot()
     bench = Bench(box, plan(method, medium))
@@ -61,7 +62,7 @@ def test_a_stock_router_gets_its_root_on_the_disk(router, method, medium, shell)
         assert where["/overlay" if method == "extroot-overlay" else "/"] in ("/dev/nvme0n1p1", "/dev/root")
 
 
-def test_what_was_removed_from_the_firmware_stays_removed(router):
+def test_what_was_removed_from_the_firmware_stays_removed(router: MakeRouter) -> None:
     """An overlay folder that was removed and made again hides what the firmware has in it, also after the copy."""
     box = router().boot()
     box.run("rm -r /etc/init.d && mkdir /etc/init.d && echo own >/etc/init.d/own && rm /etc/profile").ok()
@@ -75,7 +76,7 @@ def test_what_was_removed_from_the_firmware_stays_removed(router):
     assert not box.exists("/etc/profile")
 
 
-def test_holes_stay_holes_and_hard_links_stay_one_file(router):
+def test_holes_stay_holes_and_hard_links_stay_one_file(router: MakeRouter) -> None:
     """A file that is longer than the partition is copied by what it holds."""
     box = router().boot()
     box.run(
@@ -95,7 +96,7 @@ def test_holes_stay_holes_and_hard_links_stay_one_file(router):
     assert box.run("ls -i /root/one /root/two | awk '{ print $1 }' | sort -u | wc -l").out.strip() == "1"
 
 
-def test_a_disk_is_found_by_its_serial_number_whatever_its_place(router):
+def test_a_disk_is_found_by_its_serial_number_whatever_its_place(router: MakeRouter) -> None:
     """Two disks, the wanted one second; the first one is not touched."""
     disks = (Disk(serial="OTHER", pci="0003:01:00.0", size=GiB), Disk())
     box = router(disks=disks).boot()
@@ -109,7 +110,7 @@ def test_a_disk_is_found_by_its_serial_number_whatever_its_place(router):
     assert "overlay on /dev/nvme1n1p1" in bench.sh("status").ok().out
 
 
-def test_a_disk_without_serial_number_is_found_by_its_address(router):
+def test_a_disk_without_serial_number_is_found_by_its_address(router: MakeRouter) -> None:
     """The PCI address takes the serial number's place, for --wipe too."""
     box = router(disks=(Disk(serial=""),)).boot()
     bench = Bench(box, plan(disk='pci: "0002:01:00.0"'))
@@ -122,7 +123,7 @@ def test_a_disk_without_serial_number_is_found_by_its_address(router):
     assert bench.sh("status").code == 0
 
 
-def test_a_disk_with_sectors_of_4_kib(router):
+def test_a_disk_with_sectors_of_4_kib(router: MakeRouter) -> None:
     """All numbers are counted in the disk's own sectors."""
     box = router(disks=(Disk(logical=4096),)).boot()
     bench = Bench(box, plan())
@@ -134,8 +135,8 @@ def test_a_disk_with_sectors_of_4_kib(router):
     assert box.run("cat /sys/class/block/nvme0n1p1/size").out == "524288\n"
 
 
-def test_f2fs_is_made_and_recognised(router):
-    """This machine's kernel cannot mount f2fs; making it and reading its superblock need no kernel."""
+def test_f2fs_is_made_and_recognised(router: MakeRouter) -> None:
+    """The kernel here cannot mount f2fs; making it and reading its superblock need no kernel."""
     box = router().boot()
     data = "{name: data, size: rest, filesystem: f2fs, mount: /srv}"
     bench = Bench(box, plan("internal", partitions=(data,)))
@@ -147,7 +148,7 @@ def test_f2fs_is_made_and_recognised(router):
     assert wanted in box.run("block info").ok().out
 
 
-def test_changes_after_the_copy_are_told_and_copied_again_on_request(router):
+def test_changes_after_the_copy_are_told_and_copied_again_on_request(router: MakeRouter) -> None:
     """A finished copy is never overwritten unless that was asked for twice."""
     box = router().boot()
     bench = Bench(box, plan())

@@ -1,22 +1,24 @@
-"""What stops a run in the middle: a lost connection, a signal, the power. The old system or the new one boots, and the
-same command again finishes.
+"""What stops a run in the middle: a lost connection, a signal, the power.
+
+The old system or the new one boots, and the same command again finishes.
 """
 
-import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from .images import MiB
-from .router import Disk, GiB
+from .images import GiB, MiB
+from .router import Disk, MakeRouter
+from .running import Running, match_in
 from .scripts import Bench, kind_of_router, plan
 
 STEPS = {"extroot-overlay": 6, "extroot-pivot": 6, "cmdline": 8, "internal": 3}
 
 
-def wait_for(run, text, seconds=30):
+def wait_for(run: Running, text: str, seconds: int = 30) -> None:
     """Wait until a running command has printed the text."""
     end = time.monotonic() + seconds
     while text not in run.out:
@@ -24,7 +26,7 @@ def wait_for(run, text, seconds=30):
         time.sleep(0.002)
 
 
-def finishes(bench):
+def finishes(bench: Bench) -> bool:
     """Say whether the same command again ends well, and the router then runs as planned."""
     bench.sh("install --apply").ok()
     bench.restart()
@@ -32,7 +34,7 @@ def finishes(bench):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_a_lost_terminal_stops_nothing(router, shell):
+def test_a_lost_terminal_stops_nothing(router: MakeRouter, shell: str) -> None:
     """The SSH session goes away after the first step; the run ends, and its log is whole."""
     box = router(shell=shell).boot()
     bench = Bench(box, plan())
@@ -50,7 +52,7 @@ def test_a_lost_terminal_stops_nothing(router, shell):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_a_reader_that_goes_away_stops_nothing(router, shell):
+def test_a_reader_that_goes_away_stops_nothing(router: MakeRouter, shell: str) -> None:
     """`ssh router sh r4.sh ... | head -n 1`: what is printed into the void must not end up in a variable either."""
     box = router(shell=shell).boot()
     bench = Bench(box, plan("extroot-pivot"))
@@ -63,7 +65,7 @@ def test_a_reader_that_goes_away_stops_nothing(router, shell):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_with_a_state_to_go_on_from(router, number, code):
+def test_a_signal_ends_it_with_a_state_to_go_on_from(router: MakeRouter, number: int, code: int) -> None:
     """It says which step, what the next power-on starts, and leaves no mount behind."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -84,7 +86,7 @@ def test_a_signal_ends_it_with_a_state_to_go_on_from(router, number, code):
 
 
 @pytest.mark.parametrize("method", STEPS)
-def test_a_power_cut_at_each_step(router, method):
+def test_a_power_cut_at_each_step(router: MakeRouter, method: str) -> None:
     """Right after each step was announced: the router boots its old system or the new one, and a rerun finishes."""
     for number in range(1, STEPS[method] + 1):
         box = router(disks=(Disk(size=GiB),), **kind_of_router(method)).boot()
@@ -99,10 +101,10 @@ def test_a_power_cut_at_each_step(router, method):
         assert finishes(bench), f"after a cut in step {number}"
 
 
-def leave_in_journal(image, path):
+def leave_in_journal(image: Path, path: str) -> None:
     """Put the inode of ``path`` into the journal of the image's first partition, and zeros into its place."""
 
-    def debugfs(commands):
+    def debugfs(commands: str) -> str:
         """Run debugfs on the partition and return what it prints."""
         return subprocess.run(
             ["debugfs", "-w", f"{image}?offset={MiB}"],
@@ -113,8 +115,8 @@ def leave_in_journal(image, path):
             cwd=image.parent,
         ).stdout
 
-    block = int(re.search(r"located at block (\d+)", debugfs(f"imap {path}\n"))[1])
-    size = int(re.search(r"Block size: *(\d+)", debugfs("stats\n"))[1])
+    block = int(match_in(r"located at block (\d+)", debugfs(f"imap {path}\n"))[1])
+    size = int(match_in(r"Block size: *(\d+)", debugfs("stats\n"))[1])
     with open(image, "r+b") as disk:
         disk.seek(MiB + block * size)
         (image.parent / "inodes").write_bytes(disk.read(size))
@@ -124,7 +126,7 @@ def leave_in_journal(image, path):
 
 
 @pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
-def test_a_power_cut_that_leaves_a_journal(router, method):
+def test_a_power_cut_that_leaves_a_journal(router: MakeRouter, method: str) -> None:
     """What is in the journal only is seen by a run with --apply; without it, nothing is written to look."""
     box = router(disks=(Disk(size=GiB),)).boot()
     bench = Bench(box, plan(method))
@@ -146,7 +148,7 @@ def test_a_power_cut_that_leaves_a_journal(router, method):
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5])
-def test_a_power_cut_at_some_time(router, delay):
+def test_a_power_cut_at_some_time(router: MakeRouter, delay: float) -> None:
     """Wherever it hits."""
     box = router(disks=(Disk(size=GiB),)).boot()
     bench = Bench(box, plan("extroot-pivot"))
@@ -161,7 +163,7 @@ def test_a_power_cut_at_some_time(router, delay):
     assert finishes(bench)
 
 
-def test_a_cut_just_behind_the_table(router):
+def test_a_cut_just_behind_the_table(router: MakeRouter) -> None:
     """The mark that allows to go on must not outlive the work: later the table is somebody's again."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -173,19 +175,21 @@ def test_a_cut_just_behind_the_table(router):
     box.put(bench.name, bench.script)
     box.run(
         "printf 'bootplan-unfinished %s table 1 2\\n' "
-        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
+        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
+        " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
     ).ok()
 
     bench.sh("install --apply").ok()
 
     assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == ""
     box.run(
-        "printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc"
+        "printf 'label: gpt\\nname=mine\\n' | sfdisk -q --force /dev/nvme0n1; "
+        "echo mine | dd of=/dev/nvme0n1 bs=1M seek=1 conv=notrunc"
     ).ok()
     assert bench.sh("install --apply").code == 3
 
 
-def test_a_kill_leaves_nothing_that_stops_the_next_run(router):
+def test_a_kill_leaves_nothing_that_stops_the_next_run(router: MakeRouter) -> None:
     """SIGKILL in the copy: its mounts stay; the next run clears them away, and / cannot be written through them."""
     box = router().boot()
     bench = Bench(box, plan("extroot-pivot"))
@@ -202,7 +206,7 @@ def test_a_kill_leaves_nothing_that_stops_the_next_run(router):
     assert box.run("ls -d /tmp/bootplan.??????").out == ""
 
 
-def test_a_signal_between_two_settings_stages_nothing(router):
+def test_a_signal_between_two_settings_stages_nothing(router: MakeRouter) -> None:
     """What was set but not committed is gone with the run."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -215,33 +219,31 @@ def test_a_signal_between_two_settings_stages_nothing(router):
     assert finishes(bench)
 
 
-def test_a_failed_step_says_why(router):
+def test_a_failed_step_says_why(router: MakeRouter) -> None:
     """What the failed command printed is shown, and which step it was."""
     box = router().boot()
     bench = Bench(box, plan("internal"))
     box.run(
-        "mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4;"
-        " chmod 755 /usr/sbin/mkfs.ext4"
+        "mv /usr/sbin/mkfs.ext4 /usr/sbin/mkfs.real; "
+        "printf '#!/bin/sh\\necho no such luck >&2; exit 5\\n' >/usr/sbin/mkfs.ext4; chmod 755 /usr/sbin/mkfs.ext4"
     ).ok()
 
     result = bench.sh("install --apply")
 
     assert result.code == 1
     assert "no such luck" in result.out
-    assert (
-        "stopped in step 'file system of data' (status 5); the next power-on starts what it would have started before this run"
-        in result.out
-    )
+    where = "stopped in step 'file system of data' (status 5)"
+    assert f"{where}; the next power-on starts what it would have started before this run" in result.out
     box.run("mv /usr/sbin/mkfs.real /usr/sbin/mkfs.ext4").ok()
     assert finishes(bench)
 
 
-def test_a_cut_while_a_root_in_use_is_copied_again(router):
+def test_a_cut_while_a_root_in_use_is_copied_again(router: MakeRouter) -> None:
     """bootargs must not name a root that is being made: it names the stock one first."""
     box = router(disks=(Disk(size=GiB),), **kind_of_router("cmdline")).boot()
     bench = Bench(box, plan("cmdline"))
     bench.sh("install --apply").ok()
-    assert "root=PARTUUID=" in box.fw_printenv()["bootargs"]
+    assert "root=PARTUUID=" in box.environment()["bootargs"]
     run = box.start(f"exec sh {bench.name} install --apply --recopy --wipe S4EWNF0M531930D", terminal=True)
     wait_for(run, "+ copy_tree")
 
@@ -254,7 +256,7 @@ def test_a_cut_while_a_root_in_use_is_copied_again(router):
 
 
 @pytest.mark.parametrize("method", ["extroot-overlay", "cmdline"])
-def test_a_half_copy_does_not_pass_for_a_root(router, method):
+def test_a_half_copy_does_not_pass_for_a_root(router: MakeRouter, method: str) -> None:
     """Wherever it came from: status says so, and install does not call it done."""
     box = router(**kind_of_router(method)).boot()
     bench = Bench(box, plan(method))
@@ -271,7 +273,7 @@ def test_a_half_copy_does_not_pass_for_a_root(router, method):
 @pytest.mark.parametrize(
     "moment", ["+ write_table", "+ write_mark nvme0n1 '1 2'", "[2/6]", "+ mkfs.ext4", "+ check_filesystem"]
 )
-def test_a_cut_while_partitions_are_resized(router, moment):
+def test_a_cut_while_partitions_are_resized(router: MakeRouter, moment: str) -> None:
     """An old copy at the same place does not come back as the new root: the same command again makes it anew."""
     box = router(disks=(Disk(size=GiB),)).boot()
     Bench(box, plan("extroot-pivot")).sh("install --apply").ok()
@@ -293,7 +295,7 @@ def test_a_cut_while_partitions_are_resized(router, moment):
         assert bench.sh("install --apply --wipe S4EWNF0M531930D").code == 3
 
 
-def test_status_beside_a_run(router):
+def test_status_beside_a_run(router: MakeRouter) -> None:
     """It looks at nothing the run works on, and does not stop it."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -306,12 +308,13 @@ def test_status_beside_a_run(router):
     assert bench.sh("status").code == 0
 
 
-def test_a_commit_that_did_not_take_place_is_noticed(router):
+def test_a_commit_that_did_not_take_place_is_noticed(router: MakeRouter) -> None:
     """fstab is read back."""
     box = router().boot()
     bench = Bench(box, plan())
     box.run(
-        'mv /sbin/uci /sbin/uci.real; printf \'#!/bin/sh\\ncase "$*" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real "$@"\\n\''
+        "mv /sbin/uci /sbin/uci.real; printf '#!/bin/sh\\n"
+        'case "$*" in *commit*) exit 0 ;; esac\\nexec /sbin/uci.real "$@"\\n\''
         " >/sbin/uci; chmod 755 /sbin/uci"
     ).ok()
 
@@ -320,7 +323,7 @@ def test_a_commit_that_did_not_take_place_is_noticed(router):
     assert (result.code, "fstab reads back as" in result.out) == (1, True)
 
 
-def test_status_does_not_believe_in_an_install_that_was_undone(router):
+def test_status_does_not_believe_in_an_install_that_was_undone(router: MakeRouter) -> None:
     """restore-env after install: a restart alone would not help."""
     box = router(**kind_of_router("cmdline")).boot()
     bench = Bench(box, plan("cmdline"))

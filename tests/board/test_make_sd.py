@@ -3,26 +3,30 @@
 import os
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from . import cards
+from .cards import CardImage
 from .desk import CARD, HERE, KINDS, PC, SMALL, WORD, Desk, text_for
 from .images import KiB, MiB, digest
-from .router import Reader, Router
+from .router import MakeRouter, Reader, Router
 from .scripts import Bench, compiled, plan
 from .test_backup import taken
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def image(tmp_path_factory: pytest.TempPathFactory) -> CardImage:
     """An image as a release has it."""
     return cards.make(tmp_path_factory.mktemp("image"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_card_is_made_and_proven(router, image, tmp_path, kind):
-    """From blank to finished; a rehearsal writes nothing; the same again changes nothing; what a running card changes is left out."""
+def test_a_card_is_made_and_proven(router: MakeRouter, image: CardImage, tmp_path: Path, kind: str) -> None:
+    """From blank to finished; a rehearsal writes nothing, nor does a rerun; what a running card changes is left out."""
     box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
     desk = Desk(box, image)
     blank = digest(box.image("sda"))
@@ -49,7 +53,7 @@ def test_a_card_is_made_and_proven(router, image, tmp_path, kind):
     assert desk.sh(f"check-sd {CARD}").code == 0
 
 
-def test_with_bash_and_a_backup(router, image, tmp_path):
+def test_with_bash_and_a_backup(router: MakeRouter, image: CardImage, tmp_path: Path) -> None:
     """Another shell; a backup goes along, and only a whole one."""
     box = router(readers=(Reader(size=SMALL, serial="", model="SD  Reader"),), **PC).boot()
     desk = Desk(box, image)
@@ -70,8 +74,8 @@ def test_with_bash_and_a_backup(router, image, tmp_path):
     assert (refused.code, "is not what its SHA256SUMS says" in refused.out) == (3, True)
 
 
-def test_an_archive_as_the_kit(router, image, tmp_path):
-    """What the router's `backup` made goes into the kit as it is, unpacked by the PC's own tar; a damaged one does not."""
+def test_an_archive_as_the_kit(router: MakeRouter, image: CardImage, tmp_path: Path) -> None:
+    """What the router's `backup` made goes into the kit as it is, by the PC's own tar; a damaged one does not."""
     own = router().boot()
     own.run("mkdir /root/b").ok()
     Bench(own, plan("internal")).sh("backup /root/b").ok()
@@ -92,7 +96,7 @@ def test_an_archive_as_the_kit(router, image, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def readers(board_parts, tmp_path_factory, image):
+def readers(board_parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, image: CardImage) -> Iterator[Desk]:
     """A PC with readers and disks of every kind."""
     described = (
         Reader(size=SMALL),
@@ -106,7 +110,8 @@ def readers(board_parts, tmp_path_factory, image):
     with Router(tmp_path_factory.mktemp("pc") / "pc", readers=described, **PC) as box:
         box.boot()
         box.run(
-            "printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m"
+            "printf 'size=32MiB\\n' | sfdisk -q /dev/sdd; "
+            "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/sdd1; mkdir /tmp/m"
         ).ok()
         box.run("echo photos | dd of=/dev/mmcblk2 conv=notrunc").ok()
         yield Desk(box, image)
@@ -143,7 +148,10 @@ REFUSED = {
     ),
     "the system's disk": ("mkdir -p /home; mount -o ro /dev/sdd1 /home", "/dev/sdd", "is in use: /home", UMOUNT),
     "swap": (
-        "printf 'Filename\\tType\\tSize\\tUsed\\tPriority\\n/dev/sdd1 partition 1 0 -2\\n' >/tmp/swaps; mount --bind /tmp/swaps /proc/swaps",
+        (
+            "printf 'Filename\\tType\\tSize\\tUsed\\tPriority\\n/dev/sdd1 partition 1 0 -2\\n' >/tmp/swaps; "
+            "mount --bind /tmp/swaps /proc/swaps"
+        ),
         "/dev/sdd",
         "is in use: swap",
         "umount /proc/swaps",
@@ -180,8 +188,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_it_does_not_begin(readers, name):
-    """Told by its reason, 3, and no disk changes; with --wipe for the right word where another reason stands against it."""
+def test_it_does_not_begin(readers: Desk, name: str) -> None:
+    """Told by its reason, 3, and no disk changes; with --wipe for the right word where that is not the reason."""
     before, words, told, after = REFUSED[name]
     box = readers.box
     if before:
@@ -200,7 +208,7 @@ def test_it_does_not_begin(readers, name):
     assert box.digests() == untouched
 
 
-def test_a_card_that_something_has_for_itself(router, image):
+def test_a_card_that_something_has_for_itself(router: MakeRouter, image: CardImage) -> None:
     """Where no mount and no holder tells: like the second disk of a btrfs."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
@@ -215,40 +223,40 @@ def test_a_card_that_something_has_for_itself(router, image):
     assert digest(box.image("sda")) == untouched
 
 
-def cut_short(path):
+def cut_short(path: Path) -> None:
     """Take the end of a compressed image away."""
     path.write_bytes(path.read_bytes()[:-2000])
 
 
-def turn_a_byte(path):
+def turn_a_byte(path: Path) -> None:
     """Change a byte in the middle of a compressed image."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
 
-def append(text):
+def append(text: bytes) -> Callable[[Path], None]:
     """Return a function that puts something behind a compressed image."""
 
-    def work(path):
+    def work(path: Path) -> None:
         with open(path, "ab") as file:
             file.write(text)
 
     return work
 
 
-def other_table(data):
+def other_table(data: bytes) -> bytes:
     """Rename a partition, without making new sums: the table is bad, too."""
     return data.replace("fip".encode("utf-16le"), "fib".encode("utf-16le"), 1)
 
 
-def no_system(data):
+def no_system(data: bytes) -> bytes:
     """Take the squashfs away."""
     return data.replace(b"hsqs", b"hsqx")
 
 
 # name: (how the image is made, what is done to the file, what is told)
-IMAGES = {
+IMAGES: dict[str, tuple[dict[str, Any], Callable[[Path], None] | None, str]] = {
     "cut short": ({}, cut_short, "is damaged: it cannot be unpacked to its end"),
     "a wrong byte": ({}, turn_a_byte, "is damaged"),
     "something behind it": ({}, append(b"x" * 700), "has something behind its compressed stream"),
@@ -261,7 +269,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("kind", ["a PC", "a router"])
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_that_is_none(router, tmp_path, name, kind):
+def test_an_image_that_is_none(router: MakeRouter, tmp_path: Path, name: str, kind: str) -> None:
     """Although its sum is the plan's."""
     how, change, told = IMAGES[name]
     spoiled = cards.make(tmp_path, **how)
@@ -278,7 +286,7 @@ def test_an_image_that_is_none(router, tmp_path, name, kind):
     assert box.digests() == untouched
 
 
-def test_a_plan_without_a_fallback(router):
+def test_a_plan_without_a_fallback(router: MakeRouter) -> None:
     """There is nothing to make, or to check."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     box.put("/tmp/r4.sh", compiled(plan("internal")))
@@ -287,7 +295,7 @@ def test_a_plan_without_a_fallback(router):
         assert (result.code, "this plan has no fallback" in result.out) == (3, True)
 
 
-def test_a_missing_command(router, image):
+def test_a_missing_command(router: MakeRouter, image: CardImage) -> None:
     """Told as what it is, before anything else."""
     box = router(readers=(Reader(size=SMALL),), packages=("kmod-nvme", "block-mount")).boot()
     result = Desk(box, image).sh(f"make-sd {CARD}")
@@ -307,14 +315,14 @@ def test_a_missing_command(router, image):
         "status --image x",
     ],
 )
-def test_wrong_usage(readers, words):
+def test_wrong_usage(readers: Desk, words: str) -> None:
     """2, and a sentence."""
     result = readers.sh(words)
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize("medium", ["sd", "emmc"])
-def test_never_the_medium_it_runs_from(router, image, medium):
+def test_never_the_medium_it_runs_from(router: MakeRouter, image: CardImage, medium: str) -> None:
     """On a router that was started from a card that card is refused, and the eMMC is no card; looking is allowed."""
     box = router(medium=medium).boot()
     desk = Desk(box, image)
@@ -329,7 +337,7 @@ def test_never_the_medium_it_runs_from(router, image, medium):
 
 
 # name: (what the disk does, what is told)
-FAULTY = {
+FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "pulled out at once": ({"breaks": 3 * MiB // 2}, ""),
     "pulled out in the middle": ({"breaks": 30 * MiB}, ""),
     "pulled out while the kit is written": ({"breaks": 71 * MiB}, ""),
@@ -342,7 +350,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_a_card_that_fails(router, image, tmp_path, name):
+def test_a_card_that_fails(router: MakeRouter, image: CardImage, tmp_path: Path, name: str) -> None:
     """1, never "done"; the card does not pass for a finished one; with a good reader the same command finishes."""
     how, told = FAULTY[name]
     made = router(readers=(Reader(size=SMALL),), **PC)
@@ -368,7 +376,7 @@ def test_a_card_that_fails(router, image, tmp_path, name):
 
 
 @pytest.mark.parametrize("place", [600 * KiB, SMALL - MiB, 64 * MiB])
-def test_a_card_that_cannot_be_read(router, image, tmp_path, place):
+def test_a_card_that_cannot_be_read(router: MakeRouter, image: CardImage, tmp_path: Path, place: int) -> None:
     """Told as that, before anything is written."""
     box = router(readers=(Reader(size=SMALL),), **PC)
     path = box.image("sda")
@@ -405,7 +413,7 @@ OTHER_SFDISK = {
 
 
 @pytest.mark.parametrize("name", OTHER_SFDISK)
-def test_an_sfdisk_that_cannot(router, image, name):
+def test_an_sfdisk_that_cannot(router: MakeRouter, image: CardImage, name: str) -> None:
     """Refused in the look, not after the image was written."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
@@ -426,7 +434,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("when", CHANGES)
-def test_an_image_that_changes_meanwhile(router, image, tmp_path, when):
+def test_an_image_that_changes_meanwhile(router: MakeRouter, image: CardImage, tmp_path: Path, when: str) -> None:
     """What was proven is what must be on the card, and the file is proven once more in the end."""
     other = cards.make(tmp_path, change=lambda data: data[:-5000] + bytes(100) + data[-4900:])
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
@@ -441,7 +449,7 @@ def test_an_image_that_changes_meanwhile(router, image, tmp_path, when):
     assert desk.sh(f"check-sd {CARD}").code == 1
 
 
-def test_a_desktop_that_mounts_the_kit(router, image, tmp_path):
+def test_a_desktop_that_mounts_the_kit(router: MakeRouter, image: CardImage, tmp_path: Path) -> None:
     """While it is made: told, and the card does not pass for finished; later: to be unmounted, then it is proven."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
@@ -467,7 +475,7 @@ def test_a_desktop_that_mounts_the_kit(router, image, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_not_as_root(router, image, kind):
+def test_not_as_root(router: MakeRouter, image: CardImage, kind: str) -> None:
     """Refused before it leaves a lock or a log that root could not open afterwards."""
     box = router(readers=(Reader(size=SMALL),), **KINDS[kind]).boot()
     desk = Desk(box, image)
@@ -481,8 +489,8 @@ def test_not_as_root(router, image, kind):
 
 
 @pytest.mark.parametrize("how", ["gone", "another one", "killed"])
-def test_an_end_in_the_middle(router, image, tmp_path, how):
-    """The card is pulled out, or exchanged, or the script killed: nothing lands anywhere else, and the same command finishes."""
+def test_an_end_in_the_middle(router: MakeRouter, image: CardImage, tmp_path: Path, how: str) -> None:
+    """The card is pulled out or exchanged, the script killed: nothing lands elsewhere, a rerun finishes."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
     running = box.start(f"{HERE}sh r4.sh make-sd {CARD} --apply")
@@ -503,7 +511,7 @@ def test_an_end_in_the_middle(router, image, tmp_path, how):
     assert desk.faults(tmp_path / "outside") == []
 
 
-def test_an_unfinished_card_that_was_used_for_something_else(router, image):
+def test_an_unfinished_card_that_was_used_for_something_else(router: MakeRouter, image: CardImage) -> None:
     """A mark alone makes nothing disposable."""
     box = router(readers=(Reader(size=SMALL),), **PC).boot()
     desk = Desk(box, image)
@@ -520,7 +528,7 @@ def test_an_unfinished_card_that_was_used_for_something_else(router, image):
     assert box.digests() == untouched
 
 
-def test_the_plan_in_the_script_is_the_plan(tmp_path):
+def test_the_plan_in_the_script_is_the_plan(tmp_path: Path) -> None:
     """To the byte, also when it is hostile to a shell; in every shell."""
     image = cards.CardImage(tmp_path, "ab" * 32, b"")
     hostile = "# it's `reboot` $(reboot) \"\\n\\0101 %s \\\\ \tEOF\r\n#é ü 👩‍🔧 -n\n"

@@ -1,10 +1,12 @@
-"""U-Boot's model against U-Boot itself: the private root starts what the real program starts, from each state of the table.
+"""U-Boot's model against U-Boot itself: the private root starts what the real program starts, from each state.
 
 :mod:`hush` and :mod:`slots` run the environment in the private root. Here both get the same environment and the same
 kernels, and must start the same one, with the same arguments, and leave the same environment and volumes behind.
 """
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from .hush import Hush
 from .sandbox import flash
 from .sandbox.slot_table import TABLE
 from .sandbox.slots import CASES, SlotBoard
-from .sandbox.uboot import UBoot
+from .sandbox.uboot import UbiVolumes, UBoot
 from .ubi import LEB
 
 # What the model leaves out: the button at power-on, and what U-Boot saves at its first boot.
@@ -55,14 +57,14 @@ SNIPPETS = (
 
 
 @pytest.fixture(scope="module")
-def uboot(tmp_path_factory):
+def uboot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UBoot]:
     """Return a board that runs single commands."""
     with UBoot(tmp_path_factory.mktemp("uboot"), medium="sd") as board:
         yield board
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_each_habit_of_the_shell(uboot, snippet):
+def test_each_habit_of_the_shell(uboot: UBoot, snippet: str) -> None:
     """The same commands leave the same variables."""
     told = uboot.run([snippet, *(f'echo "bench {name}=<$' + name + '>"' for name in "rst")])
     real = dict(re.findall(r"^bench (\w)=<(.*?)>\r?$", told, re.MULTILINE))
@@ -75,7 +77,7 @@ def test_each_habit_of_the_shell(uboot, snippet):
 class Mirror:
     """The media of a board as the private root has them."""
 
-    def __init__(self, board, folder):
+    def __init__(self, board: SlotBoard, folder: Path) -> None:
         """Copy the board's environment and kernels into images in ``folder``."""
         self.board, self.folder = board, folder
         if board.medium == "nand":
@@ -84,12 +86,14 @@ class Mirror:
             flash.copy_sparse(board.image, folder / "mmcblk0.img")
         self.tool = images.EnvTool(board.env.tool.print_program.parent.parent, folder, board.medium)
 
-    def copy_volumes(self):
+    def copy_volumes(self) -> None:
         """Make the same volumes, with the same content."""
         names = volumes_of(self.board)
+        assert isinstance(self.board.volumes, UbiVolumes)
         table = ubi.Table(self.folder)
         images.sparse(table.path, ubi.IMAGE_BYTES)
         for number, (name, data) in enumerate(zip(names, self.board.volumes.read_all(names), strict=True)):
+            assert data is not None, name
             volume = ubi.Volume(number, name, -(-len(data) // LEB))
             table.volumes.append(volume)
             table.image(volume).write_bytes(data)
@@ -97,31 +101,31 @@ class Mirror:
         for name, data in zip(("ubootenv", "ubootenv2"), self.board.env.copies(), strict=True):
             (self.folder / f"{name}.img").write_bytes(data)
 
-    def power_on(self, crash):
+    def power_on(self, crash: bool) -> slots.Start:
         """Start the model."""
         env = self.tool.all()
         if env is None:
             env = images.stock_env(self.board.medium, "bpi-r4")
         return slots.power_on(self.folder, self.board.medium, self.tool, env, crash)
 
-    def volumes(self):
+    def volumes(self) -> list[str]:
         """Return the names of all volumes, in order."""
         return [one.name for one in ubi.Table.read(self.folder).volumes] if self.board.medium == "nand" else []
 
 
-def volumes_of(board):
+def volumes_of(board: UBoot) -> list[str]:
     """Return the names of the board's volumes, in the order of their numbers."""
     return re.findall(r"^\s+name\s+(\S+)\r?$", board.run(["ubi part ubi", "ubi info l"]), re.MULTILINE)
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
-def board(request, tmp_path_factory):
+def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlotBoard]:
     """Return a board of each kind."""
     with SlotBoard(tmp_path_factory.mktemp("board"), *request.param) as made:
         yield made
 
 
-def test_each_state_starts_the_same(board, tmp_path):
+def test_each_state_starts_the_same(board: SlotBoard, tmp_path: Path) -> None:
     """Kernel, arguments, saved environment, names of volumes: all as the real U-Boot leaves them.
 
     A start from SPI-NAND takes longest: each of its three kinds has a third of the states.

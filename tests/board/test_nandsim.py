@@ -8,16 +8,19 @@ from . import loaders, nandsim
 from .loaders import Files
 from .scripts import compiled
 
+Results = dict[str, tuple[int, str]]
+"""How each case ended, and what it printed."""
+
 FILES = Files(mtd_rw=True)
 NEW, OLD = loaders.fip(), loaders.fip("old")
 
 
-def first(data, node):
+def first(data: bytes, node: str) -> str:
     """Return a command that tells whether a device begins with these bytes."""
     return f"[ $(head -c {len(data)} {node} | sha256sum | cut -c 1-64) = {hashlib.sha256(data).hexdigest()} ]"
 
 
-def fip_is(data):
+def fip_is(data: bytes) -> str:
     """Return the same for the volume fip."""
     return first(data, "$(node fip)")
 
@@ -28,6 +31,7 @@ COPIES = " && ".join(
 )
 SDK = f"sh /r4.sh reflash fip /mine.fip --sha256 {hashlib.sha256(OLD).hexdigest()} --apply --in-place"
 UNDO = "sh /r4.sh reflash fip $(ls /etc/bootplan/old/fip-*.bin | tail -n 1) --apply --in-place"
+KILL = "kill -9 $(pidof ubiupdatevol ld.so)"
 CASES = f"""
 node() {{
     for entry in /sys/class/ubi/ubi0_*; do [ "$(cat $entry/name)" != $1 ] || echo /dev/${{entry##*/}}; done
@@ -49,7 +53,7 @@ t room-old '{fip_is(OLD)}'
 t full 'ubimkvol /dev/ubi0 -N rootfs_data -m'
 t full-refused 'sh /r4.sh reflash fip /files --apply'
 t full-kept '{fip_is(OLD)}'
-t torn '(head -c 500000 /new.fip; sleep 3) | ubiupdatevol $(node fip) -s {len(NEW)} - & sleep 2; kill -9 $(pidof ubiupdatevol ld.so); sleep 2'
+t torn '(head -c 500000 /new.fip; sleep 3) | ubiupdatevol $(node fip) -s {len(NEW)} - & sleep 2; {KILL}; sleep 2'
 again
 t torn-marker '[ $(cat /sys/class/ubi/$(basename $(node fip))/upd_marker) = 1 ]'
 t torn-unreadable '! head -c 1000 $(node fip) >/dev/null'
@@ -74,10 +78,10 @@ t vendor-again '{SDK}'
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Run all cases in one machine."""
     folder = tmp_path_factory.mktemp("nandsim")
-    files = {f"/files/{FILES.names[what]}": data for what, data in FILES.contents.items()}
+    files: dict[str, str | bytes] = {f"/files/{FILES.names[what]}": data for what, data in FILES.contents.items()}
     files |= {
         "/old.fip": OLD.ljust(0x200000, b"r"),
         "/new.fip": NEW,
@@ -119,12 +123,12 @@ WANTED = {
 
 
 @pytest.mark.parametrize("name", WANTED)
-def test_nand(results, name):
+def test_nand(results: Results, name: str) -> None:
     """Each case ends as it should, and says so."""
     code, told = WANTED[name]
     assert (results[name][0], told in results[name][1]) == (code, True), results[name][1]
 
 
-def test_nothing_of_a_run_is_left(results):
+def test_nothing_of_a_run_is_left(results: Results) -> None:
     """Neither of the two names that are there for a moment."""
     assert not {"fip_new", "fip_old"} & set(results["room-names"][1].split())

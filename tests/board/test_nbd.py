@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from .machine import nbd
 class Client:
     """As much of an NBD client as the server must understand."""
 
-    def __init__(self, path, name):
+    def __init__(self, path: Path, name: str) -> None:
         """Connect and take an export; its size is then in ``size``."""
         self.link = socket.socket(socket.AF_UNIX)
         self.link.connect(str(path))
@@ -28,7 +29,7 @@ class Client:
             if data[:2] == b"\0\0":
                 self.size = struct.unpack(">Q", data[2:10])[0]
 
-    def ask(self, kind, offset=0, length=0, data=b"", flags=0):
+    def ask(self, kind: int, offset: int = 0, length: int = 0, data: bytes = b"", flags: int = 0) -> bytes:
         """Send a request and return what was read."""
         self.link.sendall(nbd.REQUEST.pack(nbd.REQUEST_MAGIC, flags, kind, 7, offset, length or len(data)) + data)
         magic, error, handle = nbd.REPLY.unpack(nbd.receive(self.link, nbd.REPLY.size))
@@ -36,7 +37,7 @@ class Client:
         return nbd.receive(self.link, length) if kind == nbd.READ else b""
 
 
-def test_the_server_records_and_keeps_the_images(tmp_path):
+def test_the_server_records_and_keeps_the_images(tmp_path: Path) -> None:
     """Reads see the writes, the images do not change, and any moment can be made again."""
     for name in ("one", "two"):
         (tmp_path / f"{name}.img").write_bytes(name.encode() * 20000)
@@ -60,7 +61,7 @@ def test_the_server_records_and_keeps_the_images(tmp_path):
     assert (tmp_path / "after-one/two.img").read_bytes() == b"two" * 20000
 
 
-def test_the_server_knows_its_exports_only(tmp_path):
+def test_the_server_knows_its_exports_only(tmp_path: Path) -> None:
     """An export that is not there is refused."""
     (tmp_path / "one.img").write_bytes(bytes(4096))
     with (

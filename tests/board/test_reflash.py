@@ -1,41 +1,47 @@
 """`reflash`: the boot loader anew, and everything that must stop it before the first write."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
 from . import images, loaders
 from .images import MiB
 from .loaders import PREFIX, Files
+from .router import MakeRouter, Router
 from .scripts import Bench
 from .ubi import LEB, Table
 
-ROOM = {"slots": True, "data_bytes": 24 * MiB}  # a flash with room for a second volume fip
+ROOM: dict[str, Any] = {"slots": True, "data_bytes": 24 * MiB}  # a flash with room for a second volume fip
 FOUR, EIGHT = 4 * 1024 * 1024 - 90000, 8 * 1024 * 1024 - 150000  # KiB that a kernel sees of 4 and 8 GiB
 NAND, EMMC = Files(), Files("emmc", image=True)
 UNLOCKED = Files(mtd_rw=True)
-RAW = {"raw": True, "memory_kib": FOUR, "packages": ("kmod-nvme", "block-mount", "sfdisk", "kmod-mtd-rw")}
+RAW: dict[str, Any] = {
+    "raw": True,
+    "memory_kib": FOUR,
+    "packages": ("kmod-nvme", "block-mount", "sfdisk", "kmod-mtd-rw"),
+}
 SAVED = "$(ls /etc/bootplan/old/{}-*.bin)"
 
 
-def bench_of(box, files, **more):
+def bench_of(box: Router, files: Files, **more: Any) -> Bench:
     """Return a bench with the script of the files' plan, and the files in /tmp."""
     files.put(box)
     return Bench(box, files.plan(**more))
 
 
-def volume(box, name="fip"):
+def volume(box: Router, name: str = "fip") -> bytes:
     """Return the bytes of a UBI volume, and forget nothing that was written."""
     box.sync()
     return Table.read(box.images).content(name)
 
 
-def names(box):
+def names(box: Router) -> set[str]:
     """Return the names of the volumes."""
     return {one.name for one in Table.read(box.images).volumes}
 
 
-def place(box, name, bytes_, at=0):
+def place(box: Router, name: str, bytes_: int, at: int = 0) -> bytes:
     """Return so many bytes of an image."""
     box.sync()
     with open(box.image(name), "rb") as image:
@@ -43,16 +49,17 @@ def place(box, name, bytes_, at=0):
         return image.read(bytes_)
 
 
-def put_fip(box, data):
+def put_fip(box: Router, data: bytes) -> None:
     """Write a FIP into the volume fip, as U-Boot does: the volume is full, and what is behind it is rubbish."""
     box.run(
-        "cat >/tmp/first && ubiupdatevol $(grep -lx fip /sys/class/ubi/ubi0_*/name | sed 's,/sys/class/ubi,/dev,;s,/name,,')"
-        " /tmp/first && rm /tmp/first",
+        "cat >/tmp/first && "
+        "ubiupdatevol $(grep -lx fip /sys/class/ubi/ubi0_*/name | sed 's,/sys/class/ubi,/dev,;s,/name,,') "
+        "/tmp/first && rm /tmp/first",
         input=data.ljust(0x200000, b"r"),
     ).ok()
 
 
-def refused(bench, words, *told):
+def refused(bench: Bench, words: str, *told: str) -> str:
     """The script tells the reasons, in the rehearsal and with --apply, and writes nothing."""
     untouched = bench.router.digests()
     for more in ("", " --apply", " --apply --in-place"):
@@ -67,8 +74,8 @@ def refused(bench, words, *told):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_a_fip_with_room_for_a_second_one(router, shell):
-    """A rehearsal writes nothing; then the name moves, the old content is saved and can be brought back, and a rerun is content."""
+def test_a_fip_with_room_for_a_second_one(router: MakeRouter, shell: str) -> None:
+    """A rehearsal writes nothing; then the name moves, the old content is saved and comes back; a rerun is content."""
     box = router(**ROOM, shell=shell).boot()
     put_fip(box, loaders.fip("old"))
     bench = bench_of(box, NAND)
@@ -91,8 +98,8 @@ def test_a_fip_with_room_for_a_second_one(router, shell):
     assert volume(box) == before
 
 
-def test_a_fip_without_room(router):
-    """Refused, with what a cut would mean; with --in-place it is written, and the old one comes back by the line that was told."""
+def test_a_fip_without_room(router: MakeRouter) -> None:
+    """Refused, with what a cut would mean; --in-place writes it, and the old one comes back by the line told."""
     box = router().boot()
     put_fip(box, loaders.fip("old"))
     bench = bench_of(box, NAND)
@@ -112,7 +119,7 @@ def test_a_fip_without_room(router):
     assert volume(box) == before
 
 
-def test_a_fip_larger_than_the_volume_that_openwrt_makes(router):
+def test_a_fip_larger_than_the_volume_that_openwrt_makes(router: MakeRouter) -> None:
     """The second volume is made as large as the file."""
     box = router(**ROOM).boot()
     text, contents = swapped(NAND, "fip", loaders.fip().ljust(2 * MiB + 500000, b"x"))
@@ -123,7 +130,7 @@ def test_a_fip_larger_than_the_volume_that_openwrt_makes(router):
     assert volume(box)[: len(contents["fip"])] == contents["fip"]
 
 
-def test_a_fip_that_was_cut_off_is_written_without_further_words(router):
+def test_a_fip_that_was_cut_off_is_written_without_further_words(router: MakeRouter) -> None:
     """From the card, where the volume's update was not ended: there is nothing to save, and nothing to lose."""
     box = router(medium="sd").boot()
     box.run("head -c 1000000 /dev/zero >/tmp/short; ubiupdatevol /dev/ubi0_0 -s 2000000 /tmp/short; true")
@@ -135,7 +142,7 @@ def test_a_fip_that_was_cut_off_is_written_without_further_words(router):
     assert volume(box)[: len(loaders.fip())] == loaders.fip()
 
 
-def test_what_a_cut_run_left_is_taken_away(router):
+def test_what_a_cut_run_left_is_taken_away(router: MakeRouter) -> None:
     """A half fip_new, and a fip_old."""
     box = router(**ROOM).boot()
     put_fip(box, loaders.fip("old"))
@@ -151,14 +158,14 @@ def test_what_a_cut_run_left_is_taken_away(router):
     assert "fip_old" not in names(box)
 
 
-def test_a_volume_that_is_not_there_is_made(router):
+def test_a_volume_that_is_not_there_is_made(router: MakeRouter) -> None:
     """As after somebody removed it."""
     box = router(**ROOM).boot()
     box.run("ubirmvol /dev/ubi0 -N fip").ok()
 
     bench_of(box, NAND).sh("reflash fip --apply").ok()
 
-    made = Table.read(box.images).find("fip")
+    made = Table.read(box.images).volume("fip")
     assert (made.type, made.blocks) == ("static", -(-0x200000 // LEB))
     assert volume(box)[: len(loaders.fip())] == loaders.fip()
 
@@ -169,7 +176,7 @@ FIP_NAME, BL2_NAME = NAND.names["fip"], NAND.names["bl2"]
 CUT = f"head -c 300000 /tmp/{FIP_NAME} >/tmp/cut && mv /tmp/cut /tmp/{FIP_NAME}"
 
 # name: (router, files, words, commands before, what is told)
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], Files | None, str, str, tuple[str, ...]]] = {
     "another board": (
         {"board_name": "bananapi,bpi-r4-lite"},
         NAND,
@@ -279,7 +286,10 @@ CASES = {
         {"emmc": True, "memory_kib": FOUR},
         EMMC,
         "emmc",
-        "dd if=/dev/zero of=/overlay/full bs=1024 count=$(($(df -k /overlay | awk 'END { print $(NF - 2) }') - 1700)) 2>/dev/null",
+        (
+            "left=$(df -k /overlay | awk 'END { print $(NF - 2) }'); "
+            "dd if=/dev/zero of=/overlay/full bs=1024 count=$((left - 1700)) 2>/dev/null"
+        ),
         ("for a copy of what is replaced",),
     ),
     "no eMMC": ({}, EMMC, "fip", "", ("Linux sees no eMMC",)),
@@ -315,7 +325,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_does_not_begin(router, name):
+def test_it_does_not_begin(router: MakeRouter, name: str) -> None:
     """Each is told by its reason, and no image changes."""
     machine, files, words, before, told = CASES[name]
     box = router(**machine).boot()
@@ -327,7 +337,7 @@ def test_it_does_not_begin(router, name):
 
 
 # What a file may be instead, under the plan's name and with the plan's sum: the plan itself was wrong.
-def swapped(files, what, data):
+def swapped(files: Files, what: str, data: bytes) -> tuple[str, dict[str, bytes]]:
     """Return a plan's text and the files, with something else in place of one of them."""
     contents = files.contents | {what: data}
     sums = {name: hashlib.sha256(one).hexdigest() for name, one in files.contents.items()}
@@ -348,19 +358,19 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_of_another_kind(router, name):
+def test_a_file_of_another_kind(router: MakeRouter, name: str) -> None:
     """The sum may be the plan's: what is in the file counts."""
     what, kind, told = KINDS[name]
     data = (
-        {
+        loaders.bl2(kind)
+        if kind in loaders.MEDIA
+        else {
             "fip": loaders.fip(),
             "half": loaders.fip()[:500000],
             "table": loaders.fip()[:136],
             "empty": b"",
             "large": loaders.bl2().ljust(524289, b"x"),
-        }.get(kind)
-        if kind not in loaders.MEDIA
-        else loaders.bl2(kind)
+        }[kind]
     )
     box = router(**RAW).boot()
     text, contents = swapped(UNLOCKED, what, data)
@@ -371,7 +381,7 @@ def test_a_file_of_another_kind(router, name):
 
 
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
-def test_a_fip_that_the_plan_does_not_name(router, medium):
+def test_a_fip_that_the_plan_does_not_name(router: MakeRouter, medium: str) -> None:
     """A whole FIP, but of another board, perhaps, or of another medium: its owner's word on its sum is not enough."""
     box = router(**({"emmc": True} if medium == "emmc" else ROOM)).boot()
     bench = bench_of(box, Files(medium))
@@ -385,11 +395,11 @@ def test_a_fip_that_the_plan_does_not_name(router, medium):
     bench.sh(f"reflash fip /tmp/{Files(medium).names['fip']} --sha256 {hashlib.sha256(loaders.fip()).hexdigest()}").ok()
 
 
-def test_the_addresses_after_a_whole_new_flash(router):
-    """U-Boot's menu makes an environment, and its first Linux addresses: the lines that are told bring the old ones, and nothing else."""
+def test_the_addresses_after_a_whole_new_flash(router: MakeRouter) -> None:
+    """U-Boot's menu makes an environment, its first Linux addresses: the lines told bring the old ones only."""
     box = router().boot()
     bench = bench_of(box, NAND)
-    before = box.fw_printenv()
+    before = box.environment()
     assert {"ethaddr", "eth1addr"} <= set(before)
     bench.sh("backup /etc").ok()
     box.run("fw_setenv ethaddr 02:00:00:00:00:01; fw_setenv eth1addr 02:00:00:00:00:02; fw_setenv bootargs new").ok()
@@ -401,11 +411,11 @@ def test_the_addresses_after_a_whole_new_flash(router):
     assert box.fw_printenv() == changed
     shown = box.run("cd /etc && " + "; ".join(lines).replace("ARCHIVE", "$(echo bootplan-*.gz)")).ok().out
 
-    assert box.fw_printenv() == before | {"bootargs": "new"}
+    assert box.environment() == before | {"bootargs": "new"}
     assert shown.splitlines()[-2:] == [f"{name}={before[name]}" for name in ("ethaddr", "eth1addr")]
 
 
-def test_a_full_tmp(router):
+def test_a_full_tmp(router: MakeRouter) -> None:
     """There must be room for copies in RAM."""
     box = router(tmp_size="16m").boot()
     bench = bench_of(box, NAND)
@@ -420,7 +430,7 @@ def test_a_full_tmp(router):
 @pytest.mark.parametrize(
     "words", ["reflash", "reflash everything", "reflash fip a b", "reflash fip --wipe X", "install --in-place"]
 )
-def test_wrong_usage(router, words):
+def test_wrong_usage(router: MakeRouter, words: str) -> None:
     """Ends with 2 and a sentence."""
     box = router().boot()
     result = Bench(box, NAND.plan()).sh(words)
@@ -430,7 +440,7 @@ def test_wrong_usage(router, words):
 # ---- BL2 on SPI-NAND, and the vendor's layout
 
 
-def test_bl2_by_the_module(router):
+def test_bl2_by_the_module(router: MakeRouter) -> None:
     """Unlocked, written four times as U-Boot does, read back, locked again; the old content comes back."""
     box = router(**RAW).boot()
     bench = bench_of(box, UNLOCKED)
@@ -453,7 +463,7 @@ def test_bl2_by_the_module(router):
     assert before != have
 
 
-def test_a_write_that_does_not_reach_the_flash(router):
+def test_a_write_that_does_not_reach_the_flash(router: MakeRouter) -> None:
     """`mtd` says that all is well: what is read back counts, the partition is locked again, and the run fails."""
     box = router(**RAW).boot()
     bench = bench_of(box, UNLOCKED)
@@ -467,7 +477,7 @@ def test_a_write_that_does_not_reach_the_flash(router):
     assert box.read("/sys/class/mtd/mtd0/flags") == "0x0\n"
 
 
-def vendor(router):
+def vendor(router: MakeRouter) -> Router:
     """Return a router with the flash of MediaTek's SDK: another layout, another U-Boot, no word of the medium."""
     box = router(raw=True, layout="vendor", memory_kib=FOUR).boot()
     box.run(
@@ -476,7 +486,7 @@ def vendor(router):
     return box
 
 
-def test_the_vendors_layout_does_not_get_openwrts_files(router):
+def test_the_vendors_layout_does_not_get_openwrts_files(router: MakeRouter) -> None:
     """They would look for a UBI that is not there; the way to OpenWrt's layout is told."""
     bench = bench_of(vendor(router), UNLOCKED)
     for part in ("fip", "bl2"):
@@ -498,7 +508,7 @@ def test_the_vendors_layout_does_not_get_openwrts_files(router):
     refused(bench, f"reflash fip {other}", "the layout of MediaTek's SDK")
 
 
-def test_the_vendors_layout_gets_the_vendors_fip(router):
+def test_the_vendors_layout_gets_the_vendors_fip(router: MakeRouter) -> None:
     """By its own name and sum, into the MTD partition, read back; bad blocks and a read-only partition stop it."""
     box = vendor(router)
     bench = bench_of(box, UNLOCKED)
@@ -524,7 +534,7 @@ GPT = {name: (offset * 1024, size * 1024) for name, offset, size in images.GPT["
 
 
 @pytest.mark.parametrize("machine", [{"emmc": True}, {"medium": "emmc"}], ids=["from SPI-NAND", "from eMMC"])
-def test_the_emmc(router, machine):
+def test_the_emmc(router: MakeRouter, machine: dict[str, Any]) -> None:
     """Recovery, FIP and BL2, each read back; the environment, factory and production stay; boot0 is locked again."""
     box = router(**machine, memory_kib=FOUR).boot()
     bench = bench_of(box, EMMC)
@@ -549,7 +559,7 @@ def test_the_emmc(router, machine):
     assert "it is already so" in bench.sh("reflash emmc --apply").ok().out
 
 
-def test_the_emmc_gives_boot0_to_the_boot_rom(router):
+def test_the_emmc_gives_boot0_to_the_boot_rom(router: MakeRouter) -> None:
     """With mmc-utils, behind a whole BL2; and what is read afterwards counts."""
     box = router(emmc=True, memory_kib=FOUR, partition_config=0, packages=("kmod-nvme", "mmc-utils")).boot()
     bench = bench_of(box, EMMC)
@@ -566,7 +576,7 @@ def test_the_emmc_gives_boot0_to_the_boot_rom(router):
     assert (result.code, "the eMMC still does not start from boot0" in result.out) == (1, True), result.out
 
 
-def test_the_emmc_gets_its_old_fip_back(router):
+def test_the_emmc_gets_its_old_fip_back(router: MakeRouter) -> None:
     """By the line that is told."""
     box = router(emmc=True).boot()
     box.run("cat >/tmp/first && dd if=/tmp/first of=/dev/mmcblk0p3 conv=notrunc,fsync", input=loaders.fip("old")).ok()
@@ -585,7 +595,7 @@ def test_the_emmc_gets_its_old_fip_back(router):
     )  # no room is needed for that
 
 
-def test_an_eMMC_that_does_not_take_it(router):
+def test_an_emmc_that_does_not_take_it(router: MakeRouter) -> None:
     """A partition that ends, or a disk that swallows writes: the run fails, and boot0 is locked again."""
     box = router(emmc=True, memory_kib=FOUR).boot()
     bench = bench_of(box, EMMC)

@@ -1,9 +1,11 @@
 """What the script must not begin: each case is told by its reason, ends with 3, and no disk image changes."""
 
+from typing import Any
+
 import pytest
 
 from .images import GiB, MiB
-from .router import Disk
+from .router import Disk, MakeRouter
 from .scripts import Bench, kind_of_router, plan
 
 TWO = "printf 'label: gpt\\nsize=64MiB,name=mine\\nname=other\\n' | sfdisk -q /dev/nvme0n1 >/dev/null 2>&1"
@@ -11,9 +13,14 @@ AS_PLANNED = (
     "printf 'label: gpt\\nstart=1MiB,size=256MiB,name=root\\nstart=257MiB,size=1790MiB,name=data\\n'"
     " | sfdisk -q /dev/nvme0n1 >/dev/null 2>&1"
 )
+IN_FSTAB = (
+    "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; "
+    "uci commit fstab"
+)
 
+Case = tuple[dict[str, Any], dict[str, Any], str, str]
 # name: (what is special of the router, of the plan, commands before, words that must be told)
-CASES = {
+CASES: dict[str, Case] = {
     "another board": ({"board_name": "bananapi,bpi-r4-lite"}, {}, "", "this router is 'bananapi,bpi-r4-lite'"),
     "another release": ({"release": "24.10.2"}, {}, "", "this router runs '24.10.2'"),
     "another medium": ({"medium": "sd"}, {}, "", "for nand set SW3 to A=0 B=1, switch the power off and on"),
@@ -68,7 +75,7 @@ CASES = {
     "an entry of another plan in fstab": (
         {},
         {"method": "internal"},
-        "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; uci commit fstab",
+        IN_FSTAB,
         "fstab already mounts something at /overlay; disable it first: uci set fstab.bootplan_root.enabled=0",
     ),
     "LUKS": ({}, {}, "printf 'LUKS\\272\\276\\000\\002' >/dev/nvme0n1", "at its beginning: LUKS"),
@@ -81,8 +88,10 @@ CASES = {
     "a file system with files": (
         {},
         {},
-        f"{AS_PLANNED}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mkdir /tmp/m; mount /dev/nvme0n1p1 /tmp/m;"
-        " echo mine >/tmp/m/mine; umount /tmp/m",
+        (
+            f"{AS_PLANNED}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mkdir /tmp/m; mount /dev/nvme0n1p1 /tmp/m;"
+            " echo mine >/tmp/m/mine; umount /tmp/m"
+        ),
         "files that this script did not put there (mine)",
     ),
     "data at the end of a blank partition": (
@@ -133,11 +142,11 @@ CASES = {
     "settings in RAM": ({}, {}, "mount -t tmpfs none /overlay", "settings that live in RAM only"),
 }
 
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, Case] = {
     "an overlay in fstab": (
         {},
         {},
-        "touch /etc/config/fstab; uci set fstab.bootplan_root=mount; uci set fstab.bootplan_root.target=/overlay; uci commit fstab",
+        IN_FSTAB,
         "fstab already mounts something at /overlay",
     ),
     "NVMe as a module": (
@@ -178,7 +187,7 @@ ENVIRONMENT = {
 }
 
 
-def refused(router, machine, plan_text, before, told):
+def refused(router: MakeRouter, machine: dict[str, Any], plan_text: str, before: str, told: str) -> None:
     """The script tells the reason, for check, rehearsal and --apply, and changes nothing."""
     box = router(**machine).boot()
     bench = Bench(box, plan_text)
@@ -194,20 +203,20 @@ def refused(router, machine, plan_text, before, told):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_does_not_begin(router, name):
+def test_it_does_not_begin(router: MakeRouter, name: str) -> None:
     """On a router, a disk or with settings that are not what the plan is about."""
     machine, planned, before, told = CASES[name]
     refused(router, machine, plan(**planned), before, told)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_it_does_not_touch_an_environment_it_does_not_know(router, name):
+def test_it_does_not_touch_an_environment_it_does_not_know(router: MakeRouter, name: str) -> None:
     """With root on the kernel's command line."""
     machine, planned, before, told = ENVIRONMENT[name]
     refused(router, kind_of_router("cmdline") | machine, plan("cmdline", **planned), before, told)
 
 
-def test_all_reasons_are_told_at_once(router):
+def test_all_reasons_are_told_at_once(router: MakeRouter) -> None:
     """A wrong disk, a missing package and a wrong release in one run."""
     box = router(packages=("kmod-nvme",), release="24.10.2").boot()
     told = Bench(box, plan(disk="serial: ANOTHER")).sh("check").out
@@ -215,7 +224,7 @@ def test_all_reasons_are_told_at_once(router):
     assert told.count("refused: ") >= 3
 
 
-def test_wipe_must_name_a_disk_of_the_plan(router):
+def test_wipe_must_name_a_disk_of_the_plan(router: MakeRouter) -> None:
     """A serial number of another disk is a mistake, even when nothing would have to be wiped."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -227,7 +236,7 @@ def test_wipe_must_name_a_disk_of_the_plan(router):
     assert box.digests() == untouched
 
 
-def test_a_missing_command(router):
+def test_a_missing_command(router: MakeRouter) -> None:
     """Told as what it is, before anything else: not as a second run, not in the middle."""
     box = router(shell="dash").boot()
     bench = Bench(box, plan())
@@ -238,7 +247,7 @@ def test_a_missing_command(router):
     assert (result.code, result.err) == (3, "refused: commands of a stock image are missing: flock\n")
 
 
-def test_a_full_tmp(router):
+def test_a_full_tmp(router: MakeRouter) -> None:
     """Lists and the log need some room; without it nothing begins."""
     box = router(tmp_size="12m").boot()
     bench = Bench(box, plan())
@@ -251,7 +260,7 @@ def test_a_full_tmp(router):
     assert box.digests() == untouched
 
 
-def test_a_second_run_at_the_same_time(router):
+def test_a_second_run_at_the_same_time(router: MakeRouter) -> None:
     """The lock; status may look all the same."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -283,7 +292,7 @@ def test_a_second_run_at_the_same_time(router):
         "install --recopy",
     ],
 )
-def test_wrong_usage(router, words):
+def test_wrong_usage(router: MakeRouter, words: str) -> None:
     """Ends with 2 and a sentence."""
     box = router().boot()
     result = Bench(box, plan()).sh(words)

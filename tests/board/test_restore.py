@@ -1,47 +1,54 @@
-"""A backup comes back: what would change is shown, what does not belong here stays out, and a hostile archive is refused."""
+"""A backup comes back: what would change is shown, what is not of here stays out, a hostile archive is refused."""
 
 import hashlib
 import io
 import re
 import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from . import slotted
-from .router import Router
+from .router import MakeRouter, Router
+from .running import match_in
 from .scripts import METHODS, Bench, kind_of_router, plan
 from .test_backup import bench_for, contents, taken
+
+Whole = tuple[Router, Bench, dict[str, bytes]]
+Members = Mapping[str, bytes | tarfile.TarInfo]
 
 AT = "/root/here.tar.gz"
 # Kind, mode, owner, size, name and target of all settings, and the sums of the files.
 LISTED = (
-    "cd /etc && find config secret passwd shadow sysupgrade.conf \\( -type l -o -type f -exec sha256sum {} \\; \\) -exec ls -ln {} \\; | "
+    "cd /etc && find config secret passwd shadow sysupgrade.conf "
+    "\\( -type l -o -type f -exec sha256sum {} \\; \\) -exec ls -ln {} \\; | "
     "sed 's/  *[A-Z][a-z][a-z]  *[0-9]*  *[0-9:]* / /'"
 )
 
 
-def backup_of(box, bench):
+def backup_of(box: Router, bench: Bench) -> bytes:
     """Make a backup and return its bytes; it stays at :data:`AT`, too."""
     box.run("mkdir -p /root/b").ok()
-    path = re.search("saved in (.*)", bench.sh("backup /root/b").ok().out)[1]
+    path = match_in("saved in (.*)", bench.sh("backup /root/b").ok().out)[1]
     box.run(f"mv {path} {AT}; rm -r /root/b").ok()
     return taken(box, AT)
 
 
-def archive(files, name="bootplan-x-1"):
-    """Return an archive of {name: bytes, or a TarInfo} below one folder, with the sums of the files unless they are given."""
-    files = dict(files)
-    if "SHA256SUMS" not in files:
+def archive(files: Members, name: str = "bootplan-x-1") -> bytes:
+    """Return an archive of {name: bytes, or a TarInfo} below one folder, with the files' sums unless they are given."""
+    whole = dict(files)
+    if "SHA256SUMS" not in whole:
         sums = [
             f"{hashlib.sha256(data).hexdigest()}  {one}\n"
-            for one, data in sorted(files.items())
+            for one, data in sorted(whole.items())
             if isinstance(data, bytes)
         ]
-        files["SHA256SUMS"] = "".join(sums).encode()
-    return packed({f"{name}/{one}" if name else one: data for one, data in files.items()})
+        whole["SHA256SUMS"] = "".join(sums).encode()
+    return packed({f"{name}/{one}" if name else one: data for one, data in whole.items()})
 
 
-def packed(files):
+def packed(files: Members) -> bytes:
     """Return a tar.gz of {name: bytes, or a TarInfo}."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz", format=tarfile.GNU_FORMAT) as tar:
@@ -56,19 +63,19 @@ def packed(files):
     return made.getvalue()
 
 
-def special(kind, target=""):
+def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
     """Return a member of another kind, to be given a name."""
     info = tarfile.TarInfo("")
     info.type, info.linkname = kind, target
     return info
 
 
-def put(box, data, path=AT):
+def put(box: Router, data: bytes, path: str = AT) -> None:
     """Write bytes to the router."""
     box.run(f"cat >{path}", input=data).ok()
 
 
-def refused(box, bench, told, words=""):
+def refused(box: Router, bench: Bench, told: str, words: str = "") -> None:
     """The archive at AT is refused before any change, for that reason."""
     box.sync()
     before = box.digests()
@@ -79,19 +86,21 @@ def refused(box, bench, told, words=""):
 
 
 @pytest.mark.parametrize(("medium", "shell"), [("nand", "ash"), ("sd", "dash")])
-def test_what_changed_comes_back(router, medium, shell):
-    """Files and environment to the letter; a rehearsal changes nothing, a second time nothing is left to do, and it can be undone."""
+def test_what_changed_comes_back(router: MakeRouter, medium: str, shell: str) -> None:
+    """Files and environment to the letter; a rehearsal changes nothing, nor does a rerun; it can be undone."""
     box, bench = bench_for(router, medium=medium, shell=shell)
     bench.sh("install --apply").ok()
     box.run(
-        "echo /etc/secret >>/etc/sysupgrade.conf; echo /etc/sysupgrade.conf >/lib/upgrade/keep.d/mine; mkdir /etc/secret; "
-        "echo key >'/etc/secret/a b'; chmod 400 /etc/secret/*; chown 65534:65534 /etc/secret/*; ln -s /tmp/x /etc/secret/link"
+        "echo /etc/secret >>/etc/sysupgrade.conf; echo /etc/sysupgrade.conf >/lib/upgrade/keep.d/mine; "
+        "mkdir /etc/secret; echo key >'/etc/secret/a b'; chmod 400 /etc/secret/*; chown 65534:65534 /etc/secret/*; "
+        "ln -s /tmp/x /etc/secret/link"
     ).ok()
     backup_of(box, bench)
     env, listed = box.fw_printenv(), LISTED
     before = box.run(listed).out
     box.run(
-        "rm -r /etc/secret /etc/config/dhcp; echo changed >>/etc/config/network; chmod 644 /etc/config/dropbear; fw_setenv mine 1; fw_setenv bootdelay 9"
+        "rm -r /etc/secret /etc/config/dhcp; echo changed >>/etc/config/network; chmod 644 /etc/config/dropbear; "
+        "fw_setenv mine 1; fw_setenv bootdelay 9"
     ).ok()
     box.sync()
     untouched = box.digests()
@@ -119,11 +128,11 @@ def test_what_changed_comes_back(router, medium, shell):
 
     bench.sh("restore /etc/bootplan/bootplan-*.tar.gz --apply").ok()
     assert "changed" in box.read("/etc/config/network")
-    assert (box.fw_printenv()["mine"], box.fw_printenv()["bootdelay"]) == ("1", "9")
+    assert (box.environment()["mine"], box.environment()["bootdelay"]) == ("1", "9")
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_accounts_of_services_stay(router, empty):
+def test_accounts_of_services_stay(router: MakeRouter, empty: bool) -> None:
     """What a package or a newer release added to passwd since is not lost; what both have is the backup's."""
     box, bench = bench_for(router)
     bench.sh("install --apply").ok()
@@ -139,7 +148,7 @@ def test_accounts_of_services_stay(router, empty):
     assert "it is already so" in bench.sh(f"restore {AT} --apply").ok().out
 
 
-def test_a_backup_of_another_medium(router):
+def test_a_backup_of_another_medium(router: MakeRouter) -> None:
     """Made on the SD card, restored on SPI-NAND: the settings come, the environment and where it is do not."""
     card, script = bench_for(router, medium="sd")
     card.run("uci set system.@system[0].hostname=from-the-card; uci commit system; fw_setenv mine card").ok()
@@ -160,8 +169,8 @@ def test_a_backup_of_another_medium(router):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_settings_of_another_generation(router, shell):
-    """Those of 24.10 under 25.12: compat_version stays this firmware's, network and wireless stay out unless they are asked for."""
+def test_settings_of_another_generation(router: MakeRouter, shell: str) -> None:
+    """Those of 24.10 under 25.12: compat_version stays this firmware's, network and wireless only when asked for."""
     old, script = bench_for(router, plan("internal", release="24.10"), release="24.10.7", shell=shell)
     old.run(
         "uci set system.@system[0].hostname=old; uci set system.@system[0].compat_version=1.0; uci commit system; "
@@ -184,8 +193,8 @@ def test_settings_of_another_generation(router, shell):
 
 
 @pytest.mark.parametrize("method", [one for one in METHODS if one != "internal"])
-def test_a_root_on_the_disk_stays_the_root(router, method):
-    """A backup made before the root moved to the disk does not lead the router back, nor to a file system that was made anew."""
+def test_a_root_on_the_disk_stays_the_root(router: MakeRouter, method: str) -> None:
+    """A backup from before the root moved to the disk does not lead the router back, nor to a file system made anew."""
     box = router(**kind_of_router(method)).boot()
     bench = Bench(box, plan(method))
     box.run("echo '# mine' >>/etc/config/firewall").ok()
@@ -204,7 +213,7 @@ def test_a_root_on_the_disk_stays_the_root(router, method):
     assert "# mine" in box.read("/etc/config/firewall")
 
 
-def test_an_environment_whose_root_is_gone(router):
+def test_an_environment_whose_root_is_gone(router: MakeRouter) -> None:
     """Its kernel would wait for a partition that is not here any more, or start half a copy: refused."""
     box = router(**kind_of_router("cmdline")).boot()
     bench = Bench(box, plan("cmdline"))
@@ -219,7 +228,7 @@ def test_an_environment_whose_root_is_gone(router):
     refused(box, bench, "would wait for a root that is not here")
 
 
-def test_archives_that_are_not_whole(router, tmp_path):
+def test_archives_that_are_not_whole(router: MakeRouter, tmp_path: Path) -> None:
     """Cut anywhere, changed in any byte of it: refused, and the same bytes as they were are taken."""
     box, bench = bench_for(router)
     data = backup_of(box, bench)
@@ -251,7 +260,7 @@ def test_archives_that_are_not_whole(router, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(board_parts, tmp_path_factory):
+def whole(board_parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     """A router, its script, and what is in a backup of it."""
     folder = tmp_path_factory.mktemp("hostile")
     with Router(folder / "router", tmp_size="64m") as box:
@@ -262,7 +271,7 @@ def whole(board_parts, tmp_path_factory):
         yield box, bench, have
 
 
-def test_a_backup_of_another_board(whole):
+def test_a_backup_of_another_board(whole: Whole) -> None:
     """By its name, and by its MAC addresses; the settings of a board that was replaced can be had."""
     box, bench, have = whole
     put(box, archive({**have, "about": have["about"].replace(b"bananapi,bpi-r4", b"bananapi,bpi-r4-lite")}))
@@ -295,11 +304,11 @@ def test_a_backup_of_another_board(whole):
     ],
     ids=lambda one: repr(next(iter(one))),
 )
-def test_tricks_in_a_backup(whole, outer):
+def test_tricks_in_a_backup(whole: Whole, outer: Members) -> None:
     """Nothing is written outside of its folder in RAM, and nothing of it is taken."""
     box, bench, have = whole
     name, data = next(iter(outer.items()))
-    files = {f"bootplan-x-1/{one}": content for one, content in have.items()}
+    files: dict[str, bytes | tarfile.TarInfo] = {f"bootplan-x-1/{one}": content for one, content in have.items()}
     files["bootplan-x-1/SHA256SUMS"] = b"".join(
         f"{hashlib.sha256(content).hexdigest()}  {one}\n".encode() for one, content in have.items()
     )
@@ -327,7 +336,7 @@ def test_tricks_in_a_backup(whole, outer):
     ],
     ids=lambda one: repr(list(one)[-1]),
 )
-def test_tricks_in_the_settings(whole, inner):
+def test_tricks_in_the_settings(whole: Whole, inner: Members) -> None:
     """The same inside the settings, whose links are links."""
     box, bench, have = whole
     put(box, archive({**have, "config.tar.gz": packed({"etc/config/dhcp": b"other\n", **inner})}))
@@ -337,14 +346,14 @@ def test_tricks_in_the_settings(whole, inner):
     assert not [path for path in ("/etc/up", "/etc/abs", "/up", "/root/file", "/tmp/up") if box.exists(path)]
 
 
-def test_more_than_fits_in_ram(whole):
+def test_more_than_fits_in_ram(whole: Whole) -> None:
     """An archive that says it is larger than what is left in RAM is not unpacked."""
     box, bench, have = whole
     put(box, archive({**have, "large": b"\0" * (100 << 20)}))
     refused(box, bench, "are needed to unpack")
 
 
-def test_what_is_no_setting_stays(whole):
+def test_what_is_no_setting_stays(whole: Whole) -> None:
     """Records of this script, and what belongs to the medium, are never taken from a backup; the owner's checks are."""
     box, bench, have = whole
     inner = {
@@ -353,7 +362,9 @@ def test_what_is_no_setting_stays(whole):
         "etc/init.d/bootplan": b"#!/bin/sh\n",
         "etc/fw_sys.config": b"x\n",
         "etc/fw_env.config": b"/dev/mmcblk0p2 0 0x40000\n",
-        "etc/config/fstab": b"config mount 'bootplan_root'\n\toption target '/overlay'\n\toption uuid 'x'\n\toption enabled '1'\n",
+        "etc/config/fstab": (
+            b"config mount 'bootplan_root'\n\toption target '/overlay'\n\toption uuid 'x'\n\toption enabled '1'\n"
+        ),
     }
     put(box, archive({**have, "config.tar.gz": packed(inner)}))
     told = bench.sh(f"restore {AT} --apply").ok().out
@@ -366,27 +377,29 @@ def test_what_is_no_setting_stays(whole):
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
-def test_places_of_every_kind(router, shell):
-    """Another file system, a folder that is gone, a link to a folder where a file was: each is as it was, and nothing else."""
+def test_places_of_every_kind(router: MakeRouter, shell: str) -> None:
+    """Another file system, a folder that is gone, a link to a folder where a file was: each is as it was, no more."""
     box, bench = bench_for(router, shell=shell)
     bench.sh("install --apply").ok()
     bench.restart()
     box.run(
-        "printf '%s\\n' /srv/mine /etc/deep /etc/turned /etc/pointed >>/etc/sysupgrade.conf; mkdir -p /etc/deep/er /etc/folder; echo 1 >/srv/mine; "
+        "printf '%s\\n' /srv/mine /etc/deep /etc/turned /etc/pointed >>/etc/sysupgrade.conf; "
+        "mkdir -p /etc/deep/er /etc/folder; echo 1 >/srv/mine; "
         "echo 2 >/etc/deep/er/file; echo 3 >/etc/turned; ln -s /etc/folder /etc/pointed"
     ).ok()
     backup_of(box, bench)
     box.run(
-        "echo changed >/srv/mine; rm -r /etc/deep /etc/turned /etc/pointed; ln -s /etc/folder /etc/turned; ln -s /tmp /etc/pointed"
+        "echo changed >/srv/mine; rm -r /etc/deep /etc/turned /etc/pointed; "
+        "ln -s /etc/folder /etc/turned; ln -s /tmp /etc/pointed"
     ).ok()
     bench.sh(f"restore {AT} --apply").ok()
     assert box.run(
-        "cat /srv/mine /etc/deep/er/file /etc/turned; readlink /etc/pointed; [ -h /etc/turned ] || echo file; ls -A /etc/folder /tmp | grep -e turned -e pointed; "
-        "ls -A /srv /etc/bootplan | grep restored"
+        "cat /srv/mine /etc/deep/er/file /etc/turned; readlink /etc/pointed; [ -h /etc/turned ] || echo file; "
+        "ls -A /etc/folder /tmp | grep -e turned -e pointed; ls -A /srv /etc/bootplan | grep restored"
     ).out.split() == ["1", "2", "3", "/etc/folder", "file"]
 
 
-def test_a_system_in_ram(router):
+def test_a_system_in_ram(router: MakeRouter) -> None:
     """What is restored there is gone after the restart; neither does a backup stay there."""
     box, bench = bench_for(router)
     backup_of(box, bench)
@@ -395,19 +408,20 @@ def test_a_system_in_ram(router):
     assert "is in RAM" in bench.sh("backup /root").out
 
 
-def test_no_room_for_what_is_replaced(router):
+def test_no_room_for_what_is_replaced(router: MakeRouter) -> None:
     """Without room for the copy of what is here nothing is begun."""
     box, bench = bench_for(router)
     backup_of(box, bench)
     box.run(
-        "echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync"
+        "echo >>/etc/config/dhcp; dd if=/dev/zero of=/root/big bs=1M 2>/dev/null; "
+        "dd if=/dev/zero of=/root/more bs=1k 2>/dev/null; sync"
     )
     refused(box, bench, "KiB left, the backup takes")
 
 
 @pytest.mark.parametrize("kind", ["pair", "volume"])
-def test_a_backup_of_the_other_slot(router, kind):
-    """Its environment would start what that slot holds now: refused. Its settings come, and no slot forgets which it is."""
+def test_a_backup_of_the_other_slot(router: MakeRouter, kind: str) -> None:
+    """Its environment would start what that slot holds now: refused. Its settings come, no slot forgets which it is."""
     box = router(**slotted.kind_of_router(kind)).boot()
     bench = slotted.SlotBench(box, kind).installed()
     box.run("echo '# of slot a' >>/etc/config/firewall").ok()

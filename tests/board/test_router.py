@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .images import GiB, MiB
-from .router import Disk, Hang, Panic, Router
+from .router import Disk, Hang, MakeRouter, Panic, Router
 from .running import Timeout
 
 MEDIA = ("nand", "emmc", "sd")
@@ -20,24 +22,24 @@ STOCK_ARGUMENTS = {
 }
 
 
-def partition(router):
+def partition(router: Router) -> str:
     """Partition the first disk, make its first file system and return that one's UUID."""
     router.run("sfdisk /dev/nvme0n1", input=TWO_PARTITIONS).ok()
     router.run("mkfs.ext4 -q -F -L root-a /dev/nvme0n1p1").ok()
     return router.run("""block info /dev/nvme0n1p1 | sed 's/.*UUID="\\([^"]*\\)".*/\\1/'""").ok().out.strip()
 
 
-def fstab(target, uuid):
+def fstab(target: str, uuid: str) -> str:
     """Return an fstab with one mount."""
     return f"config mount\n\toption enabled '1'\n\toption target '{target}'\n\toption uuid '{uuid}'\n"
 
 
-def copy_overlay(router):
+def copy_overlay(router: Router) -> None:
     """Copy the internal overlay to the first partition."""
     router.run("mkdir /tmp/n && mount -t ext4 /dev/nvme0n1p1 /tmp/n && cp -a /overlay/. /tmp/n && umount /tmp/n").ok()
 
 
-def copy_root(router):
+def copy_root(router: Router) -> None:
     """Copy the whole root, without what is mounted on it, to the first partition."""
     router.run(
         "mkdir -p /tmp/n /tmp/r && mount -t ext4 /dev/nvme0n1p1 /tmp/n && mount --bind / /tmp/r && "
@@ -45,13 +47,13 @@ def copy_root(router):
     ).ok()
 
 
-def root_source(router):
+def root_source(router: Router) -> tuple[str, str]:
     """Return (source, type) of what is mounted on the root."""
     return [(source, kind) for source, target, kind, _ in router.mounts() if target == "/"][-1]
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_stock_boot(router, medium):
+def test_stock_boot(router: MakeRouter, medium: str) -> None:
     """A fresh router comes up on its internal overlay and says truly what it is."""
     box = router(medium=medium).boot()
     assert root_source(box) == ("overlayfs:/overlay", "overlay")
@@ -77,26 +79,26 @@ def test_stock_boot(router, medium):
         assert "production" in names and ("bl2" in names) == (medium == "sd")
 
 
-def test_environment_decides_the_command_line(router):
+def test_environment_decides_the_command_line(router: MakeRouter) -> None:
     """What fw_setenv writes in the router is what the next power-on passes to the kernel, and both copies are real."""
     for medium in MEDIA:
         box = router(medium=medium).boot()
         wanted = STOCK_ARGUMENTS[medium] + " probe=1"
         box.run(f"fw_setenv bootargs '{wanted}'").ok()
-        assert box.fw_printenv()["bootargs"] == wanted
+        assert box.environment()["bootargs"] == wanted
         box.reboot()
         assert box.read("/proc/cmdline") == wanted + "\n"
         box.run("printf 'bp_a 1\\nbp_b two words\\nprobe\\n' | fw_setenv -s -").ok()
-        assert box.fw_printenv()["bp_b"] == "two words"
+        assert box.environment()["bp_b"] == "two words"
         box.off()
 
 
-def test_damaged_environment(router):
+def test_damaged_environment(router: MakeRouter) -> None:
     """One bad copy is no loss; with two bad copies the tool warns and the machine boots with the stock environment."""
     box = router(medium="nand", env={"mark": "old"}).boot()
     box.run("fw_setenv mark new").ok()
     box.run("dd if=/dev/zero of=/dev/ubi0_1 bs=4096 count=4 conv=notrunc,fsync").ok()
-    assert box.fw_printenv()["mark"] in ("old", "new")
+    assert box.environment()["mark"] in ("old", "new")
     box.run("dd if=/dev/zero of=/dev/ubi0_2 bs=4096 count=4 conv=notrunc,fsync").ok()
     assert "Bad CRC" in box.run("fw_printenv mark").err
     assert box.fw_printenv() is None
@@ -105,7 +107,7 @@ def test_damaged_environment(router):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_extroot_overlay(router, medium):
+def test_extroot_overlay(router: MakeRouter, medium: str) -> None:
     """An fstab in the internal overlay moves /overlay to the disk; the files there are the ones that live on."""
     box = router(medium=medium).boot()
     uuid = partition(box)
@@ -120,7 +122,7 @@ def test_extroot_overlay(router, medium):
     assert box.exists("/www/old/index.html"), "an opaque folder is marked by an attribute, which BusyBox's cp -a loses"
 
 
-def test_extroot_of_another_image_falls_back(router):
+def test_extroot_of_another_image_falls_back(router: MakeRouter) -> None:
     """An overlay that belongs to another squashfs is not used, and the console says so."""
     box = router().boot()
     box.put("/etc/config/fstab", fstab("/overlay", partition(box)))
@@ -134,7 +136,7 @@ def test_extroot_of_another_image_falls_back(router):
     assert "/dev/ubi0_5" in [mount[0] for mount in box.mounts()]
 
 
-def test_extroot_pivot(router):
+def test_extroot_pivot(router: MakeRouter) -> None:
     """A mount with target / makes the partition the root itself, with the squashfs at /rom and no internal overlay."""
     box = router(medium="sd").boot()
     uuid = partition(box)
@@ -152,7 +154,7 @@ def test_extroot_pivot(router):
     assert root_source(box)[1] == "overlay"
 
 
-def test_extroot_needs_its_parts(router):
+def test_extroot_needs_its_parts(router: MakeRouter) -> None:
     """Without the driver there is no disk; with f2fs, which this kernel cannot mount, the internal overlay is used."""
     bare = router(packages=("sfdisk",)).boot()
     assert not bare.exists("/dev/nvme0n1") and not bare.exists("/sbin/block")
@@ -166,7 +168,7 @@ def test_extroot_needs_its_parts(router):
     assert "/dev/ubi0_5" in [mount[0] for mount in box.mounts()]
 
 
-def partuuid_router(router, **kind):
+def partuuid_router(router: MakeRouter, **kind: Any) -> tuple[Router, str]:
     """Return a router whose environment points the kernel at its first NVMe partition, which has a copy of the root."""
     box = router(medium="sd", **kind).boot()
     partition(box)
@@ -175,7 +177,7 @@ def partuuid_router(router, **kind):
     return box, f"console=ttyS0,115200n1 pci=pcie_bus_perf root=PARTUUID={uuid} rootwait fstools_overlay_name=none"
 
 
-def test_partuuid_root(router):
+def test_partuuid_root(router: MakeRouter) -> None:
     """With the driver in the kernel the partition is the root, read-write, when fstools knows the argument."""
     box, arguments = partuuid_router(router, kernel_nvme="builtin")
     box.run(f"fw_setenv bootargs '{arguments}'").ok()
@@ -186,7 +188,7 @@ def test_partuuid_root(router):
     assert box.read("/root/kept") == "yes\n"
 
 
-def test_partuuid_root_under_an_overlay(router):
+def test_partuuid_root_under_an_overlay(router: MakeRouter) -> None:
     """An fstools that does not know the argument puts the internal overlay on top of the partition."""
     box, arguments = partuuid_router(router, kernel_nvme="builtin", fstools_overlay_name=False)
     box.run(f"fw_setenv bootargs '{arguments}'").ok()
@@ -195,7 +197,7 @@ def test_partuuid_root_under_an_overlay(router):
     assert ("/dev/root", "/rom", "ext4") in [mount[:3] for mount in box.mounts()]
 
 
-def test_partuuid_root_on_a_stock_kernel(router):
+def test_partuuid_root_on_a_stock_kernel(router: MakeRouter) -> None:
     """Without the driver in the kernel the machine waits for ever, or panics when the wait is finite."""
     box, arguments = partuuid_router(router)
     box.run(f"fw_setenv bootargs '{arguments}'").ok()
@@ -209,7 +211,7 @@ def test_partuuid_root_on_a_stock_kernel(router):
     assert box.pid is None and not box.loops
 
 
-def test_fstab_mounts_the_rest(router):
+def test_fstab_mounts_the_rest(router: MakeRouter) -> None:
     """Another enabled mount of the fstab is there after the boot."""
     box = router().boot()
     uuid = partition(box)
@@ -221,7 +223,7 @@ def test_fstab_mounts_the_rest(router):
     assert ("/dev/nvme0n1p1", "/srv", "ext4") in [mount[:3] for mount in box.mounts()]
 
 
-def test_disk_attributes(router):
+def test_disk_attributes(router: MakeRouter) -> None:
     """The disks look as the kernel shows them: padded serial numbers, addresses, sizes, logical blocks, two names."""
     disks = (Disk(), Disk(serial="B", pci="0003:01:00.0", size=GiB, logical=4096))
     box = router(disks=disks).boot()
@@ -243,7 +245,7 @@ def test_disk_attributes(router):
     assert not box.exists("/dev/nvme1n1p1") and not box.exists("/sys/class/block/nvme1n1p1")
 
 
-def test_mounted_partition_keeps_the_table(router):
+def test_mounted_partition_keeps_the_table(router: MakeRouter) -> None:
     """sfdisk refuses a disk in use, by the kernel's own answer."""
     box = router().boot()
     partition(box)
@@ -252,7 +254,7 @@ def test_mounted_partition_keeps_the_table(router):
     assert refused.code != 0 and "in use" in refused.err
 
 
-def test_busybox_is_stock(router):
+def test_busybox_is_stock(router: MakeRouter) -> None:
     """What stock BusyBox lacks is lacking, with the exit codes a script would see."""
     box = router().boot()
     for command in (
@@ -283,7 +285,7 @@ def test_busybox_is_stock(router):
     assert box.run("set -o pipefail; false | true").code == 1
 
 
-def test_shells_and_releases(router):
+def test_shells_and_releases(router: MakeRouter) -> None:
     """The chosen shell is /bin/sh, and the package manager is that of the release."""
     box = router(shell="dash", release="24.10.7").boot()
     assert box.run("set -o pipefail").code == 2
@@ -296,15 +298,15 @@ def test_shells_and_releases(router):
     assert other.run("[ -e /lib/apk/packages/sfdisk.list ]").code == 0
 
 
-def test_broken_env_configuration_of_the_2g5_board(router):
+def test_broken_env_configuration_of_the_2g5_board(router: MakeRouter) -> None:
     """The 2.5GE board has no fw_env.config since 25.12, so fw_printenv fails there."""
     box = router(board_name="bananapi,bpi-r4-2g5", model="bpi-r4-poe").boot()
     assert not box.exists("/etc/fw_env.config")
     assert box.run("fw_printenv bootcmd").code != 0
-    assert box.fw_printenv()["bootconf"] == "config-mt7988a-bananapi-bpi-r4-poe"
+    assert box.environment()["bootconf"] == "config-mt7988a-bananapi-bpi-r4-poe"
 
 
-def test_uci(router):
+def test_uci(router: MakeRouter) -> None:
     """The stand-in stages, shows, commits and reverts as the real one."""
     box = router().boot()
     box.put(
@@ -331,7 +333,7 @@ def test_uci(router):
     assert "two words" in box.read("/etc/config/fstab")
 
 
-def test_lived_in_root(router):
+def test_lived_in_root(router: MakeRouter) -> None:
     """The first root has the awkward things a copy must keep."""
     box = router().boot()
     assert box.run("[ -p /etc/lived-in/fifo ] && [ -c /etc/lived-in/node ] && [ -u /etc/lived-in/setuid ]").code == 0
@@ -341,7 +343,7 @@ def test_lived_in_root(router):
     assert box.exists("/rom/www/old/index.html") and not box.exists("/www/old/index.html")
 
 
-def test_digests_see_changes_and_only_changes(router):
+def test_digests_see_changes_and_only_changes(router: MakeRouter) -> None:
     """Looking changes no image; writing changes exactly the image that was written."""
     box = router(medium="emmc").boot()
     before = box.digests()
@@ -353,7 +355,7 @@ def test_digests_see_changes_and_only_changes(router):
     assert [name for name in before if before[name] != after[name]] == ["nvme0"]
 
 
-def test_power_cut_loses_what_was_not_synced(router):
+def test_power_cut_loses_what_was_not_synced(router: MakeRouter) -> None:
     """After a cut a synced file is there, a file that was only in memory is not, and the overlay mounts."""
     box = router().boot()
     box.put("/root/synced", "kept\n")
@@ -365,7 +367,7 @@ def test_power_cut_loses_what_was_not_synced(router):
     assert not box.exists("/root/unsynced")
 
 
-def test_reboot_and_poweroff_commands(router):
+def test_reboot_and_poweroff_commands(router: MakeRouter) -> None:
     """reboot and poweroff in the router end the router, never the host."""
     box = router().boot()
     box.run("reboot", timeout=120)
@@ -378,7 +380,7 @@ def test_reboot_and_poweroff_commands(router):
     assert box.wait_stopped() == "killed"
 
 
-def test_signals_and_terminals(router):
+def test_signals_and_terminals(router: MakeRouter) -> None:
     """A running command can be killed, hung up on and watched, while another runs beside it."""
     box = router().boot()
     stubborn = box.start("trap '' HUP; echo begun; sleep 1; echo done > /tmp/done; exit 7", terminal=True)
@@ -399,7 +401,7 @@ def test_signals_and_terminals(router):
     assert "sleep" not in box.run("ps w | grep '[s]leep 60'").out
 
 
-def left_behind(folder):
+def left_behind(folder: Path) -> list[str]:
     """Return loop devices and mounts of the host that still refer to a folder."""
     line = ["losetup", "-l", "-n", "-O", "BACK-FILE"]
     loops = subprocess.run(line, capture_output=True, text=True, check=True).stdout
@@ -407,23 +409,28 @@ def left_behind(folder):
         return [line for line in [*loops.splitlines(), *mounts] if str(folder) in line]
 
 
-def test_nothing_is_left_behind(board_parts, tmp_path):
+def test_nothing_is_left_behind(board_parts: dict[str, Path], tmp_path: Path) -> None:
     """After an error, with two routers on, a command running and a partition mounted in each: nothing stays."""
-    with pytest.raises(ZeroDivisionError):
+    processes: list[int | None] = []
+
+    def work() -> None:
         with Router(tmp_path / "one") as one, Router(tmp_path / "two", medium="sd") as two:
             for box in (one, two):
                 box.boot()
                 partition(box)
                 box.run("mkdir /tmp/n && mount -t ext4 /dev/nvme0n1p1 /tmp/n").ok()
                 box.start("cd /tmp/n; sleep 600")
-            processes = [box.pid for box in (one, two)]
+            processes.extend([box.pid for box in (one, two)])
             assert left_behind(tmp_path)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert left_behind(tmp_path) == []
     assert not [pid for pid in processes if os.path.exists(f"/proc/{pid}")]
 
 
-def test_the_host_is_out_of_reach(router):
+def test_the_host_is_out_of_reach(router: MakeRouter) -> None:
     """The router's root and process list have nothing of the host, and the host's kernel settings are read-only."""
     box = router().boot()
     assert box.run("ps w | wc -l").out.strip() == "5"

@@ -1,17 +1,24 @@
 """Two slots from a stock router to an upgrade that confirms itself, and every decision about them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from .router import MakeRouter
 from .slotted import KINDS, NEW, SlotBench, kind_of_router
+
+MakeSlots = Callable[..., SlotBench]
+"""What the fixture ``slots`` gives."""
 
 OLD = "25.12.5"
 
 
 @pytest.fixture
-def slots(router):
+def slots(router: MakeRouter) -> MakeSlots:
     """Return a function that switches a router on and gives it a script with slots of this kind."""
 
-    def make(kind="pair", plan_words=None, **changes):
+    def make(kind: str = "pair", plan_words: dict[str, Any] | None = None, **changes: Any) -> SlotBench:
         box = router(**{**kind_of_router(kind), **changes}).boot()
         return SlotBench(box, kind, **(plan_words or {}))
 
@@ -19,7 +26,7 @@ def slots(router):
 
 
 @pytest.mark.parametrize(("kind", "shell"), [*((kind, "ash") for kind in KINDS), ("pair", "dash"), ("volume", "dash")])
-def test_an_upgrade_is_tried_and_confirms_itself(slots, kind, shell):
+def test_an_upgrade_is_tried_and_confirms_itself(slots: MakeSlots, kind: str, shell: str) -> None:
     """install, again, restart, upgrade, trial, confirmed; then the same into the other slot."""
     bench = slots(kind, shell=shell)
     box = bench.router
@@ -62,7 +69,7 @@ def test_an_upgrade_is_tried_and_confirms_itself(slots, kind, shell):
     assert not box.exists("/etc/config/mine")
 
 
-def test_switch_rollback_confirm_and_leave(slots):
+def test_switch_rollback_confirm_and_leave(slots: MakeSlots) -> None:
     """Each decision once, twice, and where it makes no sense."""
     bench = slots()
     bench.installed()
@@ -91,7 +98,7 @@ def test_switch_rollback_confirm_and_leave(slots):
     refused = bench.sh("upgrade /tmp/none.itb --apply")
     assert (refused.code, "is no file that can be read" in refused.out) == (3, True)
     assert "the stock way" in bench.sh("rollback --stock --apply").ok().out
-    env = bench.router.fw_printenv()
+    env = bench.router.environment()
     assert not [name for name in env if name.startswith("bp_")]
     assert env["bootcmd"].startswith("if pstore check")
     assert bench.restart() == ["stock"]
@@ -103,7 +110,7 @@ def test_switch_rollback_confirm_and_leave(slots):
     assert bench.status()["as_planned"] is True
 
 
-def test_slots_after_leaving_them_on_the_other_letter(slots):
+def test_slots_after_leaving_them_on_the_other_letter(slots: MakeSlots) -> None:
     """Slots given up while b runs: b becomes the first slot again, nobody is moved to the old a."""
     bench = slots()
     bench.installed().upgraded()
@@ -116,7 +123,7 @@ def test_slots_after_leaving_them_on_the_other_letter(slots):
     assert bench.status()["as_planned"] is True
 
 
-def test_leaving_slots_with_root_on_the_disk_starts_the_stock_system(slots):
+def test_leaving_slots_with_root_on_the_disk_starts_the_stock_system(slots: MakeSlots) -> None:
     """The system on the boot medium was never touched, and is there again."""
     bench = slots("volume")
     bench.installed()
@@ -127,14 +134,14 @@ def test_leaving_slots_with_root_on_the_disk_starts_the_stock_system(slots):
     assert (status["root"], status["problems"]) == ("internal", ["no slots are installed"])
 
 
-def test_room_is_made_by_a_sysupgrade(slots):
-    """Where rootfs_data has all the room: what to do is told, one variable is set, and after a sysupgrade it goes on."""
+def test_room_is_made_by_a_sysupgrade(slots: MakeSlots) -> None:
+    """Where rootfs_data has all the room: what to do is told, one variable is set, after a sysupgrade it goes on."""
     bench = slots(data_bytes=None)
     assert "3. sh r4.sh install" in bench.sh("install").ok().out
-    assert "rootfs_data_max" not in bench.router.fw_printenv()
+    assert "rootfs_data_max" not in bench.router.environment()
     assert "sysupgrade IMAGE" in bench.sh("install --apply").ok().out
-    assert bench.router.fw_printenv()["rootfs_data_max"] == "0x1000000"
-    assert "bp_good" not in bench.router.fw_printenv()
+    assert bench.router.environment()["rootfs_data_max"] == "0x1000000"
+    assert "bp_good" not in bench.router.environment()
 
     image, *_ = bench.put_image(release=OLD).split()
     bench.router.put("/etc/config/mine", "config mine\n")
@@ -147,7 +154,7 @@ def test_room_is_made_by_a_sysupgrade(slots):
     assert bench.status()["as_planned"] is True
 
 
-def test_an_image_larger_than_the_last_one_gets_a_larger_volume(slots):
+def test_an_image_larger_than_the_last_one_gets_a_larger_volume(slots: MakeSlots) -> None:
     """The first slot's kernel volume is just as large as its first image; it is made anew when it is idle."""
     bench = slots()
     bench.installed().upgraded()

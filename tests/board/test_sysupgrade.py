@@ -1,11 +1,12 @@
 """An upgrade without slots, on every kind of root: the settings, the flash, and its cuts."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from .elsewhere import LOGIN, computer
-from .upgrades import KERNEL, NEW, OLD, ROOT, UpgradeBench, plan
+from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, UpgradeBench, plan
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,9 @@ from .upgrades import KERNEL, NEW, OLD, ROOT, UpgradeBench, plan
         ("internal", "emmc", "dash"),
     ],
 )
-def test_an_upgrade_brings_the_root_along(upgrade_bench, method, medium, shell):
+def test_an_upgrade_brings_the_root_along(
+    upgrade_bench: MakeUpgradeBench, method: str, medium: str, shell: str
+) -> None:
     """Rehearsal, upgrade, first start, second start: new system and kernel, the settings, and the user's own files."""
     made = upgrade_bench(method, medium, shell=shell).installed()
     box = made.router
@@ -62,8 +65,8 @@ def test_an_upgrade_brings_the_root_along(upgrade_bench, method, medium, shell):
 
 
 @pytest.mark.parametrize("method", ["internal", "extroot-overlay"])
-def test_settings_of_another_generation_stay_behind(upgrade_bench, method):
-    """24.10 to 25.12: explained and refused; with --drop-settings the new system has its own, and the backup the old."""
+def test_settings_of_another_generation_stay_behind(upgrade_bench: MakeUpgradeBench, method: str) -> None:
+    """24.10 to 25.12: explained and refused; with --drop-settings the new system has its own, the backup the old."""
     made = upgrade_bench(method, text=plan(method, release="24.10"), release="24.10.7").installed()
     box = made.router
     box.put("/etc/config/mine", "config mine\n")
@@ -89,7 +92,7 @@ def test_settings_of_another_generation_stay_behind(upgrade_bench, method):
     )
 
 
-def test_settings_with_odd_names(upgrade_bench):
+def test_settings_with_odd_names(upgrade_bench: MakeUpgradeBench) -> None:
     """Blanks, quotes, globs and dashes come along; a name with a line break is refused while nothing was changed."""
     made = upgrade_bench(
         "internal", text=plan("internal", more="upgrade: {backup: /srv/backup, keep: [/etc/kept]}\n")
@@ -111,8 +114,8 @@ def test_settings_with_odd_names(upgrade_bench):
     assert box.read("/etc/config/.odd ") == ".odd \n"
 
 
-def test_the_service_was_off(upgrade_bench):
-    """sysupgrade takes along which services are disabled; the first start runs all the same, and the others stay off."""
+def test_the_service_was_off(upgrade_bench: MakeUpgradeBench) -> None:
+    """sysupgrade takes along which services are disabled; the first start runs all the same, the others stay off."""
     made = upgrade_bench().installed()
     box = made.router
     assert made.upgraded() == 2
@@ -125,7 +128,7 @@ def test_the_service_was_off(upgrade_bench):
     assert made.status()["as_planned"] is True
 
 
-def test_a_sysupgrade_that_does_not_begin(upgrade_bench):
+def test_a_sysupgrade_that_does_not_begin(upgrade_bench: MakeUpgradeBench) -> None:
     """Its last look may refuse what its first took: the old system is told, and is there."""
     made = upgrade_bench("internal").installed()
     box, image = made.router, made.put_image()
@@ -143,7 +146,7 @@ def test_a_sysupgrade_that_does_not_begin(upgrade_bench):
     assert f"DISTRIB_RELEASE='{OLD}'" in box.read("/etc/openwrt_release")
 
 
-def test_a_crash_record_is_put_away_first(upgrade_bench):
+def test_a_crash_record_is_put_away_first(upgrade_bench: MakeUpgradeBench) -> None:
     """It would send the next start to the recovery system."""
     made = upgrade_bench().installed()
     made.router.crash()
@@ -156,7 +159,7 @@ def test_a_crash_record_is_put_away_first(upgrade_bench):
     assert "dmesg-ramoops-0" in made.router.run("ls /etc/bootplan/crash").out
 
 
-def test_a_backup_on_another_computer(upgrade_bench, tmp_path):
+def test_a_backup_on_another_computer(upgrade_bench: MakeUpgradeBench, tmp_path: Path) -> None:
     """Goes there before the flash; when it does not arrive nothing is flashed."""
     made = upgrade_bench("internal").installed()
     box = made.router
@@ -176,7 +179,7 @@ def test_a_backup_on_another_computer(upgrade_bench, tmp_path):
 
 
 @pytest.mark.parametrize("until", ["removed", "made", "half"])
-def test_a_cut_of_the_flash_starts_recovery(upgrade_bench, until):
+def test_a_cut_of_the_flash_starts_recovery(upgrade_bench: MakeUpgradeBench, until: str) -> None:
     """No system is whole then: U-Boot starts the recovery system. The disk has the old root, and the backup."""
     made = upgrade_bench().installed()
     made.flash(made.put_image(), until=until)
@@ -184,7 +187,7 @@ def test_a_cut_of_the_flash_starts_recovery(upgrade_bench, until):
     assert made.router.settle() == ["recovery"]
 
 
-def test_a_cut_before_the_settings_are_written(upgrade_bench):
+def test_a_cut_before_the_settings_are_written(upgrade_bench: MakeUpgradeBench) -> None:
     """The new system comes up with its own settings; the disk's root and the backup are whole."""
     made = upgrade_bench().installed()
     made.router.put("/etc/config/mine", "config mine\n")
@@ -199,7 +202,7 @@ def test_a_cut_before_the_settings_are_written(upgrade_bench):
     assert box.run("cd /mnt/in/backup && sha256sum -c bootplan-*.sha256").code == 0
 
 
-def test_an_image_that_is_not_in_ram(upgrade_bench):
+def test_an_image_that_is_not_in_ram(upgrade_bench: MakeUpgradeBench) -> None:
     """sysupgrade copies it there; a rehearsal leaves no copy."""
     made = upgrade_bench().installed()
     image = made.put_image("/srv/new.itb")

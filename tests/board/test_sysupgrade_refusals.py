@@ -2,10 +2,11 @@
 
 import pytest
 
-from .upgrades import UpgradeBench, plan
+from .router import MakeRouter
+from .upgrades import MakeUpgradeBench, UpgradeBench, plan
 
 
-def test_images_that_are_refused(upgrade_bench):
+def test_images_that_are_refused(upgrade_bench: MakeUpgradeBench) -> None:
     """Of another board, of another release, damaged, without what the root needs, and none at all."""
     made = upgrade_bench().installed()
 
@@ -22,7 +23,7 @@ def test_images_that_are_refused(upgrade_bench):
     made.refused(made.put_image(packages=("sfdisk",)), "the image lacks kmod-nvme block-mount", "reinstall: true")
 
 
-def test_places_for_the_backup_that_are_refused(upgrade_bench):
+def test_places_for_the_backup_that_are_refused(upgrade_bench: MakeUpgradeBench) -> None:
     """RAM, the overlay that is made anew, a folder of the system, and none."""
     made = upgrade_bench(text=plan(more="")).installed()
     image = made.put_image()
@@ -43,7 +44,7 @@ def test_places_for_the_backup_that_are_refused(upgrade_bench):
 
 
 @pytest.mark.parametrize("method", ["internal", "extroot-overlay"])
-def test_the_disk_for_the_backup_is_not_mounted(upgrade_bench, method):
+def test_the_disk_for_the_backup_is_not_mounted(upgrade_bench: MakeUpgradeBench, method: str) -> None:
     """The folder below its mount point is none: the disk hides it when it is back."""
     made = upgrade_bench(method).installed()
     box, image = made.router, made.put_image()
@@ -59,8 +60,8 @@ def test_the_disk_for_the_backup_is_not_mounted(upgrade_bench, method):
     assert "none made" in box.run(f"cd /srv && sh /tmp/r4.sh upgrade {image} --backup -w").ok().out
 
 
-def test_a_router_that_is_not_ready(upgrade_bench):
-    """flag_recover, slots, a volume that is missing, no room on the flash, and another upgrade under way: all told at once."""
+def test_a_router_that_is_not_ready(upgrade_bench: MakeUpgradeBench) -> None:
+    """flag_recover, slots, a missing volume, no room on the flash, and another upgrade under way: all told at once."""
     made = upgrade_bench().installed()
     box, image = made.router, made.put_image()
     box.run("fw_setenv flag_recover 1 && fw_setenv bp_good a").ok()
@@ -81,13 +82,13 @@ def test_a_router_that_is_not_ready(upgrade_bench):
     made.refused(image, "UBI is not attached: sysupgrade would format")
 
 
-def test_a_flash_that_is_too_small(upgrade_bench):
+def test_a_flash_that_is_too_small(upgrade_bench: MakeUpgradeBench) -> None:
     """The volumes of the old system together have no room for a new one with an overlay."""
     made = upgrade_bench("internal", flash_blocks=130, data_bytes=None, text=plan("internal"))
     made.refused(f"{made.put_image()} --backup /tmp", "erase blocks for image and overlay")
 
 
-def test_a_plan_with_root_on_the_command_line_is_told_why_not(router):
+def test_a_plan_with_root_on_the_command_line_is_told_why_not(router: MakeRouter) -> None:
     """The reason, and what does it."""
     box = router(slots=True, kernel_nvme="builtin", packages=("block-mount", "sfdisk")).boot()
     made = UpgradeBench(box, plan("cmdline", more=""))
@@ -95,7 +96,7 @@ def test_a_plan_with_root_on_the_command_line_is_told_why_not(router):
     made.refused("/tmp/none.itb", "kernel and root must change together", "'slots:'")
 
 
-def test_a_system_whose_root_is_away_is_not_upgraded(upgrade_bench):
+def test_a_system_whose_root_is_away_is_not_upgraded(upgrade_bench: MakeUpgradeBench) -> None:
     """The settings of the boot medium are older than those on the disk; without the disk's root it is."""
     made = upgrade_bench().installed()
     box = made.router

@@ -1,25 +1,37 @@
 """Trials that fail, each in its own way: the good slot comes back by itself, and status tells why."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from .router import MakeRouter
 from .slotted import SlotBench, kind_of_router
+
+MakeSlots = Callable[..., SlotBench]
+"""What the fixture ``slots`` gives."""
 
 TRIES = 2
 BROKEN_ROOT = "dd if=/dev/zero of=/dev/nvme0n1p2 bs=1M count=8 2>/dev/null; sync"
 
 
 @pytest.fixture
-def slots(router):
+def slots(router: MakeRouter) -> MakeSlots:
     """Return a function that switches a router on, installs slots of this kind, and upgrades the idle one."""
 
-    def make(kind="pair", image=None, plan_words=None, **changes):
+    def make(
+        kind: str = "pair",
+        image: dict[str, Any] | None = None,
+        plan_words: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> SlotBench:
         box = router(**{**kind_of_router(kind), **changes}).boot()
         return SlotBench(box, kind, **(plan_words or {})).installed().upgraded(**(image or {}))
 
     return make
 
 
-def came_back(bench, seen, why):
+def came_back(bench: SlotBench, seen: list[str], why: str) -> None:
     """Look whether the good slot runs, nothing is on trial, and the reason is told."""
     status = bench.status()
     assert seen[-1] == "a", seen
@@ -29,7 +41,7 @@ def came_back(bench, seen, why):
 
 
 @pytest.mark.parametrize("check", ["lan", "wan", "dns", "ssh"])
-def test_a_check_that_does_not_pass(slots, check):
+def test_a_check_that_does_not_pass(slots: MakeSlots, check: str) -> None:
     """The window passes, the router restarts, twice; then the old slot is back."""
     bench = slots(image={"faults": (check,)})
 
@@ -39,7 +51,7 @@ def test_a_check_that_does_not_pass(slots, check):
     came_back(bench, seen, f"why {check}")
 
 
-def test_a_check_of_the_owner(slots):
+def test_a_check_of_the_owner(slots: MakeSlots) -> None:
     """What lies in checks.d comes over into the new slot, and decides with the others."""
     bench = slots()
     bench.sh("rollback --apply").ok()
@@ -51,7 +63,7 @@ def test_a_check_of_the_owner(slots):
     came_back(bench, seen, "why vpn")
 
 
-def test_a_check_that_never_ends(slots):
+def test_a_check_that_never_ends(slots: MakeSlots) -> None:
     """The dead-man restarts the router when nothing was decided."""
     bench = slots()
     bench.sh("rollback --apply").ok()
@@ -64,7 +76,7 @@ def test_a_check_that_never_ends(slots):
 
 
 @pytest.mark.parametrize("kind", ["volume", "shared"])
-def test_a_root_that_is_no_file_system(slots, kind):
+def test_a_root_that_is_no_file_system(slots: MakeSlots, kind: str) -> None:
     """The kernel panics; the crash record counts as the failed try it is and sends nobody to recovery."""
     bench = slots(kind)
     bench.router.run(BROKEN_ROOT).ok()
@@ -77,7 +89,7 @@ def test_a_root_that_is_no_file_system(slots, kind):
     assert "dmesg-ramoops-0" in bench.router.run("ls /etc/bootplan/crash").out
 
 
-def test_an_overlay_that_is_no_file_system(slots):
+def test_an_overlay_that_is_no_file_system(slots: MakeSlots) -> None:
     """The new system comes up on its internal overlay, which is not what the plan wants: not confirmed."""
     bench = slots("pair")
     bench.router.run(BROKEN_ROOT).ok()
@@ -88,7 +100,7 @@ def test_an_overlay_that_is_no_file_system(slots):
 
 
 @pytest.mark.parametrize("kind", ["pair", "volume"])
-def test_a_kernel_that_was_damaged(slots, kind):
+def test_a_kernel_that_was_damaged(slots: MakeSlots, kind: str) -> None:
     """U-Boot does not start it, and takes the good slot in the same start."""
     bench = slots(kind)
     number = bench.router.run("grep -l '^fit_b$' /sys/class/ubi/ubi0_*/name").ok().out.split("/")[-2]
@@ -100,8 +112,8 @@ def test_a_kernel_that_was_damaged(slots, kind):
     came_back(bench, seen, "never came far enough to be checked")
 
 
-def test_a_crash_of_the_good_slot_starts_recovery_or_the_good_slot(slots):
-    """on_crash: after a crash outside a trial the good slot starts as often as the plan says; a record does not stay."""
+def test_a_crash_of_the_good_slot_starts_recovery_or_the_good_slot(slots: MakeSlots) -> None:
+    """on_crash: after a crash outside a trial the good slot starts as often as the plan says; no record stays."""
     bench = slots()
     bench.sh("rollback --apply").ok()
     bench.router.crash()
@@ -110,7 +122,7 @@ def test_a_crash_of_the_good_slot_starts_recovery_or_the_good_slot(slots):
     assert bench.router.settle() == ["recovery"]
 
 
-def test_an_owner_decides_during_the_trial(slots):
+def test_an_owner_decides_during_the_trial(slots: MakeSlots) -> None:
     """rollback in the slot on trial: the next start is the good slot's, whatever the checks say."""
     bench = slots(image={"faults": ("wan",)})
     bench.router.off()
@@ -126,7 +138,7 @@ def test_an_owner_decides_during_the_trial(slots):
     assert bench.variables() == {"bp_good": "a"}
 
 
-def test_an_owner_confirms_before_the_checks_pass(slots):
+def test_an_owner_confirms_before_the_checks_pass(slots: MakeSlots) -> None:
     """confirm by hand is as good as by the checks."""
     bench = slots(image={"faults": ("wan",)})
     bench.router.off()
@@ -138,7 +150,7 @@ def test_an_owner_confirms_before_the_checks_pass(slots):
     assert bench.status()["as_planned"] is True
 
 
-def test_the_disk_is_gone_for_the_trial_and_comes_back(slots):
+def test_the_disk_is_gone_for_the_trial_and_comes_back(slots: MakeSlots) -> None:
     """Without the disk neither slot is healthy; with it again the good one runs as before."""
     bench = slots("pair")
     box = bench.router

@@ -3,14 +3,17 @@
 import pytest
 
 from .images import GiB
-from .router import Disk
+from .router import Disk, MakeRouter
 from .scripts import SERIAL, Bench, plan
 
-FOREIGN = "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
+FOREIGN = (
+    "printf 'label: dos\\nsize=64MiB,type=83\\ntype=83\\n' | sfdisk -q /dev/nvme0n1; "
+    "mkfs.ext4 -q -F -L precious /dev/nvme0n1p1"
+)
 KEEP = "mkdir -p /tmp/m; mount /dev/nvme0n1p2 /tmp/m; echo mine >/tmp/m/mine; sync; umount /tmp/m"
 
 
-def test_a_foreign_disk_is_wiped_only_by_its_serial_number(router):
+def test_a_foreign_disk_is_wiped_only_by_its_serial_number(router: MakeRouter) -> None:
     """Refused, listed, then done, then a no-op with the same words."""
     box = router().boot()
     box.run(FOREIGN).ok()
@@ -24,7 +27,7 @@ def test_a_foreign_disk_is_wiped_only_by_its_serial_number(router):
     assert bench.sh("status").code == 0
 
 
-def test_data_stays_when_only_the_root_is_in_the_way(router):
+def test_data_stays_when_only_the_root_is_in_the_way(router: MakeRouter) -> None:
     """--wipe destroys what must go, and nothing else."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -40,7 +43,7 @@ def test_data_stays_when_only_the_root_is_in_the_way(router):
     assert box.read("/srv/mine") == "mine\n"
 
 
-def test_data_stays_when_the_table_must_change(router):
+def test_data_stays_when_the_table_must_change(router: MakeRouter) -> None:
     """A partition that keeps its place keeps its content and its PARTUUID."""
     root = "{name: root, size: 256MiB, filesystem: ext4}"
     data = "{name: data, size: 512MiB, filesystem: ext4, mount: /srv}"
@@ -60,7 +63,7 @@ def test_data_stays_when_the_table_must_change(router):
     assert box.read("/srv/mine") == "mine\n"
 
 
-def test_another_root_method_does_not_overwrite_a_system_in_use(router):
+def test_another_root_method_does_not_overwrite_a_system_in_use(router: MakeRouter) -> None:
     """What a router ran from for a while is data, whoever copied it there."""
     box = router().boot()
     Bench(box, plan("extroot-overlay")).sh("install --apply").ok()
@@ -73,7 +76,7 @@ def test_another_root_method_does_not_overwrite_a_system_in_use(router):
     assert box.digests() == untouched
 
 
-def test_a_hand_made_partition_of_that_name_is_not_taken(router):
+def test_a_hand_made_partition_of_that_name_is_not_taken(router: MakeRouter) -> None:
     """Kind and label are right, but the files in it are somebody's."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -85,7 +88,7 @@ def test_a_hand_made_partition_of_that_name_is_not_taken(router):
     assert (result.code, "files that this script did not put there" in result.out) == (3, True)
 
 
-def test_a_mark_does_not_give_away_what_was_made_since(router):
+def test_a_mark_does_not_give_away_what_was_made_since(router: MakeRouter) -> None:
     """An unfinished run may go on where it was; not over a file system that somebody made and filled meanwhile."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -116,12 +119,13 @@ def test_a_mark_does_not_give_away_what_was_made_since(router):
         "echo old | dd of=/dev/nvme0n1 bs=4096 seek=100 conv=notrunc",
     ],
 )
-def test_a_mark_does_not_give_away_a_disk_without_a_table(router, old):
+def test_a_mark_does_not_give_away_a_disk_without_a_table(router: MakeRouter, old: str) -> None:
     """Half a table at both ends may be overwritten by the run that was writing it; nothing else."""
     box = router().boot()
     bench = Bench(box, plan())
     box.run(
-        f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
+        f"{old}; printf 'bootplan-unfinished %s table 1 2\\n' "
+        f"$(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" {bench.name})"
         " | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
     ).ok()
     untouched = box.digests()
@@ -130,13 +134,14 @@ def test_a_mark_does_not_give_away_a_disk_without_a_table(router, old):
     assert box.digests() == untouched
 
 
-def test_half_a_table_of_this_plan_is_no_obstacle(router):
+def test_half_a_table_of_this_plan_is_no_obstacle(router: MakeRouter) -> None:
     """What a cut in sfdisk leaves: entries without headers, at both ends."""
     box = router().boot()
     bench = Bench(box, plan())
     box.run(
-        "echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc;"
-        " printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
+        "echo half | dd of=/dev/nvme0n1 bs=512 seek=2 conv=notrunc; "
+        "echo half | dd of=/dev/nvme0n1 bs=512 seek=4194271 conv=notrunc; "
+        "printf 'bootplan-unfinished %s table 1 2\\n' $(sed -n \"s/^plan_digest='\\(.*\\)'/\\1/p\" "
         f"{bench.name}) | dd of=/dev/nvme0n1 bs=4096 seek=128 conv=sync,notrunc"
     ).ok()
 
@@ -146,7 +151,7 @@ def test_half_a_table_of_this_plan_is_no_obstacle(router):
     assert bench.sh("status").code == 0
 
 
-def test_two_disks_are_wiped_by_both_their_numbers(router):
+def test_two_disks_are_wiped_by_both_their_numbers(router: MakeRouter) -> None:
     """One word for each; one alone is not enough."""
     disks = (Disk(size=GiB), Disk(serial="SECOND", pci="0003:01:00.0", size=GiB))
     box = router(disks=disks).boot()
@@ -162,7 +167,7 @@ def test_two_disks_are_wiped_by_both_their_numbers(router):
     assert bench.sh("status").code == 0
 
 
-def test_a_new_copy_takes_nothing_but_the_old_copy(router):
+def test_a_new_copy_takes_nothing_but_the_old_copy(router: MakeRouter) -> None:
     """--recopy --wipe is for the root partition; a data partition that is not as planned is still refused."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -174,7 +179,7 @@ def test_a_new_copy_takes_nothing_but_the_old_copy(router):
     assert box.digests() == untouched
 
 
-def test_the_rehearsal_of_a_new_copy_shows_the_new_mount(router):
+def test_the_rehearsal_of_a_new_copy_shows_the_new_mount(router: MakeRouter) -> None:
     """The file system that is to be made will have another UUID."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -183,7 +188,7 @@ def test_the_rehearsal_of_a_new_copy_shows_the_new_mount(router):
     assert "set fstab.bootplan_root.uuid=UUID-OF-root" in told
 
 
-def test_a_finished_copy_without_its_files_is_made_again(router):
+def test_a_finished_copy_without_its_files_is_made_again(router: MakeRouter) -> None:
     """Somebody emptied the partition; the state file alone is no system."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -197,7 +202,7 @@ def test_a_finished_copy_without_its_files_is_made_again(router):
     assert box.exists("/etc/lived-in")
 
 
-def test_a_copy_is_old_even_before_its_first_start(router):
+def test_a_copy_is_old_even_before_its_first_start(router: MakeRouter) -> None:
     """It says itself for which firmware it was made."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -213,7 +218,7 @@ def test_a_copy_is_old_even_before_its_first_start(router):
 
 
 @pytest.mark.parametrize("name", ["..photos", "lost+found/photos", ".hidden"])
-def test_a_file_system_is_not_empty_when_it_holds_anything(router, name):
+def test_a_file_system_is_not_empty_when_it_holds_anything(router: MakeRouter, name: str) -> None:
     """Whatever its name, and wherever fsck put it."""
     box = router().boot()
     bench = Bench(box, plan("extroot-pivot"))
@@ -228,7 +233,7 @@ def test_a_file_system_is_not_empty_when_it_holds_anything(router, name):
     assert box.digests() == untouched
 
 
-def test_a_state_folder_alone_is_an_unfinished_copy(router):
+def test_a_state_folder_alone_is_an_unfinished_copy(router: MakeRouter) -> None:
     """A cut can leave it without the state."""
     box = router().boot()
     bench = Bench(box, plan())
@@ -244,7 +249,7 @@ def test_a_state_folder_alone_is_an_unfinished_copy(router):
 
 
 @pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
-def test_a_copy_for_another_firmware_is_not_used_again(router, method):
+def test_a_copy_for_another_firmware_is_not_used_again(router: MakeRouter, method: str) -> None:
     """After a sysupgrade the copy on the disk is old; it is neither activated nor overwritten by --wipe alone."""
     box = router().boot()
     bench = Bench(box, plan(method))

@@ -3,7 +3,9 @@
 import os
 import shutil
 import zlib
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from .cache import HERE, cached, command, digest_of
 from .parts import PC_PROGRAMS
@@ -93,16 +95,16 @@ EXTRA_FILES = 200
 EXTRA_BYTES = 16 << 10
 # Files of an image are as old as its build, and each kind of image is built at another time.
 BUILD_TIME = 1782640800
-# What a firmware may do wrong when it runs (the word "init": its kernel finds no first program); the bench's boot reads it.
+# What a firmware may do wrong when it runs (the word "init": its kernel finds no first program); the boot reads it.
 FAULTS = "/usr/share/rig/faults"
 
 
-def kernel_release():
+def kernel_release() -> str:
     """Return the running kernel's release, which names the folder of the modules."""
     return os.uname().release
 
 
-def write(root, path, text, mode=0o644):
+def write(root: Path, path: str, text: str | bytes, mode: int = 0o644) -> None:
     """Write a file of the tree, making the folders above it."""
     place = root / path.lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -110,24 +112,24 @@ def write(root, path, text, mode=0o644):
     place.chmod(mode)
 
 
-def link(root, path, target):
+def link(root: Path, path: str, target: str) -> None:
     """Make a symbolic link of the tree."""
     place = root / path.lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(target)
 
 
-def put_program(root, path, source):
+def put_program(root: Path, path: str, source: str | Path) -> None:
     """Copy a program into the tree."""
     write(root, path, Path(source).read_bytes(), 0o755)
 
 
-def uses_apk(release):
+def uses_apk(release: str) -> bool:
     """Tell whether this release's package manager is apk (since 25.12) and not opkg."""
     return not release.startswith("24.")
 
 
-def add_busybox(root, parts, shell):
+def add_busybox(root: Path, parts: dict[str, Path], shell: str) -> None:
     """Add BusyBox with every applet as a link, and the shell the test wants as ``/bin/sh``."""
     put_program(root, "/bin/busybox", parts["busybox"] / "bin/busybox")
     for path in (parts["busybox"] / "links").read_text().split():
@@ -137,7 +139,7 @@ def add_busybox(root, parts, shell):
             link(root, path, os.path.relpath("/bin/busybox", os.path.dirname(path)))
 
 
-def add_programs(root, parts, packages, release):
+def add_programs(root: Path, parts: dict[str, Path], packages: Collection[str], release: str) -> None:
     """Add the stock commands that are not BusyBox's, and those of the packages."""
     more = {path for name, path in PROGRAMS_OF_PACKAGES.items() if name in packages}
     for path in sorted(STOCK_PROGRAMS | more):
@@ -171,7 +173,7 @@ def add_programs(root, parts, packages, release):
         write(root, path, (HERE / "standin" / name).read_bytes(), 0o755)
 
 
-def make_pc(root, parts):
+def make_pc(root: Path, parts: dict[str, Path]) -> None:
     """Put the tools of a Debian in place of BusyBox's, and take away what only a router has."""
     for path in sorted(root.rglob("*")):
         if path.name in NOT_ON_A_PC and path.parent.name in ("bin", "sbin"):
@@ -183,7 +185,7 @@ def make_pc(root, parts):
     (root / "etc/openwrt_release").unlink()
 
 
-def add_package_records(root, packages, release):
+def add_package_records(root: Path, packages: Collection[str], release: str) -> None:
     """Write the records the package manager keeps of what is installed."""
     for name in sorted({*STOCK_PACKAGES, *packages}):
         if uses_apk(release):
@@ -197,7 +199,7 @@ def add_package_records(root, packages, release):
             write(root, f"/usr/lib/opkg/info/{name}.list", f"/usr/lib/{name}\n")
 
 
-def add_modules(root, packages, kernel_nvme, kernel):
+def add_modules(root: Path, packages: Collection[str], kernel_nvme: str, kernel: str) -> None:
     """Write the kernel modules of kmod-nvme, unless the kernel has the driver built in, and a few others."""
     folder = f"/lib/modules/{kernel}"
     for name in ("nls_utf8", "pwm-fan", "sfp", "mt7996e"):
@@ -211,7 +213,7 @@ def add_modules(root, packages, kernel_nvme, kernel):
         link(root, "/etc/modules.d/30-nvme", "../modules-boot.d/30-nvme")
 
 
-def add_identity(root, release, board_name):
+def add_identity(root: Path, release: str, board_name: str) -> None:
     """Write the files that say which release and which board this is."""
     write(
         root,
@@ -226,15 +228,14 @@ def add_identity(root, release, board_name):
         f'NAME="OpenWrt"\nVERSION="{release}"\nID="openwrt"\nOPENWRT_BOARD="mediatek/filogic"\n'
         f'OPENWRT_ARCH="aarch64_cortex-a53"\nOPENWRT_RELEASE="OpenWrt {release} r32071-0000000000"\n',
     )
-    write(root, "/etc/board.json", '{"model": {"id": "%s", "name": "Banana Pi BPI-R4"}}\n' % board_name)
+    write(root, "/etc/board.json", f'{{"model": {{"id": "{board_name}", "name": "Banana Pi BPI-R4"}}}}\n')
 
 
-def add_files(root, fstools_overlay_name, release):
+def add_files(root: Path, fstools_overlay_name: bool, release: str) -> None:
     """Write the rest: configuration, boot scripts, users, and enough small files to make a tree."""
     for name, text in CONFIGS.items():
-        if name == "system" and uses_apk(release):
-            text += "\toption compat_version '1.1'\n"
-        write(root, f"/etc/config/{name}", text, 0o600 if name in ("dropbear", "network") else 0o644)
+        more = "\toption compat_version '1.1'\n" if name == "system" and uses_apk(release) else ""
+        write(root, f"/etc/config/{name}", text + more, 0o600 if name in ("dropbear", "network") else 0o644)
     write(root, "/etc/passwd", USERS)
     write(root, "/etc/group", GROUPS)
     write(root, "/etc/shadow", "root:::0:99999:7:::\nnobody:*:0:0:99999:7:::\n", 0o600)
@@ -253,8 +254,8 @@ def add_files(root, fstools_overlay_name, release):
     write(root, "/www/old/index.html", "<p>old</p>\n")
     write(root, "/www/index.html", "<p>OpenWrt</p>\n")
     for number in range(EXTRA_FILES):
-        text = f"{number} ".encode() * (EXTRA_BYTES // (len(str(number)) + 1))
-        write(root, f"/usr/share/rig/{number % 20:02}/file-{number}", text)
+        content = f"{number} ".encode() * (EXTRA_BYTES // (len(str(number)) + 1))
+        write(root, f"/usr/share/rig/{number % 20:02}/file-{number}", content)
     link(root, "/var", "tmp")
     link(root, "/run", "/var/run")
     link(root, "/etc/resolv.conf", "/tmp/resolv.conf")
@@ -264,20 +265,20 @@ def add_files(root, fstools_overlay_name, release):
 
 
 def fill(
-    root,
-    parts,
+    root: Path,
+    parts: dict[str, Path],
     *,
-    release,
-    board_name,
-    packages,
-    kernel_nvme,
-    shell,
-    fstools_overlay_name,
-    kernel=None,
-    modules=None,
-    faults=(),
-    pc=False,
-):
+    release: str,
+    board_name: str,
+    packages: Collection[str],
+    kernel_nvme: str,
+    shell: str,
+    fstools_overlay_name: bool,
+    kernel: str | None = None,
+    modules: str | None = None,
+    faults: Collection[str] = (),
+    pc: bool = False,
+) -> None:
     """Make the whole tree in the folder ``root``.
 
     ``modules`` is the release of the kernel that its modules are for, when that is not ``kernel``'s. ``faults`` are
@@ -301,22 +302,27 @@ def fill(
         (root / "sbin/init").unlink()
 
 
-def pack(root, image, time=None):
+def pack(root: Path, image: Path, time: int | None = None) -> None:
     """Make the squashfs ``image`` of the folder ``root``, and remove the folder; ``time`` is when that was."""
     then = [] if time is None else ["-mkfs-time", str(time), "-all-time", str(time)]
     command(["mksquashfs", root, image, "-comp", "gzip", "-b", "256k", "-all-root", "-no-progress", "-noappend", *then])
     shutil.rmtree(root)
 
 
-def make_image(folder, parts, **kind):
+def make_image(folder: Path, parts: dict[str, Path], **kind: Any) -> None:
     """Build ``folder/root.squashfs``."""
     fill(folder / "root", parts, **kind)
     time = BUILD_TIME + zlib.crc32(repr(sorted(kind.items())).encode()) % 1000000
     pack(folder / "root", folder / "root.squashfs", time)
 
 
-def squashfs(parts, **kind):
+def squashfs(parts: dict[str, Path], **kind: Any) -> Path:
     """Return the path of the read-only root image for this kind of router, building it when it is new."""
-    pieces = [HERE / "tree.py", *sorted((HERE / "standin").iterdir()), repr(sorted(kind.items())), kernel_release()]
+    pieces: list[str | Path] = [
+        HERE / "tree.py",
+        *sorted((HERE / "standin").iterdir()),
+        repr(sorted(kind.items())),
+        kernel_release(),
+    ]
     key = digest_of(*pieces, *[str(folder) for folder in parts.values()])
     return cached("root", key, lambda folder: make_image(folder, parts, **kind)) / "root.squashfs"

@@ -8,10 +8,11 @@ import ctypes
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 LEB = 0x1F000
 TABLE_BYTES, IMAGE_BYTES = 4096, 64 << 10
-# The board's 126 MiB, and what UBI keeps: 20 for bad blocks, 2 for the volume table, one each for moving and for changes.
+# The board's 126 MiB, and what UBI keeps: 20 for bad blocks, 2 for its table, one each for moving and for changes.
 FLASH_BLOCKS, KEPT_BLOCKS, BAD_BLOCKS = 1008, 24, 20
 # The images that hold a volume; more than the stock ones only where there are slots.
 STOCK_IMAGES = ("fip", "ubootenv", "ubootenv2", "recovery", "fit", "overlay")
@@ -27,7 +28,7 @@ class UbiError(Exception):
     """What UBI does not do; the text is its reason."""
 
 
-def erase(path):
+def erase(path: Path) -> None:
     """Make a whole image zero; it keeps its size."""
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -51,12 +52,12 @@ class Volume:
     bytes: int = 0
 
     @property
-    def room(self):
+    def room(self) -> int:
         """Return how many bytes the volume has."""
         return self.blocks * LEB
 
     @property
-    def used(self):
+    def used(self) -> int:
         """Return how many bytes of it count as data."""
         return self.bytes if self.type == "static" else self.room
 
@@ -64,14 +65,15 @@ class Volume:
 class Table:
     """The volume table in a folder of images. Every change is written at once, as a whole."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         """``folder`` is where the images are."""
         self.folder = Path(folder)
         self.path = self.folder / "ubi.img"
-        self.blocks, self.kept, self.volumes = FLASH_BLOCKS, KEPT_BLOCKS, []
+        self.blocks, self.kept = FLASH_BLOCKS, KEPT_BLOCKS
+        self.volumes: list[Volume] = []
 
     @classmethod
-    def read(cls, folder):
+    def read(cls, folder: str | Path) -> Self:
         """Return the table that is in the folder's images."""
         table = cls(folder)
         with open(table.path, "rb") as image:
@@ -86,7 +88,7 @@ class Table:
                 )
         return table
 
-    def write(self):
+    def write(self) -> None:
         """Write the table into the image."""
         lines = [f"ubi {self.blocks} {self.kept}\n"]
         lines += [
@@ -97,39 +99,42 @@ class Table:
             image.write("".join(lines).encode().ljust(TABLE_BYTES, b"\0"))
 
     @property
-    def available(self):
+    def available(self) -> int:
         """Return how many erase blocks no volume has."""
         return self.blocks - self.kept - sum(one.blocks for one in self.volumes)
 
-    def find(self, name):
+    def find(self, name: str) -> Volume | None:
         """Return the volume of that name, or None."""
         return next((one for one in self.volumes if one.name == name), None)
 
-    def image(self, volume):
+    def volume(self, name: str) -> Volume:
+        """Return the volume of that name; :class:`UbiError` where it is not there."""
+        found = self.find(name)
+        if found is None:
+            raise UbiError(f"Volume {name} not found!")
+        return found
+
+    def image(self, volume: Volume) -> Path:
         """Return the path of the image that holds a volume."""
         return self.folder / f"{VOLUME_IMAGES[volume.number]}.img"
 
-    def content(self, name):
+    def content(self, name: str) -> bytes:
         """Return all bytes of a volume; :class:`UbiError` where UBI gives none."""
-        volume = self.find(name)
-        if volume is None:
-            raise UbiError(f"Volume {name} not found!")
+        volume = self.volume(name)
         if volume.marker:
             raise UbiError(f"volume {name} is damaged: its update was not finished")
         with open(self.image(volume), "rb") as image:
             return image.read(volume.used).ljust(volume.used, b"\0")
 
-    def rename(self, old, new):
+    def rename(self, old: str, new: str) -> None:
         """Give a volume another name; :class:`UbiError` where it is not there or the name is taken."""
-        volume = self.find(old)
-        if volume is None:
-            raise UbiError(f"Volume {old} not found!")
+        volume = self.volume(old)
         if self.find(new):
             raise UbiError(f"Volume {new} already exists")
         self.volumes[self.volumes.index(volume)] = replace(volume, name=new)
         self.write()
 
-    def create(self, name, size=None, kind="dynamic"):
+    def create(self, name: str, size: int | None = None, kind: str = "dynamic") -> None:
         """Make an empty volume of ``size`` bytes, or of all that is left; :class:`UbiError` when that cannot be."""
         blocks = self.available if size is None else -(-size // LEB)
         taken = {one.number for one in self.volumes}
@@ -148,16 +153,14 @@ class Table:
         self.volumes.append(volume)
         self.write()
 
-    def mark(self, name, marker):
+    def mark(self, name: str, marker: bool) -> None:
         """Set or clear the marker of an update that was begun."""
-        volume = self.find(name)
+        volume = self.volume(name)
         self.volumes[self.volumes.index(volume)] = replace(volume, marker=marker)
         self.write()
 
-    def remove(self, name):
+    def remove(self, name: str) -> None:
         """Remove a volume; :class:`UbiError` where it is not there."""
-        volume = self.find(name)
-        if volume is None:
-            raise UbiError(f"Volume {name} not found!")
+        volume = self.volume(name)
         self.volumes.remove(volume)
         self.write()

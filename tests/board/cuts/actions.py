@@ -1,9 +1,13 @@
 """The actions that are cut, as :class:`action.Action`: every action of the script that changes something."""
 
+from collections.abc import Callable
+from typing import Any
+
 from .. import scripts
-from ..router import Disk, GiB
+from ..images import GiB
+from ..router import Disk, Router
 from ..scripts import SERIAL, Bench, plan
-from .action import ENV_BYTES, INTERNAL, NEW_FILES, OWN_FILES, ROOTS, Action
+from .action import ENV_BYTES, INTERNAL, NEW_FILES, OWN_FILES, ROOTS, Action, Target
 
 LARGER = ("{name: root, size: 512MiB, filesystem: ext4}", "{name: data, size: rest, filesystem: ext4, mount: /srv}")
 KEEP = "/etc/keep"
@@ -13,17 +17,20 @@ PROOFS = ("2026-01-02 25.12.4", "2026-03-04 25.12.5")
 RECOPY = f"install --apply --recopy --wipe {SERIAL}"
 # Until the old root has been overwritten it is what starts, and nobody can overwrite the root he runs from.
 IN_USE = (
-    r"must (change|get a new file system), but (the disk|it) is in use: .*start the router from the boot medium alone first",
+    (
+        r"must (change|get a new file system), but (the disk|it) is in use: "
+        r".*start the router from the boot medium alone first"
+    ),
 )
 START_THE_OTHER = r"--recopy copies the system of the boot medium; start that one first"
 
 
-def kind_of(method, medium):
+def kind_of(method: str, medium: str) -> dict[str, Any]:
     """Return what the router is made with; the disk is small, because it is only filled a little."""
     return {**scripts.kind_of_router(method), "medium": medium, "disks": (Disk(size=GiB),)}
 
 
-def targets_of(method, medium):
+def targets_of(method: str, medium: str) -> dict[str, Target]:
     """Return the images, or their parts, that an install may change."""
     if method != "cmdline":
         return {"nvme0": None, "overlay": None}
@@ -31,7 +38,7 @@ def targets_of(method, medium):
     return {"nvme0": None, "overlay": None, **env}
 
 
-def install(method, medium="nand", **more):
+def install(method: str, medium: str = "nand", **more: Any) -> Action:
     """Return the action of a first install on a blank disk, with what is different about it."""
     return Action(
         **{
@@ -48,10 +55,10 @@ def install(method, medium="nand", **more):
     )
 
 
-def installed(method):
+def installed(method: str) -> Callable[[Router], None]:
     """Return a function that installs, and changes the running system afterwards: it is newer than its copy then."""
 
-    def session(box):
+    def session(box: Router) -> None:
         """Install, and add a file to the running system, always of the same time."""
         Bench(box, plan(method)).sh("install --apply").ok()
         box.put("/etc/later", "later\n")
@@ -60,10 +67,10 @@ def installed(method):
     return session
 
 
-def install_and_restart(method):
+def install_and_restart(method: str) -> Callable[[Router], None]:
     """Return a function that installs and starts the new system."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install and restart."""
         Bench(box, plan(method)).sh("install --apply").ok()
         box.reboot()
@@ -71,10 +78,10 @@ def install_and_restart(method):
     return prepare
 
 
-def install_and_take_back(medium):
+def install_and_take_back(medium: str) -> Callable[[Router], None]:
     """Return a function that installs with root= on the disk, restores the environment, and starts the stock system."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install, restore, restart."""
         bench = Bench(box, plan("cmdline", medium))
         bench.sh("install --apply").ok()
@@ -84,7 +91,7 @@ def install_and_take_back(medium):
     return prepare
 
 
-def back_to_the_medium(box):
+def back_to_the_medium(box: Router) -> None:
     """Install an overlay, use it, start the system of the boot medium again as the script says, and change that."""
     install_and_restart("extroot-overlay")(box)
     box.run(
@@ -95,62 +102,71 @@ def back_to_the_medium(box):
     box.put("/etc/later", "later\n")
 
 
-def a_folder_to_keep_things(box):
+def a_folder_to_keep_things(box: Router) -> None:
     """Install, restart, and make the folder for the backup."""
     install_and_restart("internal")(box)
     box.run(f"mkdir {KEEP}").ok()
 
 
-def proven_before(box):
+def proven_before(box: Router) -> None:
     """Install, restart, and note an older proof of the fallback."""
     install_and_restart("internal")(box)
     box.run(f"fw_setenv bp_proven '{PROOFS[0]}'").ok()
 
 
-def another_proof(box):
+def another_proof(box: Router) -> list[str]:
     """The environment says the old proof, or the new one."""
     said = box.run("fw_printenv -n bp_proven").out.strip()
     return [] if said in PROOFS else [f"the fallback was proven '{said}', which nobody said"]
 
 
 RESTORED = {
-    "/etc/config/dhcp": ("config dnsmasq\n\toption now 'here'\n", None),
+    "/etc/config/dhcp": ("config dnsmasq\n\toption now 'here'\n", ""),  # the new one is the firmware's
     "/etc/added": ("", "added\n" * 5000),
     "/etc/link": ("", ""),
 }
 
 
-def a_backup_and_changes(box):
-    """Install, restart, make a backup, and change what is in it: a file, one that is new, one that is gone, a link, a variable."""
+def a_backup_and_changes(box: Router) -> None:
+    """Install, restart, make a backup, and change what is in it.
+
+    That is a file, one that is new, one that is gone, a link, a variable.
+    """
     install_and_restart("internal")(box)
     box.run(
-        f"mkdir {KEEP}; echo /etc/added >>/etc/sysupgrade.conf; echo /etc/link >>/etc/sysupgrade.conf; ln -s /tmp/there /etc/link"
+        f"mkdir {KEEP}; echo /etc/added >>/etc/sysupgrade.conf; echo /etc/link >>/etc/sysupgrade.conf; "
+        "ln -s /tmp/there /etc/link"
     ).ok()
     box.put("/etc/added", RESTORED["/etc/added"][1])
     Bench(box, plan("internal")).sh(f"backup {KEEP}").ok()
     box.run(
-        f"mv {KEEP}/*.gz {KEEP}/it.tar.gz; rm {KEEP}/*.sha256 /etc/added /etc/link; ln -s /tmp/here /etc/link; fw_setenv bootdelay 7"
+        f"mv {KEEP}/*.gz {KEEP}/it.tar.gz; rm {KEEP}/*.sha256 /etc/added /etc/link; ln -s /tmp/here /etc/link; "
+        "fw_setenv bootdelay 7"
     ).ok()
     box.put("/etc/config/dhcp", RESTORED["/etc/config/dhcp"][0])
 
 
-def old_or_new(box):
-    """Each file is what it was or what the backup has, and what was replaced is in a whole backup that the script made before."""
+def old_or_new(box: Router) -> list[str]:
+    """Each file is what it was or what the backup has.
+
+    What was replaced is in a whole backup that the script made before.
+    """
     faults, replaced = [], False
-    for path, (old, new) in RESTORED.items():
+    for path, contents in RESTORED.items():
         have = box.run(f"cat {path} 2>/dev/null").out
+        old, new = contents
         if path == "/etc/link":
             have = box.run(f"readlink {path}").out.strip()
             old, new = "/tmp/here", "/tmp/there"
-        elif new is None:
+        elif path == "/etc/config/dhcp":
             new = box.read(f"/rom{path}")
         replaced = replaced or have == new
         # A link has no write that is half of it, but a moment without it.
         if have not in (old, new) and (path != "/etc/link" or have):
             faults.append(f"torn: {path} holds {len(have)} characters of neither")
     saved = box.run(
-        "cd /etc/bootplan 2>/dev/null && for one in bootplan-*.tar.gz; do sha256sum -c $one.sha256 >/dev/null 2>&1 && tar -xzOf $one "
-        "${one%.tar.gz}/config.tar.gz | tar -xzOf - etc/config/dhcp 2>/dev/null; done"
+        "cd /etc/bootplan 2>/dev/null && for one in bootplan-*.tar.gz; do sha256sum -c $one.sha256 >/dev/null 2>&1 && "
+        "tar -xzOf $one ${one%.tar.gz}/config.tar.gz | tar -xzOf - etc/config/dhcp 2>/dev/null; done"
     ).out
     if replaced and RESTORED["/etc/config/dhcp"][0] not in saved:
         faults.append("lost: something was replaced, and what was there is in no backup")
@@ -159,20 +175,21 @@ def old_or_new(box):
     return faults
 
 
-def all_restored(box):
+def all_restored(box: Router) -> list[str]:
     """In the end everything is as the backup has it, and nothing was left beside it."""
     have = box.run(
-        "cat /etc/config/dhcp; cat /etc/added; readlink /etc/link; fw_printenv -n bootdelay; ls -A /etc /etc/config | grep restored"
+        "cat /etc/config/dhcp; cat /etc/added; readlink /etc/link; fw_printenv -n bootdelay; "
+        "ls -A /etc /etc/config | grep restored"
     ).out
     want = box.read("/rom/etc/config/dhcp") + RESTORED["/etc/added"][1] + "/tmp/there\n3\n"
     return [] if have == want else [f"not finished: {have[-200:]}"]
 
 
-def half_backups(box):
+def half_backups(box: Router) -> list[str]:
     """A backup that has its name must be complete, and its sums must hold."""
     found = box.run(
-        f"cd {KEEP} && for one in bootplan-*.tar.gz; do [ -e $one ] || continue; sha256sum -c $one.sha256 >/dev/null && "
-        "rm -rf /tmp/seen && mkdir /tmp/seen && tar -C /tmp/seen -xzf $one && "
+        f"cd {KEEP} && for one in bootplan-*.tar.gz; do [ -e $one ] || continue; "
+        "sha256sum -c $one.sha256 >/dev/null && rm -rf /tmp/seen && mkdir /tmp/seen && tar -C /tmp/seen -xzf $one && "
         "(cd /tmp/seen/* && sha256sum -c SHA256SUMS >/dev/null && [ -s uboot-env.txt ] && [ -s config.tar.gz ] && "
         "[ -e fstab ] && [ -e r4.sh ] && [ -e nvme0n1.sfdisk ]) || echo $one; done; rm -rf /tmp/seen"
     )

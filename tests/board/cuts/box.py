@@ -6,14 +6,17 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import images, slots
-from ..fitread import read
+from ..fitread import Fit, read
 from ..router import Router
-from ..running import Timeout
+from ..running import Result, Timeout
+from .action import Place, Seen
+from .recorder import Recorder
 
 SET_READ_AHEAD = 0x1262  # BLKRASET, in sectors
 READ_AHEAD_SECTORS = 64  # reading far ahead would make it look as if everything had been looked at
@@ -25,25 +28,25 @@ NOT_SYSTEM = ("proc", "sys", "dev", "tmp", "rom", "overlay", ".rig")
 class Box(Router):
     """A router on the recorder's images. It was furnished before they became the base, and is not furnished again."""
 
-    def __init__(self, folder, recorder, **kind):
+    def __init__(self, folder: Path, recorder: Recorder, **kind: Any) -> None:
         """``kind`` is what the router was made with that the images come from."""
         super().__init__(folder, **kind)
         self.recorder = recorder
 
-    def make_images(self):
+    def make_images(self) -> None:
         """Take the recorder's images instead of making some."""
         for name in self.recorder.images:
             self.image(name).symlink_to(self.recorder.path(name))
         self.env_tool = images.EnvTool(self.parts["envtools"], self.images, self.medium)
         self.booted_before = True
 
-    def attach(self):
+    def attach(self) -> None:
         """Attach the loop devices, and let the kernel read ahead only a little."""
         super().attach()
         for loop in self.loops.values():
             fcntl.ioctl(loop.descriptor, SET_READ_AHEAD, READ_AHEAD_SECTORS)
 
-    def traced(self, command, tracer, point, marks=-1, timeout=120):
+    def traced(self, command: str, tracer: Path, point: int, marks: int = -1, timeout: float = 120) -> Result:
         """Run a command under the tracer: it is killed at ``point``; with 0 its points go to the socket ``marks``."""
         running = self.start(command, under=(str(tracer), str(marks), str(point)), keep=(marks,) if marks >= 0 else ())
         try:
@@ -51,11 +54,11 @@ class Box(Router):
         finally:
             self.running.remove(running)
 
-    def see(self, path):
+    def see(self, path: str) -> str:
         """Return where the host finds a path of the router."""
         return f"/proc/{self.pid}/root{path}"
 
-    def partition_of(self, path):
+    def partition_of(self, path: str) -> Place | None:
         """Return (image, partition number) of the device a folder is on, with 0 for a whole image; None for others."""
         device = os.stat(self.see(path)).st_dev
         number = (os.major(device), os.minor(device))
@@ -67,40 +70,40 @@ class Box(Router):
                     return name, int(entry.read_text())
         return None
 
-    def root(self):
+    def root(self) -> Seen:
         """Return how the router runs: ``overlay`` or ``root``, and the image and partition that hold it.
 
         With slots, what U-Boot chose comes third.
         """
         kinds = [kind for _, target, kind, _ in self.mounts() if target == "/"]
-        chose = (self.chose.chose,) if self.slots else ()
-        if kinds[-1] == "overlay":
-            return ("overlay", self.partition_of("/overlay"), *chose)
-        return ("root", self.partition_of("/"), *chose)
+        kind, path = ("overlay", "/overlay") if kinds[-1] == "overlay" else ("root", "/")
+        place = self.partition_of(path)
+        return (kind, place, self.chose.chose) if self.slots else (kind, place)
 
-    def tree(self):
+    def tree(self) -> "Tree":
         """Return what is at / without what is mounted on it: {path: :class:`Entry`}; with slots its kernel, too."""
         mounted = {target for _, target, *_ in self.mounts()} - {"/"}
         found = tree_at(self.see("/"), {*mounted, *(f"/{name}" for name in NOT_SYSTEM)})
         if self.slots:
+            assert self.chose.fit, "a system runs"
             found[KERNEL] = kernel_entry(self.chose.fit)
         return found
 
-    def root_of_firmware(self):
+    def root_of_firmware(self) -> bytes | None:
         """Return the squashfs that the kernel finds as /dev/fit0; of a card's large partition only the FIT is read."""
         if self.medium == "nand":
             return super().root_of_firmware()
-        card = slots.flash_of(self.images, self.medium)
+        card = slots.Card(self.images)
         first, _ = slots.partitions(card.path)[slots.PRODUCTION[self.medium]]
         size = read(card.sectors(first, TREE_SECTORS)).size
         return read(card.sectors(first, -(-size // slots.SECTOR))).rootfs()
 
-    def lose_ram(self):
+    def lose_ram(self) -> None:
         """Let what a crash left in RAM be gone, as it is when the power was."""
         for path in self.ram.glob("*/*"):
             path.unlink()
 
-    def wait_for_services(self, seconds=30):
+    def wait_for_services(self, seconds: float = 30) -> None:
         """Wait until the boot scripts and the health check have come to their end; :class:`Timeout` otherwise."""
         end = time.monotonic() + seconds
         while self.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[b]ootplan.sh health'").code != 0:
@@ -114,21 +117,24 @@ class Entry(NamedTuple):
 
     kind: int
     mode: int
-    owner: tuple
+    owner: tuple[int, ...]
     size: int
     time: int
     links: int
     content: str
-    attributes: tuple
+    attributes: tuple[tuple[str, bytes], ...]
 
 
-def kernel_entry(fit):
+Tree = dict[str, Entry]
+
+
+def kernel_entry(fit: Fit) -> Entry:
     """Return the :class:`Entry` for the FIT that was started; the trees of two slots differ in it, too."""
     whole = fit.data[: fit.size]
     return Entry(0, 0, (), len(whole), 0, 0, hashlib.blake2b(whole).hexdigest(), ())
 
 
-def tree_at(folder, without=()):
+def tree_at(folder: str, without: Collection[str] = ()) -> Tree:
     """Return {path: :class:`Entry`} of a folder; the names in ``without`` and what is below them are left out."""
     found = {}
     waiting = [""]
@@ -146,7 +152,7 @@ def tree_at(folder, without=()):
     return found
 
 
-def entry_at(path):
+def entry_at(path: str) -> Entry:
     """Return the :class:`Entry` of one name."""
     info = os.lstat(path)
     kind = stat.S_IFMT(info.st_mode)
@@ -164,7 +170,7 @@ def entry_at(path):
     )
 
 
-def attributes_at(path):
+def attributes_at(path: str) -> tuple[tuple[str, bytes], ...]:
     """Return the extended attributes of a name, those of overlayfs left out."""
     try:
         names = [name for name in os.listxattr(path, follow_symlinks=False) if not name.startswith("trusted.overlay.")]
@@ -175,7 +181,7 @@ def attributes_at(path):
         raise
 
 
-def differences(want, have, allowed=()):
+def differences(want: Tree, have: Tree, allowed: Iterable[str] = ()) -> list[str]:
     """Return a line for each of the first five names in which two trees differ.
 
     ``allowed`` are patterns of paths that may differ; one that ends with a slash allows everything below it.

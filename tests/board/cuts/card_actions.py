@@ -1,13 +1,14 @@
-"""The fallback card, cut while it is made: the router goes on as it was, and no card that is not whole passes for one."""
+"""The fallback card, cut while it is made: the router goes on as it was, and no half of a card passes for one."""
 
 import functools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from .. import cards
 from ..cache import HERE, cached, digest_of
 from ..images import GiB, MiB
-from ..router import Disk, Reader
+from ..router import Disk, Reader, Router
 from ..scripts import Bench, plan
 from .action import OWN_FILES, SCRIPT, Action
 
@@ -17,7 +18,7 @@ OLD = "printf 'label: gpt\\nsize=100MiB,name=photos\\n' | sfdisk -q /dev/sda && 
 
 
 @functools.cache
-def image():
+def image() -> cards.CardImage:
     """Return the image of the card, always the same."""
     folder = cached(
         "card",
@@ -27,36 +28,36 @@ def image():
     return cards.of_file(folder / cards.FILE, cards.content(cards.noise()))
 
 
-def text():
+def text() -> str:
     """Return the plan."""
     return plan("internal", more=cards.plan_lines(image()))
 
 
-def bring(box):
+def bring(box: Router) -> None:
     """Put the image beside the script."""
     box.put(f"{Path(SCRIPT).parent}/{cards.FILE}", image().path.read_bytes())
 
 
-def install(box):
+def install(box: Router) -> None:
     """Install the plan, so that `status` is content, and restart."""
     Bench(box, text()).sh("install --apply").ok()
     box.reboot()
 
 
-def install_with_old_card(box):
+def install_with_old_card(box: Router) -> None:
     """The same, with somebody's photos on the card."""
     install(box)
     box.run(OLD).ok()
 
 
-def outside(box):
+def outside(box: Router) -> list[str]:
     """Return what is wrong with the card, seen from outside."""
     box.sync()
     with tempfile.TemporaryDirectory(prefix="card-") as folder:
         return cards.faults_of(box.image("sda"), image(), Path(folder), plan=text())
 
 
-def never_half(box):
+def never_half(box: Router) -> list[str]:
     """`check-sd` is content with a whole card only, and so is a rehearsal that says that all is done."""
     box.put(SCRIPT, Bench(box, text(), "/tmp/look.sh").script)
     bring(box)
@@ -67,7 +68,7 @@ def never_half(box):
     return [f"half taken for whole: check-sd is content, but {'; '.join(wrong)}"] if wrong else []
 
 
-def whole(box):
+def whole(box: Router) -> list[str]:
     """In the end the card is finished, and `check-sd` says so."""
     content = box.run(f"sh {SCRIPT} check-sd {CARD}", 120)
     wrong = outside(box)
@@ -76,7 +77,7 @@ def whole(box):
     return [f"not finished: {one}" for one in wrong]
 
 
-def make_sd(**more):
+def make_sd(**more: Any) -> Action:
     """Return the action, with what is different about it."""
     return Action(
         **{

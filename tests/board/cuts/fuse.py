@@ -4,11 +4,15 @@ Written for loop devices: no cache of the kernel's keeps a write back, reads and
 fsync and fallocate arrive as such. A library would bring the file operations that nobody uses here.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
 import stat
 import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 MNT_DETACH = 2
@@ -41,7 +45,31 @@ FOREVER = 1 << 31
 PUNCH_HOLE, ZERO_RANGE = 2, 16
 
 
-def mount(folder):
+class Served(Protocol):
+    """What has the bytes of the files: the method names are those of :class:`journal.Disks`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the names of the files."""
+
+    @property
+    def size(self) -> Mapping[str, int]:
+        """Return the bytes of each."""
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Return what is there."""
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        """Write."""
+
+    def zero(self, name: str, offset: int, length: int) -> None:
+        """Make zeros."""
+
+    def flush(self, name: str) -> None:
+        """Make what was written last."""
+
+
+def mount(folder: Path) -> int:
     """Mount an empty FUSE file system on ``folder`` and return the descriptor its requests come from."""
     descriptor = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0"
@@ -52,7 +80,7 @@ def mount(folder):
     return descriptor
 
 
-def unmount(folder):
+def unmount(folder: Path) -> None:
     """Unmount, even when somebody still has a file of it."""
     if LIBC.umount2(os.fsencode(folder), MNT_DETACH) != 0:
         number = ctypes.get_errno()
@@ -62,12 +90,12 @@ def unmount(folder):
 class Files:
     """The files of one mount, served from ``disks``: an object with names, size, read, write, zero and flush."""
 
-    def __init__(self, descriptor, disks):
+    def __init__(self, descriptor: int, disks: Served) -> None:
         """``descriptor`` is :func:`mount`'s."""
         self.descriptor, self.disks = descriptor, disks
         self.nodes = {ROOT + 1 + number: name for number, name in enumerate(disks.names)}
 
-    def serve_one(self):
+    def serve_one(self) -> bool:
         """Answer one request; False when the file system was unmounted."""
         try:
             message = memoryview(os.read(self.descriptor, MESSAGE_BYTES))
@@ -83,16 +111,14 @@ class Files:
         try:
             answer, error = self.answer(opcode, node, message[HEADER.size :]), 0
         except OSError as problem:
-            answer, error = b"", -problem.errno
-        try:
+            answer, error = b"", -(problem.errno or errno.EIO)
+        with contextlib.suppress(FileNotFoundError):  # the request was interrupted
             os.writev(self.descriptor, [REPLY.pack(REPLY.size + len(answer), error, unique), answer])
-        except FileNotFoundError:
-            pass  # the request was interrupted
-        return opcode != DESTROY
+        return bool(opcode != DESTROY)
 
-    def answer(self, opcode, node, body):
+    def answer(self, opcode: int, node: int, body: memoryview) -> bytes:
         """Return the answer to a request; :class:`OSError` for what is not offered."""
-        name = self.nodes.get(node)
+        name = self.nodes.get(node, "")
         if opcode == READ:
             _, offset, length = struct.unpack_from("<QQI", body)
             length = max(0, min(length, self.disks.size[name] - offset))
@@ -120,21 +146,21 @@ class Files:
             return b""
         raise OSError(errno.ENOSYS, "not offered")
 
-    def fallocate(self, name, _, offset, length, mode):
+    def fallocate(self, name: str, _: int, offset: int, length: int, mode: int) -> bytes:
         """Make zeros; nothing else that fallocate can do makes sense here."""
         if not mode & (PUNCH_HOLE | ZERO_RANGE):
             raise OSError(errno.EOPNOTSUPP, "only holes and zeros")
         self.disks.zero(name, offset, min(length, self.disks.size[name] - offset))
         return b""
 
-    def lookup(self, name):
+    def lookup(self, name: str) -> bytes:
         """Return the entry of a name in the only folder."""
         for node, known in self.nodes.items():
             if known == name:
                 return ENTRY.pack(node, 0, FOREVER, FOREVER, 0, 0) + self.attributes(node)
         raise OSError(errno.ENOENT, "no such file")
 
-    def attributes(self, node):
+    def attributes(self, node: int) -> bytes:
         """Return the attributes of the folder or of a file."""
         if node == ROOT:
             return ATTRIBUTES.pack(node, 0, 0, 0, 0, 0, 0, 0, 0, stat.S_IFDIR | 0o700, 2, 0, 0, 0, 4096, 0)

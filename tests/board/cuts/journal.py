@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ WRITE, ZERO, FLUSH, MARK = 1, 2, 3, 4
 RECORD = struct.Struct("<BxHxxxxQQQ")
 ZEROS = -1  # the place of a block that holds zeros and needs no room in the data file
 NO_IMAGE = 0xFFFF
+
+# What images hold that is not as in their bases: {image: {block: place}}.
+Blocks = dict[str, dict[int, int]]
 
 
 class Record(NamedTuple):
@@ -36,9 +40,9 @@ class Record(NamedTuple):
     place: int
 
 
-def blocks_with_data(path):
+def blocks_with_data(path: str | Path) -> set[int]:
     """Return the numbers of the blocks of an image that are no holes, as a set."""
-    found = set()
+    found: set[int] = set()
     descriptor = os.open(path, os.O_RDONLY)
     try:
         position, size = 0, os.fstat(descriptor).st_size
@@ -62,7 +66,13 @@ class Disks:
     read before this journal wrote them: what the reader saw of the start.
     """
 
-    def __init__(self, folder, images, start=None, start_data=None):
+    def __init__(
+        self,
+        folder: str | Path,
+        images: Mapping[str, Path],
+        start: Blocks | None = None,
+        start_data: Path | None = None,
+    ) -> None:
         """Open the bases for reading and an empty journal for writing."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,39 +82,40 @@ class Disks:
         self.size = {name: os.fstat(self.base[name]).st_size for name in self.names}
         self.filled = {name: blocks_with_data(images[name]) for name in self.names}
         self.data = os.open(self.folder / "data", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        self.records = open(self.folder / "records", "wb")
+        self.records = open(self.folder / "records", "wb")  # noqa: SIM115 - until close()
         self.begin(start, start_data)
         (self.folder / "images.json").write_text(json.dumps({name: str(images[name]) for name in self.names}))
 
-    def begin(self, start=None, start_data=None):
+    def begin(self, start: Blocks | None = None, start_data: Path | None = None) -> None:
         """Forget everything written so far, and begin with these blocks."""
         self.start = {name: (start or {}).get(name, {}) for name in self.names}
         self.start_data = -1 if start_data is None else os.open(start_data, os.O_RDONLY)
-        self.written = {name: {} for name in self.names}
-        self.touched = {name: set() for name in self.names}
+        self.written: Blocks = {name: {} for name in self.names}
+        self.touched: dict[str, set[int]] = {name: set() for name in self.names}
         self.end = 0
         os.ftruncate(self.data, 0)
         self.records.seek(0)
         self.records.truncate()
 
-    def end_of_start(self):
+    def end_of_start(self) -> None:
         """Let go of the file that held the start."""
         if self.start_data >= 0:
             os.close(self.start_data)
             self.start_data = -1
 
-    def close(self):
+    def close(self) -> None:
         """Close everything; the journal is complete then."""
         self.records.close()
         self.end_of_start()
         for descriptor in (self.data, *self.base.values()):
             os.close(descriptor)
 
-    def read(self, name, offset, length):
+    def read(self, name: str, offset: int, length: int) -> bytes:
         """Return what the image holds there; the blocks that still are the start's are noted as touched."""
         first, last = offset // BLOCK, -(-(offset + length) // BLOCK)
         written, start, touched = self.written[name], self.start[name], self.touched[name]
-        pieces, run = [], None
+        pieces: list[list[int]] = []
+        run = None
         for block in range(first, last):
             place = written.get(block)
             source = self.data
@@ -126,7 +137,7 @@ class Disks:
         skip = offset - first * BLOCK
         return data[skip : skip + length] if skip or len(data) != length else data
 
-    def write(self, name, offset, data):
+    def write(self, name: str, offset: int, data: bytes) -> None:
         """Write, and note it."""
         before = offset % BLOCK
         after = -(offset + len(data)) % BLOCK
@@ -139,7 +150,7 @@ class Disks:
         place = self.end - len(data)
         self.written[name].update((first + count, place + count * BLOCK) for count in range(len(data) // BLOCK))
 
-    def zero(self, name, offset, length):
+    def zero(self, name: str, offset: int, length: int) -> None:
         """Discard: whole blocks become zeros; of blocks that are covered in part, that part is written."""
         end = offset + length
         first, last = -(-offset // BLOCK), end // BLOCK
@@ -153,7 +164,7 @@ class Disks:
         for known in (self.written[name], self.start[name], self.filled[name]):
             self.written[name].update((block, ZEROS) for block in list(known) if first <= block < last)
 
-    def changed(self, names):
+    def changed(self, names: Iterable[str]) -> dict[str, set[int]]:
         """Return {image: the blocks written here that are not as in the base} for some of the images."""
         return {
             name: {
@@ -165,16 +176,16 @@ class Disks:
             for name in names
         }
 
-    def flush(self, name):
+    def flush(self, name: str) -> None:
         """Note that everything written to this image so far is to last."""
         self.note(FLUSH, name)
 
-    def mark(self, text):
+    def mark(self, text: str) -> None:
         """Note a moment between two writes."""
         data = text.encode(errors="replace")
         self.note(MARK, None, 0, len(data), data)
 
-    def note(self, kind, name, offset=0, length=0, data=b""):
+    def note(self, kind: int, name: str | None, offset: int = 0, length: int = 0, data: bytes = b"") -> None:
         """Append a record and its data."""
         self.records.write(RECORD.pack(kind, NO_IMAGE if name is None else self.index[name], offset, length, self.end))
         while data:
@@ -190,8 +201,8 @@ class Cut(NamedTuple):
     """
 
     step: int
-    lost: tuple = ()
-    missing: frozenset = frozenset()
+    lost: tuple[str, ...] = ()
+    missing: frozenset[int] = frozenset()
 
 
 class Mark(NamedTuple):
@@ -207,18 +218,21 @@ class History:
     ``synchronous`` names the images whose writes last at once.
     """
 
-    def __init__(self, folder, synchronous=()):
+    def __init__(self, folder: str | Path, synchronous: Iterable[str] = ()) -> None:
         """Read the journal in ``folder``; its bases must be as they were."""
         self.folder = Path(folder)
-        self.images = json.loads((self.folder / "images.json").read_text())
+        self.images: dict[str, str] = json.loads((self.folder / "images.json").read_text())
         self.names = sorted(self.images)
         self.synchronous = frozenset(synchronous)
-        self.requests = []  # of each write or discard: its first and its last step
-        self.marks = []
-        self.pieces = []  # of each step: the image, and its blocks with their places
+        self.requests: list[tuple[int, int]] = []  # of each write or discard: its first and its last step
+        self.marks: list[Mark] = []
+        self.pieces: list[
+            tuple[str, dict[int, int | None]]
+        ] = []  # of each step: the image, and its blocks with their places
         self.flushes = {name: [0] for name in self.names}  # the steps at which an image had been flushed
-        self.versions = {name: {} for name in self.names}  # block: ([steps], [places])
-        self.known = {}  # digest: the first place that has it
+        # {image: {block: ([steps], [places])}}
+        self.versions: dict[str, dict[int, tuple[list[int], list[int | None]]]] = {name: {} for name in self.names}
+        self.known: dict[bytes, int] = {}  # digest: the first place that has it
         with contextlib.ExitStack() as stack:
             self.data = stack.enter_context(open(self.folder / "data", "rb"))
             self.bases = {name: stack.enter_context(open(path, "rb")) for name, path in self.images.items()}
@@ -228,7 +242,7 @@ class History:
                 self.take(record)
         self.steps = len(self.pieces)
 
-    def take(self, record):
+    def take(self, record: Record) -> None:
         """Add one record."""
         if record.kind == MARK:
             text = os.pread(self.data.fileno(), record.length, record.place).decode()
@@ -250,7 +264,7 @@ class History:
             )
         self.requests.append((begin, len(self.pieces)))
 
-    def add(self, name, blocks):
+    def add(self, name: str, blocks: dict[int, int | None]) -> None:
         """Add one step."""
         self.pieces.append((name, blocks))
         for block, place in blocks.items():
@@ -258,7 +272,7 @@ class History:
             steps.append(len(self.pieces))
             places.append(place)
 
-    def canonical(self, name, block, place):
+    def canonical(self, name: str, block: int, place: int) -> int | None:
         """Return the first place with the same content; None when the base has it there."""
         data = bytes(BLOCK) if place == ZEROS else os.pread(self.data.fileno(), BLOCK, place)
         if data == os.pread(self.bases[name].fileno(), BLOCK, block * BLOCK).ljust(BLOCK, b"\0"):
@@ -267,14 +281,14 @@ class History:
             return ZEROS
         return self.known.setdefault(hashlib.blake2b(data, digest_size=16).digest(), place)
 
-    def flushed(self, name, step):
+    def flushed(self, name: str, step: int) -> int:
         """Return the last step, not after ``step``, at which the image had been flushed."""
         if name in self.synchronous:
             return step
         flushes = self.flushes[name]
         return flushes[bisect.bisect_right(flushes, step) - 1]
 
-    def place(self, cut, name, block):
+    def place(self, cut: Cut, name: str, block: int) -> int | None:
         """Return where the block's content after the cut is: a place, :data:`ZEROS`, or None for the base's."""
         version = self.versions[name].get(block)
         if version is None:
@@ -285,7 +299,7 @@ class History:
             at -= 1
         return places[at] if at >= 0 else None
 
-    def blocks(self, cut):
+    def blocks(self, cut: Cut) -> Blocks:
         """Return {image: {block: place}} of everything that is not as in the base; a place is in the file ``data``."""
         changed = {}
         for name in self.names:
@@ -294,7 +308,7 @@ class History:
         return changed
 
 
-def replay(history, cut, folder):
+def replay(history: History, cut: Cut, folder: str | Path) -> None:
     """Make the images in ``folder`` as the cut leaves them; holes stay holes."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     changed = history.blocks(cut)
@@ -308,7 +322,7 @@ def replay(history, cut, folder):
                     image.write(bytes(BLOCK) if place == ZEROS else os.pread(data.fileno(), BLOCK, place))
 
 
-def copy_sparse(source, target):
+def copy_sparse(source: str | Path, target: Path) -> None:
     """Copy an image; what is a hole stays a hole."""
     with open(source, "rb") as reading, open(target, "wb") as writing:
         writing.truncate(os.path.getsize(source))

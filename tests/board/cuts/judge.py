@@ -8,14 +8,16 @@ script that was killed while the router went on.
 
 import re
 import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from pathlib import Path
 
 from ..loops import Loop
 from ..router import BootError, Hang, Panic
-from ..running import Timeout
-from .action import NEW_FILES, SCRIPT
-from .box import differences, tree_at
+from ..running import Result, Timeout
+from .action import NEW_FILES, SCRIPT, Action, Place, Seen
+from .box import Box, Tree, differences, tree_at
 from .journal import BLOCK
 
 SECONDS = 120
@@ -23,6 +25,8 @@ WORK = "work"  # the folder that overlayfs keeps beside upper
 KILLED = 137
 ALREADY = "everything is already as the plan says"
 ONLY_A_RESTART = "does not run from it yet"
+
+Observer = Callable[[Box], list[str]]
 
 
 @dataclass(frozen=True)
@@ -36,28 +40,28 @@ class Before:
     it is about, {partition: tree} in ``untouched`` the files of what must stay as it is.
     """
 
-    trees: dict
-    final: dict
-    env: dict
-    overlay: dict
-    envs: tuple = ()
-    idle: tuple = ()
-    untouched: dict = field(default_factory=dict)
+    trees: dict[Seen, list[Tree]]
+    final: Tree
+    env: dict[str, str]
+    overlay: Tree
+    envs: tuple[dict[str, str], ...] = ()
+    idle: tuple[Tree, ...] = ()
+    untouched: dict[Place, Tree] = field(default_factory=dict)
 
 
 class Judge:
     """Judges one state of one box; ``faults`` is what was found."""
 
-    def __init__(self, action, box, before, observers=()):
+    def __init__(self, action: Action, box: Box, before: Before, observers: Sequence[Observer] = ()) -> None:
         """``observers`` look first: each gets the box while it is off, and returns faults."""
         self.action, self.box, self.before, self.observers = action, box, before, observers
-        self.faults = []
+        self.faults: list[str] = []
 
-    def fault(self, kind, text):
+    def fault(self, kind: str, text: str) -> None:
         """Note a fault."""
         self.faults.append(f"{kind}: {text}")
 
-    def judge(self):
+    def judge(self) -> list[str]:
         """Judge the images as they are: the power is off."""
         for observer in self.observers:
             self.faults += observer(self.box)
@@ -66,13 +70,13 @@ class Judge:
         self.look_at_disks()
         return self.faults
 
-    def judge_kill(self, point, tracer):
+    def judge_kill(self, point: int, tracer: Path) -> list[str]:
         """Start the action, kill it at a point, and judge the router, which is still on."""
         self.carefully(lambda: self.after_the_kill(point, tracer))
         self.look_at_disks()
         return self.faults
 
-    def carefully(self, looks):
+    def carefully(self, looks: Callable[[], object]) -> None:
         """Make these looks; a router that does not come up, or a command that does not end, is a fault.
 
         :class:`BootError` comes when a root has not even the files that a power-on looks at.
@@ -86,23 +90,23 @@ class Judge:
         finally:
             self.box.off()
 
-    def after_the_cut(self):
+    def after_the_cut(self) -> None:
         """Power on, look, run the same command again, restart, look."""
         self.box.boot()
         if self.first_start() and self.again():
             self.restart()
             self.last_start()
 
-    def restart(self):
+    def restart(self) -> None:
         """Restart."""
         self.box.reboot()
 
-    def bring(self):
+    def bring(self) -> None:
         """Put into RAM what the command needs, the script first."""
         self.box.put(SCRIPT, self.action.text)
         self.action.brings(self.box)
 
-    def after_the_kill(self, point, tracer):
+    def after_the_kill(self, point: int, tracer: Path) -> None:
         """Power on, run the action up to the point, look, run it again, restart, look."""
         box = self.box
         box.boot()
@@ -118,7 +122,7 @@ class Judge:
             self.restart()
             self.last_start()
 
-    def look_at_env(self):
+    def look_at_env(self) -> None:
         """One copy of the environment must be valid, and only the action's variables may differ."""
         now, before = self.box.env_tool.all(), self.before.env
         if now is None:
@@ -129,16 +133,16 @@ class Judge:
         if wrong:
             self.fault("environment", f"changed: {' '.join(wrong)}")
 
-    def allowed(self):
+    def allowed(self) -> tuple[str, ...]:
         """Return the names in which the systems may differ."""
         return (*self.action.files, *NEW_FILES, *self.action.mounts)
 
-    def own_files(self):
+    def own_files(self) -> tuple[str, ...]:
         """Return the names in an overlay's own file system in which it may differ."""
         own = (*self.action.files, *self.action.mounts)
         return (*(f"/upper{path}" for path in own), f"/{WORK}/")
 
-    def first_start(self):
+    def first_start(self) -> bool:
         """The old or the new system must have come up, whole; tell whether it makes sense to go on."""
         action, box = self.action, self.box
         way = box.root()
@@ -158,15 +162,17 @@ class Judge:
         return True
 
     finished = False  # whether the same command came to its end, and the new system was started
-    right = None  # whether the first start already was as the plan wants it; None when there was none to see
-    answer = None  # what the same command again said
+    right: bool | None = (
+        None  # whether the first start already was as the plan wants it; None when there was none to see
+    )
+    answer: Result | None = None  # what the same command again said
     ready = False  # whether another command is to be tried after the same cut: see :class:`slot_judge.SlotJudge`
 
-    def is_right(self, way, wrong):
+    def is_right(self, way: Seen, wrong: list[str]) -> bool:
         """Tell whether the router runs as the plan wants it, where ``wrong`` is not as it should be."""
         return not wrong and way == self.action.wanted and not self.wrong_mounts()
 
-    def check_status(self, status):
+    def check_status(self, status: Result) -> None:
         """It says that all is as planned only when that is so."""
         if status.code == 0 and not self.right:
             ways = f"{self.box.root()} and /srv on {self.box.partition_of('/srv')}"
@@ -174,12 +180,12 @@ class Judge:
         elif status.code not in (0, 1):
             self.fault("status", f"ends with {status.code}: {last_words(status.out + status.err)}")
 
-    def wrong_mounts(self):
+    def wrong_mounts(self) -> list[str]:
         """Return the data partitions that are not mounted where the plan wants them."""
         wanted = self.action.mounts.items()
         return [target for target, partition in wanted if self.box.partition_of(target) != partition]
 
-    def again(self):
+    def again(self) -> bool:
         """Run the same command again; tell whether it came to its end."""
         result = self.answer = self.box.run(self.action.command, SECONDS)
         if result.code == 0:
@@ -191,7 +197,7 @@ class Judge:
             self.fault("does not finish", f"the same command again ends with {result.code}: {words}")
         return False
 
-    def last_start(self):
+    def last_start(self) -> None:
         """After the same command again and a restart the new system runs, whole, with its data partitions."""
         action, box = self.action, self.box
         way = box.root()
@@ -213,7 +219,7 @@ class Judge:
         if (status.code == 0) != (action.wanted == action.new):
             self.fault("not finished", f"status ends with {status.code}: {last_words(status.out)}")
 
-    def look_at_disks(self):
+    def look_at_disks(self) -> None:
         """With the power off: the environment, the internal overlay's files, the file systems."""
         action, box = self.action, self.box
         self.look_at_env()
@@ -231,23 +237,23 @@ class Judge:
                 self.fault("damaged", f"partition {number} of {image}: {last_words(done.stdout + done.stderr)}")
 
 
-def last_words(text):
+def last_words(text: str) -> str:
     """Return the last two lines of what was printed."""
     return " / ".join(text.strip().splitlines()[-2:])[:400]
 
 
-def run_on_host(*words):
+def run_on_host(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command of the host and return what it did."""
     return subprocess.run(words, check=False, capture_output=True, text=True)
 
 
-def partition_place(image, number):
+def partition_place(image: Path, number: int) -> int | None:
     """Return where a partition begins in an image, in bytes, or None when the table has none of that number."""
     done = run_on_host("partx", "-g", "-r", "-o", "START", "-n", str(number), image)
     return int(done.stdout) * 512 if done.stdout.strip() else None
 
 
-def overlay_files(box):
+def overlay_files(box: Box) -> Tree:
     """Return the tree of the internal overlay as the next start finds it, its journal replayed; the box is off."""
     place = box.folder / "look"
     place.mkdir(exist_ok=True)
@@ -262,7 +268,7 @@ def overlay_files(box):
         loop.detach()
 
 
-def outside(action, changed):
+def outside(action: Action, changed: Mapping[str, Iterable[int]]) -> list[str]:
     """Return a fault for each image with blocks in ``changed`` ({image: block numbers}) that is no target."""
     faults = []
     for name, blocks in sorted(changed.items()):

@@ -7,9 +7,11 @@
 """
 
 import bisect
+import itertools
 import random
+from collections.abc import Iterator
 
-from .journal import Cut
+from .journal import Cut, History
 
 SUBSETS = 6
 MISSING_SHARES = (0.1, 0.5, 0.9)
@@ -18,16 +20,16 @@ MISSING_SHARES = (0.1, 0.5, 0.9)
 class Moments:
     """The cuts between two steps of a history, and the signature of the images after each."""
 
-    def __init__(self, history, first, last):
+    def __init__(self, history: History, first: int, last: int) -> None:
         """``first`` and ``last`` are the steps between which the power may go."""
         self.history, self.first, self.last = history, first, last
         self.lines = self.signatures()
 
-    def signatures(self):
+    def signatures(self) -> dict[str, tuple[list[int], list[int]]]:
         """Return {image: (steps, what the image's content is then)}; equal numbers are equal contents."""
         lines = {name: ([0], [0]) for name in self.history.names}
         now = dict.fromkeys(self.history.names, 0)
-        places = {}
+        places: dict[tuple[str, int], int | None] = {}
         for step, (name, blocks) in enumerate(self.history.pieces, 1):
             for block, place in blocks.items():
                 now[name] ^= part(name, block, places.get((name, block))) ^ part(name, block, place)
@@ -36,12 +38,12 @@ class Moments:
             lines[name][1].append(now[name])
         return lines
 
-    def at(self, name, step):
+    def at(self, name: str, step: int) -> int:
         """Return the signature of an image after a step."""
         steps, values = self.lines[name]
         return values[bisect.bisect_right(steps, step) - 1]
 
-    def signature(self, cut):
+    def signature(self, cut: Cut) -> tuple[int, ...]:
         """Return the signature of all images after a cut."""
         history = self.history
         concerned = {history.pieces[step - 1][0] for step in cut.missing}
@@ -52,11 +54,11 @@ class Moments:
             for name in history.names
         )
 
-    def without(self, name, cut):
+    def without(self, name: str, cut: Cut) -> int:
         """Return the signature of an image after a cut at which some steps are missing."""
         since = min(cut.missing) - 1
         value = self.at(name, since)
-        blocks = {}
+        blocks: dict[int, int | None] = {}
         for step in range(since + 1, cut.step + 1):
             if self.history.pieces[step - 1][0] == name and step not in cut.missing:
                 blocks.update(self.history.pieces[step - 1][1])
@@ -64,7 +66,7 @@ class Moments:
             value ^= part(name, block, self.history.place(Cut(since), name, block)) ^ part(name, block, place)
         return value
 
-    def cuts(self):
+    def cuts(self) -> Iterator[Cut]:
         """Yield every cut."""
         yield Cut(self.first)
         yield from self.losses(self.first)
@@ -78,7 +80,7 @@ class Moments:
             yield from self.losses(end)
         yield from self.subsets()
 
-    def losses(self, step):
+    def losses(self, step: int) -> Iterator[Cut]:
         """Yield the cuts after a step that lose what was not flushed."""
         history = self.history
         open_disks = tuple(
@@ -90,14 +92,14 @@ class Moments:
             for name in open_disks:
                 yield Cut(step, (name,))
 
-    def subsets(self):
+    def subsets(self) -> Iterator[Cut]:
         """Yield cuts just before a flush ends, with parts of what it makes last missing."""
         chance = random.Random(1)
         history = self.history
         for name in history.names:
             if name in history.synchronous:
                 continue
-            for before, after in zip(history.flushes[name], history.flushes[name][1:]):
+            for before, after in itertools.pairwise(history.flushes[name]):
                 window = [step for step in range(before + 1, after + 1) if history.pieces[step - 1][0] == name]
                 if len(window) < 2 or not self.first < after <= self.last:
                     continue
@@ -106,6 +108,6 @@ class Moments:
                     yield Cut(after, (), frozenset(step for step in window if chance.random() < share))
 
 
-def part(name, block, place):
+def part(name: str, block: int, place: int | None) -> int:
     """Return what a block adds to a signature; nothing when it is as in the base."""
     return 0 if place is None else hash((name, block, place))

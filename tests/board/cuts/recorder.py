@@ -9,6 +9,7 @@ The server is a process of its own and dies with the one that made it. The mount
 caller: call :func:`private_mounts` first, and nothing stays mounted even when everything is killed.
 """
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -16,10 +17,12 @@ import select
 import signal
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, NoReturn, Self
 
 from . import fuse
-from .journal import Disks
+from .journal import Blocks, Disks
 
 CLONE_NEWNS = 0x20000
 MS_PRIVATE_ALL = (1 << 18) | 16384
@@ -31,14 +34,14 @@ class RecorderError(Exception):
     """The server is gone; the images can be neither read nor written."""
 
 
-def private_mounts():
+def private_mounts() -> None:
     """Give this process mounts of its own: what it mounts is gone when it and its children are."""
     for failed in (fuse.LIBC.unshare(CLONE_NEWNS), fuse.LIBC.mount(b"none", b"/", None, MS_PRIVATE_ALL, None)):
         if failed:
             raise OSError(ctypes.get_errno(), "no private mounts")
 
 
-def receive(stream):
+def receive(stream: socket.socket) -> Any:
     """Return the next message of a control socket, or None when the other end is closed."""
     data = b""
     wanted = LENGTH.size
@@ -54,7 +57,7 @@ def receive(stream):
     return pickle.loads(data)
 
 
-def send(stream, message):
+def send(stream: socket.socket, message: object) -> None:
     """Send a message on a control socket."""
     data = pickle.dumps(message)
     stream.sendall(LENGTH.pack(len(data)) + data)
@@ -63,18 +66,19 @@ def send(stream, message):
 class Recorder:
     """One mount with recorded images."""
 
-    def __init__(self, folder, images):
+    pid: int
+
+    def __init__(self, folder: str | Path, images: Mapping[str, Path]) -> None:
         """``images`` is {name: path of the base}; ``folder`` gets the mount point and the journal."""
         self.folder, self.images = Path(folder), dict(images)
         self.mounted = self.folder / "served"
         self.journal = self.folder / "journal"
-        self.pid = None
 
-    def path(self, name):
+    def path(self, name: str) -> Path:
         """Return the file that is the image."""
         return self.mounted / name
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Mount, and start the server."""
         self.mounted.mkdir(parents=True)
         self.control, theirs = socket.socketpair()
@@ -90,7 +94,7 @@ class Recorder:
             marks.close()
         return self
 
-    def serve(self, requests, control, marks):
+    def serve(self, requests: int, control: socket.socket, marks: socket.socket) -> NoReturn:
         """Be the server process; does not return."""
         code = 1
         try:
@@ -107,7 +111,7 @@ class Recorder:
         finally:
             os._exit(code)
 
-    def ask(self, *message):
+    def ask(self, *message: object) -> Any:
         """Send a message to the server and return its answer; :class:`RecorderError` when it is gone."""
         try:
             send(self.control, message)
@@ -118,42 +122,42 @@ class Recorder:
             raise RecorderError(f"the server of {self.mounted} is gone")
         return answer[0]
 
-    def begin(self, blocks=None, data=None):
+    def begin(self, blocks: Blocks | None = None, data: Path | None = None) -> None:
         """Begin a new journal. The images hold ``blocks`` of the file ``data``, and their bases' elsewhere."""
         self.ask("begin", blocks, data)
 
-    def mark(self, text):
+    def mark(self, text: str) -> None:
         """Put a mark behind everything that was written so far."""
         self.ask("mark", text)
 
-    def finish(self):
+    def finish(self) -> dict[str, set[int]]:
         """Complete the journal and return {image: the blocks that were read before they were written}."""
-        return self.ask("finish")
+        touched: dict[str, set[int]] = self.ask("finish")
+        return touched
 
-    def changed(self, names):
+    def changed(self, names: Iterable[str]) -> dict[str, set[int]]:
         """Return {image: the blocks written that are not as in the base} for some of the images."""
-        return self.ask("changed", names)
+        changed: dict[str, set[int]] = self.ask("changed", names)
+        return changed
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Unmount and end the server."""
         self.control.close()
         self.marks.close()
         fuse.unmount(self.mounted)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         os.waitpid(self.pid, 0)
 
 
 class Server:
     """The server's side: file requests, and messages from the recorder and from whoever sets marks."""
 
-    def __init__(self, requests, control, marks, disks):
+    def __init__(self, requests: int, control: socket.socket, marks: socket.socket, disks: Disks) -> None:
         """``marks`` takes one line for each mark, and answers with a byte."""
         self.files, self.control, self.marks, self.disks = fuse.Files(requests, disks), control, marks, disks
 
-    def run(self):
+    def run(self) -> None:
         """Serve until the recorder or the mount goes away."""
         waiting = select.poll()
         for descriptor in (self.files.descriptor, self.control.fileno(), self.marks.fileno()):
@@ -168,7 +172,7 @@ class Server:
             else:
                 going = self.obey(receive(self.control))
 
-    def take_mark(self):
+    def take_mark(self) -> bool:
         """Take one mark from the tracer; False when the recorder is gone."""
         text = self.marks.recv(4096)
         if text:
@@ -176,7 +180,7 @@ class Server:
             self.marks.send(b"+")
         return bool(text)
 
-    def obey(self, message):
+    def obey(self, message: tuple[Any, ...] | None) -> bool:
         """Do what the recorder asks; False when it is gone."""
         if message is None:
             return False

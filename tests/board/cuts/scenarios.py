@@ -1,10 +1,14 @@
 """The rows of the table for power cuts: one for each action, and one for a sequence that is known to be unsafe."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from .. import parts
 from ..scenario import Outcome, scenario
+from .action import Action
 from .actions import ACTIONS, GUIDES
 from .card_actions import CARD_ACTIONS
-from .harness import examine
+from .harness import Report, examine
 from .loader_actions import LOADER_ACTIONS, TITLES
 from .slot_actions import SLOT_ACTIONS
 from .upgrade_actions import UPGRADE_ACTIONS
@@ -23,12 +27,12 @@ REPEATS = (
 )
 
 
-def build(report):
+def build(report: Callable[[str], None]) -> None:
     """Build what the scenarios of this tier need."""
     parts.build(report)
 
 
-def outcome_of(report, folder, expected_bad=False):
+def outcome_of(report: Report, folder: Path, expected_bad: bool = False) -> Outcome:
     """Return a report as a row; every bad state is in the file ``bad`` of the folder, the first ones in the row."""
     lines = [f"{one.count} x {one.cut}: {'; '.join(one.faults)}" for one in report.bad]
     (folder / "bad").write_text("".join(f"{line}\n" for line in lines))
@@ -38,10 +42,10 @@ def outcome_of(report, folder, expected_bad=False):
     return Outcome(cuts=report.cuts + report.kills, bad=report.bad_count, note=note, expected_bad=expected_bad)
 
 
-def register(name, title, make):
+def register(name: str, title: str, make: Callable[[], Action]) -> None:
     """Register the scenario of the action that ``make`` returns."""
 
-    def cut(folder, limit):
+    def cut(folder: Path, limit: float | None) -> Outcome:
         """Cut the action everywhere, or as far as the time goes."""
         return outcome_of(examine(make(), folder, limit=limit), folder)
 
@@ -49,13 +53,18 @@ def register(name, title, make):
     scenario(tier=2, title=f"cut everywhere: {title}", extra=name in REPEATS, limited=True)(cut)
 
 
+def always(action: Action) -> Callable[[], Action]:
+    """Return a function that returns this action."""
+    return lambda: action
+
+
 for one in (*ACTIONS, *SLOT_ACTIONS, *CARD_ACTIONS, *UPGRADE_ACTIONS):
-    register(one.name, one.title, lambda one=one: one)
+    register(one.name, one.title, always(one))
 for name in LOADER_ACTIONS:
     register(name, TITLES[name], LOADER_ACTIONS[name])
 
 
 @scenario(tier=2, title="the judge's own test: the commands of a common guide", limited=True)
-def cut_guide(folder, limit):
+def cut_guide(folder: Path, limit: float | None) -> Outcome:
     """What is known to be unsafe must be found to be unsafe, or the judge is blind."""
     return outcome_of(examine(GUIDES, folder, limit=limit), folder, expected_bad=True)

@@ -5,14 +5,17 @@ import hashlib
 import os
 import stat
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 from .. import firmware, parts
 from ..fitread import read
+from ..images import GiB
 from ..loops import Loop
-from ..router import Disk, GiB
+from ..router import Disk, Router
 from ..scripts import SERIAL, Bench
-from .action import ENV_BYTES, OWN_FILES, Action
-from .box import KERNEL, NOT_SYSTEM, differences, kernel_entry, tree_at
+from .action import ENV_BYTES, OWN_FILES, Action, Target
+from .box import KERNEL, NOT_SYSTEM, Tree, differences, kernel_entry, tree_at
 
 OLDER, NEW = "25.12.6", "25.12.7"
 IMAGE = "/tmp/new.itb"
@@ -45,7 +48,7 @@ PAIR_AS_STOCK = ("overlay", ("nvme0", 1), "stock")  # slot a's volumes have the 
 VOLUMES = {"pairs": ("ubi", "ubi6"), "own": ("ubi", "ubi6", "ubi7")}
 
 
-def plan(case, medium="nand"):
+def plan(case: str, medium: str = "nand") -> str:
     """Return the text of a plan with slots."""
     kernel, method = ("stock", "extroot-overlay") if case == "pairs" else ("nvme-builtin", "cmdline")
     return (
@@ -62,16 +65,16 @@ def plan(case, medium="nand"):
 PAIRS = plan("pairs")
 
 
-def kind_of(case, medium):
+def kind_of(case: str, medium: str) -> dict[str, Any]:
     """Return what the router is made with."""
     builtin = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")} if case == "own" else {}
     return {"medium": medium, "disks": (Disk(size=GiB),), "slots": True, "data_bytes": DATA_BYTES, **builtin}
 
 
-def with_an_image(release):
+def with_an_image(release: str) -> Callable[[Router], None]:
     """Return a function that puts a release's image into RAM."""
 
-    def bring(box):
+    def bring(box: Router) -> None:
         """Put the image and its sum there."""
         data = image_of(box, release)
         box.run(f"cat >{IMAGE}", input=data).ok()
@@ -81,21 +84,21 @@ def with_an_image(release):
 
 
 @functools.cache
-def image_for(release, packages, kernel_nvme):
+def image_for(release: str, packages: tuple[str, ...], kernel_nvme: str) -> bytes:
     """Return the bytes of a release's image, with the packages of the router."""
     return firmware.make(parts.build(), release=release, packages=packages, kernel_nvme=kernel_nvme).read_bytes()
 
 
-def image_of(box, release):
+def image_of(box: Router, release: str) -> bytes:
     """Return the bytes of a release's image for a router."""
     return image_for(release, box.packages, box.kernel_nvme)
 
 
-def system_of(box, release):
+def system_of(box: Router, release: str) -> Tree:
     """Return the tree of the squashfs in a release's image, and the entry of its kernel."""
     fit = read(image_of(box, release))
     file, folder = box.folder / "system.squashfs", box.folder / "look"
-    file.write_bytes(fit.rootfs())
+    file.write_bytes(fit.rootfs() or b"")
     folder.mkdir(exist_ok=True)
     loop = Loop(file, read_only=True)
     try:
@@ -109,10 +112,10 @@ def system_of(box, release):
         file.unlink()
 
 
-def is_the_image(release):
+def is_the_image(release: str) -> Callable[[Router, Tree, Tree], list[str]]:
     """Return a proof: the new system is the image's, with the settings of the old one and no other file of it."""
 
-    def proof(box, before, after):
+    def proof(box: Router, before: Tree, after: Tree) -> list[str]:
         """Compare with what the image and the list of the settings say."""
         box.run("sysupgrade -b /tmp/kept.tar.gz").ok()
         names = {f"/{name.strip('/')}" for name in box.run("tar -tzf /tmp/kept.tar.gz").ok().out.splitlines()}
@@ -129,7 +132,7 @@ def is_the_image(release):
     return proof
 
 
-def is_a_copy(_, before, after):
+def is_a_copy(_: Router, before: Tree, after: Tree) -> list[str]:
     """A proof: the new system is the old one."""
     wrong = differences(before, after, (*SLOT_FILES, "/.bootplan/", "/lost+found/", "/srv"))
     return [f"not whole: {'; '.join(wrong)}"] if wrong else []
@@ -138,17 +141,17 @@ def is_a_copy(_, before, after):
 # ---- where an action starts
 
 
-def install(box, text):
+def install(box: Router, text: str) -> None:
     """Install the slots and start the first; on a card that takes a restart on the way."""
     for _ in range(1 if box.medium == "nand" else 2):
         Bench(box, text).sh("install --apply").ok()
         box.reboot()
 
 
-def without_kernels(text, command):
+def without_kernels(text: str, command: str) -> Callable[[Router], None]:
     """The stock system runs, slot a's root is finished, and this command has taken the slots' kernels away."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install, leave the slots, start the stock system, take the kernels away."""
         install(box, text)
         Bench(box, text).sh("rollback --stock --apply").ok()
@@ -158,21 +161,21 @@ def without_kernels(text, command):
     return prepare
 
 
-def upgrade(box, text, release):
+def upgrade(box: Router, text: str, release: str) -> None:
     """Write a release into the idle slot, on trial."""
     with_an_image(release)(box)
     Bench(box, text).sh(UPGRADE).ok()
 
 
-def installed(text):
+def installed(text: str) -> Callable[[Router], None]:
     """Slot a runs, and slot b is empty."""
     return lambda box: install(box, text)
 
 
-def small_volume(text):
+def small_volume(text: str) -> Callable[[Router], None]:
     """Slot a runs, slot b is empty, and its kernel's volume is smaller than any kernel."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install, and make the volume again: a plan cannot say such a size, an image can outgrow one."""
         install(box, text)
         box.run("ubirmvol /dev/ubi0 -N fit_b && ubimkvol /dev/ubi0 -N fit_b -s 512KiB").ok()
@@ -180,10 +183,10 @@ def small_volume(text):
     return prepare
 
 
-def older_in_b(text):
+def older_in_b(text: str) -> Callable[[Router], None]:
     """Slot a runs, slot b holds a whole system, and is not on trial."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install, upgrade, take the trial back."""
         install(box, text)
         upgrade(box, text, OLDER)
@@ -192,15 +195,15 @@ def older_in_b(text):
     return prepare
 
 
-def begin_trial(text):
+def begin_trial(text: str) -> Callable[[Router], object]:
     """The session begins with slot b on trial from the next start on."""
     return lambda box: Bench(box, text).sh("switch --apply").ok()
 
 
-def b_on_trial(text):
+def b_on_trial(text: str) -> Callable[[Router], None]:
     """The next power-on starts slot b on trial."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install and upgrade."""
         install(box, text)
         upgrade(box, text, OLDER)
@@ -208,10 +211,10 @@ def b_on_trial(text):
     return prepare
 
 
-def trial_used_up(text):
+def trial_used_up(text: str) -> Callable[[Router], None]:
     """The trial of slot b may not be started any more, so slot a runs, and the failed trial is still to be closed."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Install, upgrade, and leave no try."""
         b_on_trial(text)(box)
         box.run("fw_setenv bp_left 0").ok()
@@ -222,12 +225,12 @@ def trial_used_up(text):
 # ---- the actions
 
 
-def env_of(medium):
+def env_of(medium: str) -> dict[str, Target]:
     """Return the images, or their parts, that hold the environment."""
     return {"ubootenv": None, "ubootenv2": None} if medium == "nand" else {"mmcblk0": ENV_BYTES}
 
 
-def action(case, medium, name, title, **more):
+def action(case: str, medium: str, name: str, title: str, **more: Any) -> Action:
     """Return an action; what is not said is as for a decision made in slot a."""
     ways = WAYS[case]
     flash = dict.fromkeys(VOLUMES[case]) if case == "pairs" else {}
@@ -257,13 +260,13 @@ def action(case, medium, name, title, **more):
 WORDS = {"pairs": "pairs", "own": "own kernels"}
 
 
-def install_slots(case, medium, **more):
+def install_slots(case: str, medium: str, **more: Any) -> Action:
     """Return the install of slots on a blank disk."""
     ways = WAYS[case]
     old = (STOCK, PAIR_AS_STOCK) if case == "pairs" else (STOCK,)
     volumes = dict.fromkeys(("ubi", "ubi6", "ubi7")) if medium == "nand" else {}
     # The card: both copies of its table, the environment, and what lies behind the stock partitions.
-    card = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
+    card: dict[str, Target] = {} if medium == "nand" else {"mmcblk0": ((0, 5 * 4096), ENV_BYTES, (512 * MIB, GiB))}
     made = action(
         case,
         medium,
@@ -283,9 +286,9 @@ def install_slots(case, medium, **more):
     return Action(**{**vars(made), **more})
 
 
-def upgrade_slot(case, medium, **more):
+def upgrade_slot(case: str, medium: str, **more: Any) -> Action:
     """Return the upgrade of slot b from slot a."""
-    written = {} if medium == "nand" else {"mmcblk0": (ENV_BYTES, (512 * MIB, GiB - MIB))}
+    written: dict[str, Target] = {} if medium == "nand" else {"mmcblk0": (ENV_BYTES, (512 * MIB, GiB - MIB))}
     if case == "own" and medium == "nand":
         written = {"ubi": None, "ubi7": None}
     made = action(

@@ -7,14 +7,22 @@ itself. Where the script is ready to `switch` after the cut, another power-on ta
 """
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..loops import Loop
-from .action import SCRIPT
-from .box import differences, tree_at
+from ..running import Result
+from .action import SCRIPT, Action, Place, Seen
+from .box import Box, Tree, differences, tree_at
 from .journal import Cut
-from .judge import Judge, last_words
+from .judge import Before, Judge, last_words
 
+if TYPE_CHECKING:  # it imports this module
+    from .harness import Bench
+
+T = TypeVar("T")
 SO = "it is already so; nothing was changed"
 TRIAL = ("bp_try", "bp_left", "bp_fell", "bp_why")
 REFUSED = 3
@@ -25,7 +33,7 @@ class SlotJudge(Judge):
 
     ready = False
 
-    def judge(self):
+    def judge(self) -> list[str]:
         """Judge the images as they are, the decision in the environment first."""
         env = self.box.env_tool.all()
         if env not in self.before.envs:
@@ -33,51 +41,51 @@ class SlotJudge(Judge):
             self.fault("decision", f"neither the old one nor the new: {told}")
         return self.quietly(super().judge)
 
-    def judge_kill(self, point, tracer):
+    def judge_kill(self, point: int, tracer: Path) -> list[str]:
         """Judge the router after a kill."""
         return self.quietly(super().judge_kill, point, tracer)
 
-    def judge_switch(self):
+    def judge_switch(self) -> list[str]:
         """Power on once more, and switch: what starts then must be whole."""
         known = len(self.faults)
         self.quietly(self.carefully, self.after_the_switch)
         return self.faults[known:]
 
-    def quietly(self, judge, *operands):
+    def quietly(self, judge: Callable[..., T], *operands: Any) -> T:
         """Judge, with no boot scripts until the last start."""
         self.box.lose_ram()
         self.box.services = False
         return judge(*operands)
 
-    def restart(self):
+    def restart(self) -> None:
         """Restart with the boot scripts, and wait until they have decided what there is to decide."""
         self.box.services = True
         self.box.reboot()
         self.box.wait_for_services()
 
-    def first_start(self):
+    def first_start(self) -> bool:
         """As everywhere; and would the script switch?"""
         if not super().first_start():
             return False
-        if self.action.asks and self.box.chose.chose != self.action.new[2]:
+        if self.action.asks and self.box.chose.chose != slot_of(self.action.new):
             asked = self.box.run(f"sh {SCRIPT} switch")
             self.ready = asked.code == 0
             if asked.code not in (0, REFUSED):
                 self.fault("switch", f"ends with {asked.code}: {last_words(asked.out + asked.err)}")
         return True
 
-    def is_right(self, way, wrong):
+    def is_right(self, way: Seen, wrong: list[str]) -> bool:
         """Tell whether the good slot runs, whole, and nothing is on trial."""
         env = self.box.fw_printenv() or {}
-        return not wrong and way[2] == env.get("bp_good") and "bp_try" not in env and not self.wrong_mounts()
+        return not wrong and slot_of(way) == env.get("bp_good") and "bp_try" not in env and not self.wrong_mounts()
 
-    def check_status(self, status):
+    def check_status(self, status: Result) -> None:
         """It says that all is as planned when that is so, and at no other time."""
         super().check_status(status)
         if self.right and status.code != 0:
             self.fault("status", f"ends with {status.code} although slot {self.box.chose.chose} runs as it should")
 
-    def again(self):
+    def again(self) -> bool:
         """Run the same command again; a refusal that the action names is an end, too: only a restart is missing."""
         if self.action.once and self.box.run(f"sh {SCRIPT} status").code == 0:
             return True
@@ -87,26 +95,26 @@ class SlotJudge(Judge):
             self.bring()
             self.right = None
         ended = self.ends(super().again)
-        if SO in self.answer.out and not self.decided_as(self.before.envs[1]):
+        if self.answer and SO in self.answer.out and not self.decided_as(self.before.envs[1]):
             self.fault("half taken for whole", "the same command again says that it is already so")
         return ended
 
-    def ends(self, again):
+    def ends(self, again: Callable[[], bool]) -> bool:
         """Run the command; tell whether it came to an end, if only to a refusal that the action names."""
         known = len(self.faults)
         return again() or len(self.faults) == known
 
-    def decided_as(self, wanted):
+    def decided_as(self, wanted: dict[str, str]) -> bool:
         """Tell whether the environment has the same good slot and the same one on trial."""
         env = self.box.fw_printenv() or {}
         return all(env.get(name) == wanted.get(name) for name in ("bp_good", "bp_try"))
 
-    def last_start(self):
+    def last_start(self) -> None:
         """As everywhere; and everything is decided."""
         super().last_start()
         self.look_at_decision()
 
-    def look_at_decision(self):
+    def look_at_decision(self) -> None:
         """The slot that runs is the good one, and there is no trial; without a slot there is no variable of ours."""
         env = self.box.fw_printenv() or {}
         letter = self.box.chose.chose
@@ -117,7 +125,7 @@ class SlotJudge(Judge):
             told = " ".join(f"{name}={ours[name]}" for name in (*TRIAL, "bp_good") if name in ours)
             self.fault("not finished", f"slot {letter} runs, and the environment says {told}")
 
-    def after_the_switch(self):
+    def after_the_switch(self) -> None:
         """Power on, switch, restart, look."""
         action, box = self.action, self.box
         box.boot()
@@ -137,7 +145,7 @@ class SlotJudge(Judge):
             self.fault("half taken for whole", f"a switch starts a slot that is not whole: {'; '.join(wrong)}")
         self.look_at_decision()
 
-    def look_at_disks(self):
+    def look_at_disks(self) -> None:
         """With the power off: the files of what must not be touched."""
         super().look_at_disks()
         for place, tree in self.before.untouched.items():
@@ -146,7 +154,12 @@ class SlotJudge(Judge):
                 self.fault("another target", f"on partition {place[1]} of {place[0]}: {'; '.join(wrong)}")
 
 
-def files_on(box, place):
+def slot_of(way: Seen) -> str:
+    """Return what U-Boot chose."""
+    return way[2] if len(way) == 3 else ""
+
+
+def files_on(box: Box, place: Place) -> Tree:
     """Return the tree of a partition, (image, number), its journal replayed; the box is off."""
     image, number = place
     folder = box.folder / "look"
@@ -163,7 +176,7 @@ def files_on(box, place):
         loop.detach()
 
 
-def see_whole(bench, before, first):
+def see_whole(bench: "Bench", before: Before, first: Tree) -> tuple[Before, list[str]]:
     """Return ``before`` with what an action that nobody cut leads to, and the faults of that.
 
     ``first`` is the tree of the session's power-on: a copy may have been made of that one.
@@ -172,7 +185,7 @@ def see_whole(bench, before, first):
     with bench.box("whole") as box:
         box.services = False
 
-        def at(step):
+        def at(step: int) -> None:
             """Give the images of that moment, with the power off."""
             box.off()
             box.lose_ram()
@@ -187,7 +200,7 @@ def see_whole(bench, before, first):
         box.boot()
         trees.setdefault(box.root(), [box.tree()])
         at(bench.last)
-        envs = (before.env, box.env_tool.all())
+        envs = (before.env, box.env_tool.whole())
         box.boot()
         if action.twice:
             box.put(SCRIPT, action.text)
@@ -205,7 +218,7 @@ def see_whole(bench, before, first):
     ), faults
 
 
-def idle_tree(action, box):
+def idle_tree(action: Action, box: Box) -> list[Tree]:
     """Return the tree of the idle slot before the action, in a list; an empty one when it cannot be started."""
     box.boot()
     box.put(SCRIPT, action.text)

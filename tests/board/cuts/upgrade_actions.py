@@ -1,13 +1,19 @@
 """The first start after an upgrade without slots, cut everywhere, and the way there up to the flash.
 
-The script of these rows stops before it restarts the router, or before sysupgrade begins: what it had written until then
-is what a cut can meet, and the judge restarts the router itself. What a cut in the flash leaves is in
+The script of these rows stops before it restarts the router, or before sysupgrade begins: what it had written until
+then is what a cut can meet, and the judge restarts the router itself. What a cut in the flash leaves is in
 :file:`test_sysupgrade.py`: no writes of the script are in there.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from ..router import Router
 from ..running import Timeout
 from ..upgrades import NEW, UpgradeBench, kind_of, plan
 from .action import Action, compiled
+from .box import Box
 from .judge import Judge
 from .slot_actions import IMAGE, SLOT_FILES, UPGRADE, image_of, with_an_image
 
@@ -21,29 +27,32 @@ NOTES = "/root/notes"
 
 
 class UpgradeJudge(Judge):
-    """A judge of routers that were upgraded: the boot scripts do not run before the last start, which closes the upgrade."""
+    """A judge of routers that were upgraded.
 
-    def judge(self):
+    The boot scripts do not run before the last start, which closes the upgrade.
+    """
+
+    def judge(self) -> list[str]:
         """Judge the images as they are."""
         self.box.lose_ram()
         self.box.services = False
         return super().judge()
 
-    def judge_kill(self, point, tracer):
+    def judge_kill(self, point: int, tracer: Path) -> list[str]:
         """Judge the router after a kill."""
         self.box.lose_ram()
         self.box.services = False
         return super().judge_kill(point, tracer)
 
-    def restart(self):
+    def restart(self) -> None:
         """Restart with the boot scripts, and wait until the first start has come to its end."""
         self.box.services = True
         self.box.reboot()
-        if not UpgradeBench.first_start_ended(self):
+        if not UpgradeBench.first_start_ended(cast(UpgradeBench, self)):  # which asks for nothing but the router
             raise Timeout("the router restarted once more")
 
     @property
-    def router(self):
+    def router(self) -> Box:
         """Return the box, under the name that the bench has for it."""
         return self.box
 
@@ -51,21 +60,22 @@ class UpgradeJudge(Judge):
 class RefitJudge(UpgradeJudge):
     """A judge of routers that are to have their first start before them: the boot scripts do not run at all."""
 
-    def restart(self):
+    def restart(self) -> None:
         """Restart."""
         self.box.reboot()
 
 
-def lost_files(method):
+def lost_files(method: str) -> Callable[[Box], list[str]]:
     """Return a look that finds what is not on the disk any more, neither in its place nor set aside."""
 
-    def look(box):
+    def look(box: Box) -> list[str]:
         """Look on the disk's root, mounted or not."""
         top = {"extroot-overlay": "/overlay", "extroot-pivot": ""}[method]
         away = box.root() == INTERNAL
         if away:
             top = "/tmp/in"
-            # After a kill it may still be mounted by the script, for reading or for writing, and then can be in that way only.
+            # After a kill it may still be mounted by the script, for reading or for writing, and then can be in that
+            # way only.
             mount = "mount -t ext4 /dev/nvme0n1p1 /tmp/in"
             done = box.run(f"mkdir -p /tmp/in && {mount} 2>/dev/null || {mount} -o ro")
             if done.code != 0:
@@ -84,10 +94,10 @@ def lost_files(method):
     return look
 
 
-def lived_in(method):
+def lived_in(method: str) -> Callable[[Router], UpgradeBench]:
     """Return how a router gets there whose root is on the disk, with files of its owner."""
 
-    def prepare(box):
+    def prepare(box: Router) -> UpgradeBench:
         """Install, restart, and put files there."""
         made = UpgradeBench(box, plan(method)).installed()
         for path, word in KEPT.items():
@@ -98,10 +108,10 @@ def lived_in(method):
     return prepare
 
 
-def flashed(method):
+def flashed(method: str) -> Callable[[Router], None]:
     """Return how a router gets to its first start: upgraded, and started once without its boot scripts."""
 
-    def prepare(box):
+    def prepare(box: Router) -> None:
         """Upgrade, with the image flashed."""
         made = lived_in(method)(box)
         box.put(IMAGE, image_of(box, NEW))
@@ -111,14 +121,14 @@ def flashed(method):
     return prepare
 
 
-def without(text, call):
+def without(text: str, call: str) -> str:
     """Return a script without the call that ends the router's life."""
     before, found, behind = text.partition(call)
     assert found, f"no {call!r} in the script"
     return f"{before}return 0\n{behind}"
 
 
-def first_start(method, **more):
+def first_start(method: str, **more: Any) -> Action:
     """Return the first start, up to the restart."""
     text = plan(method)
     return Action(
@@ -143,7 +153,7 @@ def first_start(method, **more):
     )
 
 
-def before_the_flash(method):
+def before_the_flash(method: str) -> Action:
     """Return an upgrade up to the moment at which sysupgrade begins: until then nothing but a backup is written."""
     stops = without(compiled(plan(method)), "    run begin_sysupgrade\n")
     made = first_start(method)
@@ -162,11 +172,14 @@ def before_the_flash(method):
     )
 
 
-def upgraded_by_hand(method):
+def upgraded_by_hand(method: str) -> Callable[[Router], None]:
     """Return how a router gets a new firmware without the script."""
 
-    def prepare(box):
-        """Flash the image as LuCI does, and start it; the script is where it was, and fstab names the root on the disk."""
+    def prepare(box: Router) -> None:
+        """Flash the image as LuCI does, and start it.
+
+        The script is where it was, and fstab names the root on the disk.
+        """
         lived_in(method)(box)
         box.put(IMAGE, image_of(box, NEW))
         box.start(f"sysupgrade {IMAGE}")
@@ -184,8 +197,11 @@ def upgraded_by_hand(method):
     return prepare
 
 
-def not_prepared(box):
-    """Look whether the next start will be a first start: fstab names no root, there are the service and a record, both whole."""
+def not_prepared(box: Router) -> list[str]:
+    """Look whether the next start will be a first start.
+
+    Then fstab names no root, and there are the service and a record, both whole.
+    """
     service = (
         "[ -x /etc/init.d/bootplan ] && [ -L /etc/rc.d/S99bootplan ] && cmp -s /tmp/r4.sh /etc/bootplan/bootplan.sh"
     )
@@ -194,8 +210,8 @@ def not_prepared(box):
     return [f"not prepared: {what}" for what in (service, record, fstab) if box.run(what).code != 0]
 
 
-def refit(method):
-    """Return what brings the root on the disk along after that: the service and a record, for the first start to come."""
+def refit(method: str) -> Action:
+    """Return what brings the root on the disk along after that: service and record, for the first start to come."""
     made = first_start(method)
     return Action(
         **{

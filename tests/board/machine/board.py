@@ -17,7 +17,9 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 from .. import images
 from .. import parts as host_parts
@@ -36,7 +38,7 @@ PANIC = "Kernel panic - not syncing"
 LIGHTS = re.compile(r"led (green|blue):status on\n|\n(Starting kernel)")
 
 
-def build(report=lambda line: None):
+def build(report: Callable[[str], None] = lambda line: None) -> dict[str, Path]:
     """Build or find everything the board is made of and return ``{name: folder}``."""
     install(programs.APT_PACKAGES)
     return {"host": host_parts.build(report)["envtools"], **build_parts(PARTS, report)}
@@ -47,22 +49,22 @@ class Machine(Files):
 
     def __init__(
         self,
-        folder,
+        folder: str | Path,
         *,
-        medium="nand",
-        shell="ash",
-        model="bpi-r4",
-        release="25.12.5",
-        board_name="bananapi,bpi-r4",
-        disks=(Disk(),),
-        packages=("kmod-nvme", "block-mount", "sfdisk"),
-        kernel_nvme="module",
-        fstools_overlay_name=True,
-        env=None,
-        memory=1024,
-        data_bytes=None,
-        faults=(),
-    ):
+        medium: str = "nand",
+        shell: str = "ash",
+        model: str = "bpi-r4",
+        release: str = "25.12.5",
+        board_name: str = "bananapi,bpi-r4",
+        disks: Iterable[Disk] = (Disk(),),
+        packages: Iterable[str] = ("kmod-nvme", "block-mount", "sfdisk"),
+        kernel_nvme: str = "module",
+        fstools_overlay_name: bool = True,
+        env: Mapping[str, str | None] | None = None,
+        memory: int = 1024,
+        data_bytes: int | None = None,
+        faults: Iterable[str] = (),
+    ) -> None:
         """Describe a board that is off; the words mean what they mean for the Router. ``memory`` is in MiB.
 
         Of a :class:`Disk` only serial number, bytes and block size are there: QEMU has its own model name and places.
@@ -71,7 +73,7 @@ class Machine(Files):
         """
         self.folder = Path(folder).resolve()
         self.medium, self.model, self.disks, self.memory = medium, model, list(disks), memory
-        self.kind = {
+        self.kind: dict[str, Any] = {
             "release": release,
             "board_name": board_name,
             "packages": tuple(packages),
@@ -82,14 +84,16 @@ class Machine(Files):
         }
         self.data_bytes = data_bytes
         self.env = dict(env or {})
-        self.process, self.port, self.uboot_port = None, None, None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port: socket.socket | None = None
+        self.uboot_port: socket.socket | None = None
         self.received = b""
         self.ready_at = -1
         self.drives = self.file_drives
 
     # -- life -----------------------------------------------------------------------------------------------------
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Make the media."""
         self.parts = build()
         self.images = self.folder / "images"
@@ -101,16 +105,16 @@ class Machine(Files):
         self.ports = tempfile.TemporaryDirectory(prefix="board-")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Switch off, whatever happened."""
         self.off()
         self.ports.cleanup()
 
-    def port_path(self, name):
+    def port_path(self, name: str) -> Path:
         """Return the path of one of the sockets to QEMU."""
         return Path(self.ports.name) / name
 
-    def make_media(self):
+    def make_media(self) -> None:
         """Make the flash, the card, and the NVMe disks, with the system and the environment on the medium."""
         folder = system.system(self.parts, self.model, **self.kind)
         for medium in dict.fromkeys(("nand", self.medium)):
@@ -127,25 +131,28 @@ class Machine(Files):
         for index, disk in enumerate(self.disks):
             images.sparse(self.image(f"nvme{index}"), disk.size)
 
-    def firmware(self, release, faults=(), kernel=""):
-        """Return the path of a sysupgrade image for this board: another release or kernel, or a system that does things wrong."""
+    def firmware(self, release: str, faults: Iterable[str] = (), kernel: str = "") -> Path:
+        """Return the path of a sysupgrade image for this board.
+
+        It is another release or kernel, or a system that does things wrong.
+        """
         kind = {**self.kind, "release": release, "faults": tuple(faults), "kernel": kernel}
         return system.system(self.parts, self.model, **kind) / "sysupgrade.itb"
 
-    def image(self, name):
+    def image(self, name: str) -> Path:
         """Return the path of an image: flash, mmcblk0, nvme0 and so on."""
         return self.images / f"{name}.img"
 
     # -- power ----------------------------------------------------------------------------------------------------
 
-    def file_drives(self):
+    def file_drives(self) -> dict[str, str]:
         """Return {image: QEMU's words for where its bytes are}: the image files themselves."""
         return {
             path.stem: f"driver=raw,file.driver=file,file.filename={path}" for path in sorted(self.images.glob("*.img"))
         }
 
     @contextlib.contextmanager
-    def recording(self, folder):
+    def recording(self, folder: Path) -> Iterator[nbd.Server]:
         """While the block lasts, power-ons write to a journal in ``folder`` and not to the images; see :mod:`nbd`.
 
         The board must be off at its begin and is off at its end.
@@ -163,12 +170,12 @@ class Machine(Files):
                 self.off()
                 self.drives = self.file_drives
 
-    def adopt(self, folder):
+    def adopt(self, folder: Path) -> None:
         """Put the images of a folder in place of the board's own, which must be off."""
         for path in Path(folder).glob("*.img"):
             path.replace(self.image(path.stem))
 
-    def command_line(self):
+    def command_line(self) -> list[str]:
         """Return QEMU's command line."""
         log = f"logfile={self.log},logappend=on"
         words = [
@@ -217,12 +224,14 @@ class Machine(Files):
         for index, disk in enumerate(self.disks):
             words += [
                 "-device",
-                f"nvme,serial={disk.serial},drive=nvme{index},logical_block_size={disk.logical},"
-                f"physical_block_size={disk.logical}",
+                (
+                    f"nvme,serial={disk.serial},drive=nvme{index},logical_block_size={disk.logical},"
+                    f"physical_block_size={disk.logical}"
+                ),
             ]
         return [str(word) for word in words]
 
-    def power_on(self):
+    def power_on(self) -> None:
         """Start QEMU and connect to U-Boot's console and to the port of the guest's agent."""
         if self.process is not None:
             raise BootError("the board is on already")
@@ -236,7 +245,7 @@ class Machine(Files):
             stdout=self.trouble,
             stderr=self.trouble,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
         )
         self.uboot_port = self.connect("uboot")
         self.port = self.connect("agent")
@@ -244,9 +253,10 @@ class Machine(Files):
         self.ready_at = -1
         threading.Thread(target=self.press_enter, args=(self.process, self.uboot_port), daemon=True).start()
 
-    def connect(self, name):
+    def connect(self, name: str) -> socket.socket:
         """Return a connection to one of QEMU's sockets."""
         end = time.monotonic() + 20
+        assert self.process
         while True:
             link = socket.socket(socket.AF_UNIX)
             try:
@@ -260,7 +270,7 @@ class Machine(Files):
                     raise BootError(f"QEMU does not start:\n{text}") from None
                 time.sleep(0.02)
 
-    def press_enter(self, process, link):
+    def press_enter(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
         """Take the boot menu's first entry at once, as its three seconds would: each time it appears."""
         at = self.start_of_log
         while process.poll() is None:
@@ -282,21 +292,21 @@ class Machine(Files):
             time.sleep(0.02)
 
     @property
-    def console(self):
+    def console(self) -> str:
         """Return everything U-Boot and the kernel have printed since the power came on."""
         return self.log.read_bytes()[self.start_of_log :].decode(errors="replace").replace("\r\n", "\n")
 
     @property
-    def chose(self):
+    def chose(self) -> list[str]:
         """Return which systems U-Boot has started since the power came on: a list of production and recovery."""
-        light, started = None, []
+        light, started = "", []
         for colour, kernel_starts in LIGHTS.findall(self.console):
             if kernel_starts:
                 started.append({"green": "production", "blue": "recovery"}.get(light, "unknown"))
             light = colour or light
         return started
 
-    def boot(self, timeout=BOOT_SECONDS):
+    def boot(self, timeout: float = BOOT_SECONDS) -> Self:
         """Switch on and wait for a system that takes commands.
 
         :class:`Panic` when a kernel panics on the way: the board stays on, and :meth:`wait_up` waits for what comes
@@ -306,10 +316,11 @@ class Machine(Files):
         self.wait_up(timeout)
         return self
 
-    def wait_up(self, timeout=BOOT_SECONDS):
+    def wait_up(self, timeout: float = BOOT_SECONDS) -> None:
         """Wait until the guest's agent says that it is ready; errors as for :meth:`boot`."""
         end = time.monotonic() + timeout
         known = self.console.count(PANIC)
+        assert self.process
         while True:
             line = self.read_line(min(end, time.monotonic() + 0.2))
             if line == b"ready":
@@ -322,12 +333,13 @@ class Machine(Files):
             if time.monotonic() > end:
                 raise Hang(self.console)
 
-    def settle(self, wanted, timeout):
+    def settle(self, wanted: Callable[[dict[str, str]], bool], timeout: float) -> dict[str, str]:
         """Wait, over restarts and panics, for a system that is up while ``wanted(environment)`` is true; return that.
 
         The environment is read from the medium, so that the guest is not disturbed. :class:`Hang` when it takes longer.
         """
         end = time.monotonic() + timeout
+        assert self.process
         while time.monotonic() < end:
             if self.read_line(min(end, time.monotonic() + 0.5)) == b"ready":
                 self.ready_at = len(self.console)
@@ -340,7 +352,7 @@ class Machine(Files):
                         return environment
         raise Hang(self.console)
 
-    def off(self):
+    def off(self) -> None:
         """Take the power away; no error when the board is off. What the guest had given to its disks stays."""
         for link in (self.port, self.uboot_port):
             if link is not None:
@@ -352,11 +364,11 @@ class Machine(Files):
             self.trouble.close()
         self.process = None
 
-    def power_cut(self):
+    def power_cut(self) -> None:
         """Take the power away at this moment."""
         self.off()
 
-    def reboot(self, timeout=BOOT_SECONDS):
+    def reboot(self, timeout: float = BOOT_SECONDS) -> Self:
         """Run ``reboot`` in the guest and wait until it is up again: a warm start, RAM keeps what it has."""
         self.start("reboot")
         self.wait_up(timeout)
@@ -364,11 +376,12 @@ class Machine(Files):
 
     # -- the agent ------------------------------------------------------------------------------------------------
 
-    def receive(self, end):
+    def receive(self, end: float) -> bool:
         """Read what the agent sends until the time ``end``; tell whether something came."""
         left = end - time.monotonic()
         if left <= 0:
             return False
+        assert self.port
         self.port.settimeout(left)
         try:
             piece = self.port.recv(1 << 20)
@@ -381,7 +394,7 @@ class Machine(Files):
         self.received += piece
         return True
 
-    def read_line(self, end):
+    def read_line(self, end: float) -> bytes | None:
         """Return the next line of the agent without its end, or None when none came until the time ``end``."""
         while b"\n" not in self.received:
             if not self.receive(end):
@@ -389,7 +402,7 @@ class Machine(Files):
         line, _, self.received = self.received.partition(b"\n")
         return line
 
-    def read_block(self, size, end):
+    def read_block(self, size: int, end: float) -> bytes:
         """Return the next bytes of the agent; :class:`Timeout` when they do not come."""
         while len(self.received) < size:
             if not self.receive(end):
@@ -397,10 +410,13 @@ class Machine(Files):
         block, self.received = self.received[:size], self.received[size:]
         return block
 
-    def start(self, command, *, env=None, input=None):
+    def start(
+        self, command: str | Sequence[str], *, env: Mapping[str, str] | None = None, input: str | bytes | None = None
+    ) -> None:
         """Start a command in the guest; :meth:`finish` waits for it. One at a time."""
         if self.process is None or self.process.poll() is not None:
             raise BootError("the board is off")
+        assert self.port
         words = command if isinstance(command, str) else shlex.join(command)
         settings = {"PATH": ROUTER_PATH, "HOME": "/root", "TERM": "linux", "USER": "root", **(env or {})}
         text = "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items()) + "\n" + words
@@ -412,9 +428,10 @@ class Machine(Files):
         self.port.sendall(b"run %d\n" % len(data) + data)
         self.started = time.monotonic()
 
-    def finish(self, timeout=60):
+    def finish(self, timeout: float = 60) -> Result:
         """Return the :class:`Result` of the started command; :class:`Timeout` after killing it."""
         end = self.started + timeout
+        assert self.port
         output = {b"out": b"", b"err": b""}
         while True:
             line = self.read_line(end)
@@ -431,30 +448,37 @@ class Machine(Files):
             else:
                 raise BootError(f"the guest's agent says {line!r}: the board started again\n{self.console[-3000:]}")
 
-    def drain(self):
+    def drain(self) -> None:
         """Read until the killed command's end."""
         end = time.monotonic() + 20
         while (line := self.read_line(end)) is not None and not line.startswith(b"end "):
             if line.split()[0] in (b"out", b"err"):
                 self.read_block(int(line.split()[1]), end)
 
-    def run(self, command, timeout=60, *, env=None, input=None):
+    def run(
+        self,
+        command: str | Sequence[str],
+        timeout: float = 60,
+        *,
+        env: Mapping[str, str] | None = None,
+        input: str | bytes | None = None,
+    ) -> Result:
         """Run a command to its end and return its :class:`Result`; :class:`Timeout` after ``timeout`` seconds."""
         self.start(command, env=env, input=input)
         return self.finish(timeout)
 
-    def mounts(self):
+    def mounts(self) -> list[tuple[str, ...]]:
         """Return the guest kernel's mounts as (source, target, type, options)."""
         return [tuple(line.split()[:4]) for line in self.read("/proc/mounts").splitlines()]
 
     # -- media ----------------------------------------------------------------------------------------------------
 
-    def sync(self):
+    def sync(self) -> None:
         """Write everything the guest has written to its media; nothing to do when it is off."""
         if self.process is not None:
             self.run("sync").ok()
 
-    def digests(self):
+    def digests(self) -> dict[str, str]:
         """Return {name: sha256} of every disk image, and of bl2 and each UBI volume of the flash, after a sync."""
         self.sync()
         found = {path.stem: images.digest(path) for path in sorted(self.images.glob("*.img")) if path.stem != "flash"}
@@ -462,7 +486,12 @@ class Machine(Files):
             found["bl2"] = media.digest(flash.read(media.BL2_BYTES))
         return found | {name: media.digest(data) for name, data in media.volumes(self.image("flash")).items()}
 
-    def fw_printenv(self):
+    def fw_printenv(self) -> dict[str, str] | None:
         """Return the environment on the medium as the real tool reads it on the host; None when both are bad."""
         self.sync()
         return self.environment.all()
+
+    def printed_env(self) -> dict[str, str]:
+        """Return the same; :class:`~board.images.EnvError` when both are bad."""
+        self.sync()
+        return self.environment.whole()

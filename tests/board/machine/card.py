@@ -1,5 +1,7 @@
 """The row about the fallback card: what `make-sd` wrote starts the whole board."""
 
+from pathlib import Path
+
 from .. import cards, images
 from ..cache import command
 from ..router import Reader, Router
@@ -12,13 +14,13 @@ UP = 120
 SIZE = images.CARD_BYTES
 
 
-def check(condition, *texts):
+def check(condition: object, *texts: object) -> None:
     """Raise :class:`AssertionError` with the texts when the condition does not hold."""
     if not condition:
         raise AssertionError("\n".join(map(str, texts)))
 
 
-def release_image(machine, folder):
+def release_image(machine: Machine, folder: Path) -> cards.CardImage:
     """Make the card's image of the system that this board runs; return the :class:`cards.CardImage`."""
     made = system.system(machine.parts, machine.model, **machine.kind)
     recovery = (made / "recovery.itb").read_bytes()
@@ -26,7 +28,7 @@ def release_image(machine, folder):
     return cards.make(folder, change=lambda _: data, system=b"")
 
 
-def make_on_a_pc(folder, image, script):
+def make_on_a_pc(folder: Path, image: cards.CardImage, script: str) -> Path:
     """Run `make-sd` on a PC with a card reader; return the card."""
     with Router(folder, readers=(Reader(size=SIZE),), pc=True, shell="dash") as box:
         box.boot()
@@ -39,7 +41,7 @@ def make_on_a_pc(folder, image, script):
 
 
 @scenario(tier=3, title="the fallback card, made on a PC: it starts, keeps what it is told, and is still proven")
-def board_sd_fallback(folder):
+def board_sd_fallback(folder: Path) -> Outcome:
     """No saved environment, the card's own table and system; then `check-sd` on the card that is in use."""
     with Machine(folder / "board", medium="sd") as machine:
         (folder / "image").mkdir()

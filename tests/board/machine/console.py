@@ -1,10 +1,11 @@
-"""The console of a whole board as the log explainer reads it: what a log says of a start, the kernel's words among it."""
+"""The console of a whole board as the log explainer reads it: what it says of a start, the kernel's words among it."""
 
 import contextlib
 import io
+from pathlib import Path
 
 from bootplan.board import load_board
-from bootplan.bootlog import explain
+from bootplan.bootlog import Explanation, Start, explain
 
 from ..router import Hang, Panic
 from ..scenario import Outcome, scenario
@@ -15,24 +16,24 @@ STUCK = 45
 NOWHERE = "0507689b-0000-4000-8000-0123456789ab"
 
 
-def check(condition, *texts):
+def check(condition: object, *texts: object) -> None:
     """Raise :class:`AssertionError` with the texts when the condition does not hold."""
     if not condition:
         raise AssertionError("\n".join(map(str, texts)))
 
 
-def told(machine):
+def told(machine: Machine) -> Explanation:
     """Return what the explainer says of everything on the console since the board was made."""
     return explain(io.BytesIO(machine.console.encode()), load_board())
 
 
-def names(start):
+def names(start: Start) -> list[str]:
     """Return the names of the cases that hold in a start."""
     return [one.case.name for one in start.findings]
 
 
 @scenario(tier=3, title="the log explainer on a whole board's console: good, crash, recovery, a root that never comes")
-def board_console(folder):
+def board_console(folder: Path) -> Outcome:
     """A start without anything to say; a panic and the recovery after it; NVMe root on a stock kernel; no console."""
     with Machine(folder / "good", medium="nand") as machine:
         machine.boot(UP)
@@ -48,6 +49,7 @@ def board_console(folder):
         crashed = told(machine)
         check(names(crashed.last) == ["recovery-asked"], names(crashed.last), machine.console)
         check(crashed.last.system == "recovery" and crashed.before is not None, crashed, machine.console)
+        assert crashed.before
         check(names(crashed.before) == ["panic"], names(crashed.before), machine.console)
     wait = "pci=pcie_bus_perf rootwait"
     ends(folder / "nvme", f"console=ttyS0,115200n1 root=/dev/nvme0n1p1 {wait}", "root-wait-nvme")
@@ -56,7 +58,7 @@ def board_console(folder):
     return Outcome()
 
 
-def ends(folder, arguments, case):
+def ends(folder: Path, arguments: str, case: str) -> None:
     """Restart a board with these kernel *arguments*, and check what the log says of the end that takes."""
     with Machine(folder, medium="nand") as machine:
         machine.boot(UP)

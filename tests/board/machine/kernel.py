@@ -51,7 +51,7 @@ FLASH_CHANGES = (
 )
 
 
-def change_flash_driver(tree):
+def change_flash_driver(tree: Path) -> None:
     """Make the flash driver agree with QEMU's flash; :class:`BuildError` when it does not look as expected."""
     text = (tree / FLASH_DRIVER).read_text()
     for old, times, new in FLASH_CHANGES:
@@ -61,7 +61,7 @@ def change_flash_driver(tree):
     (tree / FLASH_DRIVER).write_text(text)
 
 
-def add_driver(tree):
+def add_driver(tree: Path) -> None:
     """Put our driver and the module that hangs into the kernel's tree."""
     folder = tree / "drivers/block"
     for name in SOURCES:
@@ -75,7 +75,7 @@ def add_driver(tree):
         rules.write("obj-$(CONFIG_UIMAGE_FIT_BLK) += fitblk.o\nobj-m += hang.o\n")
 
 
-def configure(make, build, options):
+def configure(make: list[str | Path], build: Path, options: str) -> None:
     """Make the configuration of tinyconfig and ``options``; :class:`BuildError` for an option that was not taken."""
     command([*make, "tinyconfig"])
     with open(build / ".config", "a") as config:
@@ -88,14 +88,14 @@ def configure(make, build, options):
         raise BuildError(f"the kernel's configuration did not take these lines: {' '.join(lost)}")
 
 
-def make_kernel(folder):
+def make_kernel(folder: Path) -> None:
     """Build both kernels and the modules."""
     tree = debian.source_tree(debian.LINUX, folder)
     add_driver(tree)
     change_flash_driver(tree)
     build = folder / "build"
     build.mkdir()
-    make = [
+    make: list[str | Path] = [
         "nice",
         "-n",
         "5",

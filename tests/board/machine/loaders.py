@@ -1,9 +1,10 @@
-"""What the table shows of `reflash` on the whole board: real UBI, and an eMMC with its own boot partitions and registers.
+"""What the table shows of `reflash` on the whole board: real UBI, an eMMC with its own boot partitions and registers.
 
 U-Boot comes from QEMU's own memory here, so a board starts whatever is in the volume or partition fip.
 """
 
 import time
+from pathlib import Path
 
 from .. import images
 from ..cache import cached, digest_of, recipe_of
@@ -26,16 +27,16 @@ SAMPLES = 60  # cuts that are looked at from outside; of these some are started 
 STARTED = 3
 
 
-def check(condition, *texts):
+def check(condition: object, *texts: object) -> None:
     """Raise :class:`AssertionError` with the texts when the condition does not hold."""
     if not condition:
         raise AssertionError("\n".join(map(str, texts)))
 
 
-def mmc_utils():
+def mmc_utils() -> Path:
     """Return the program mmc of Debian's mmc-utils for arm64."""
 
-    def make(folder):
+    def make(folder: Path) -> None:
         """Fetch it."""
         (folder / "version").write_text(unpack(["mmc-utils"], folder, architecture="arm64") + "\n")
 
@@ -43,7 +44,7 @@ def mmc_utils():
     return next(path for path in found.rglob("mmc") if path.is_file())
 
 
-def old_fip(box):
+def old_fip(box: Machine) -> str:
     """Put an old FIP into the volume, and return the volume's device."""
     node = box.run("grep -lx fip /sys/class/ubi/ubi0_*/name").ok().out.strip().split("/")[-2]
     box.put("/tmp/old.fip", fip("old"))
@@ -51,7 +52,7 @@ def old_fip(box):
     return f"/dev/{node}"
 
 
-def starts_with(image, *versions):
+def starts_with(image: Path, *versions: str) -> bool:
     """Tell whether the volume fip on a flash begins with one of these FIPs."""
     have = media.volumes(image, ("fip",)).get("fip", b"")
     return any(have.startswith(fip(one)) for one in versions)
@@ -60,8 +61,11 @@ def starts_with(image, *versions):
 @scenario(
     tier=3, title="reflash fip, nand: real UBI, cut at samples; the old or the new FIP at each, finished after some"
 )
-def board_reflash_fip(folder):
-    """Every sampled cut is read as UBI's headers say, from outside; some are started, where the same command finishes."""
+def board_reflash_fip(folder: Path) -> Outcome:
+    """Every sampled cut is read as UBI's headers say, from outside.
+
+    Some are started, where the same command finishes.
+    """
     journal = folder / "journal"
     with Machine(folder / "first", disks=DISK, data_bytes=DATA_BYTES) as machine:
         machine.boot(UP)
@@ -90,7 +94,7 @@ def board_reflash_fip(folder):
         return Outcome(cuts=SAMPLES, bad=bad, note=f"of {last - first} writes; {', '.join(started)}")
 
 
-def finish(folder, images_of_cut):
+def finish(folder: Path, images_of_cut: Path) -> str:
     """Start a board from what a cut left, give the same command, and bring the old FIP back."""
     with Machine(folder, disks=DISK, data_bytes=DATA_BYTES) as machine:
         machine.adopt(images_of_cut)
@@ -110,7 +114,7 @@ def finish(folder, images_of_cut):
 
 
 @scenario(tier=3, title="reflash fip in place, nand: cut in the middle of the write, finished after it")
-def board_reflash_in_place(folder):
+def board_reflash_in_place(folder: Path) -> Outcome:
     """The kernel's update marker is set at the cut; the old FIP was saved, and the same command writes the new one."""
     with Machine(folder, disks=DISK) as machine:
         machine.boot(UP)
@@ -146,7 +150,7 @@ def board_reflash_in_place(folder):
     return Outcome()
 
 
-def wait_for_marker(machine):
+def wait_for_marker(machine: Machine) -> bool:
     """Wait until the volume fip has lost its blocks; tell whether it did."""
     for _ in range(600):
         if not starts_with(machine.image("flash"), "old"):
@@ -156,7 +160,7 @@ def wait_for_marker(machine):
 
 
 @scenario(tier=3, title="reflash emmc: real boot0, force_ro and EXT_CSD; the board's own partitions stay")
-def board_reflash_emmc(folder):
+def board_reflash_emmc(folder: Path) -> Outcome:
     """From the eMMC itself, with --in-place; mmc-utils reads and sets the register that gives boot0 to the boot ROM."""
     with Machine(folder, medium="emmc") as machine:
         card, before = machine.image("mmcblk0"), media.bytes_before_card("emmc")
@@ -171,7 +175,8 @@ def board_reflash_emmc(folder):
         machine.sync()
         kept = {name: part(card, before, name) for name in ("ubootenv", "factory")}
         machine.run(
-            "sed 's/^MemTotal: .*/MemTotal: 4100000 kB/' /proc/meminfo >/tmp/meminfo && mount --bind /tmp/meminfo /proc/meminfo"
+            "sed 's/^MemTotal: .*/MemTotal: 4100000 kB/' /proc/meminfo >/tmp/meminfo && "
+            "mount --bind /tmp/meminfo /proc/meminfo"
         ).ok()
         bench = Bench(machine, EMMC.plan())
         check("--in-place" in bench.sh(f"reflash emmc {FOLDER} --apply").out, "no word of --in-place")
@@ -190,7 +195,7 @@ def board_reflash_emmc(folder):
     return Outcome()
 
 
-def part(card, before, name):
+def part(card: Path, before: int, name: str) -> bytes:
     """Return the bytes of a partition of the eMMC."""
     first, size = GPT[name]
     with open(card, "rb") as image:

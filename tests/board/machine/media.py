@@ -8,7 +8,9 @@ import hashlib
 import shutil
 import struct
 import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import images
 from ..cache import command
@@ -27,12 +29,12 @@ VOLUMES = ("fip", "ubootenv", "ubootenv2", "recovery", "fit", "rootfs_data")
 SIZES = {"fip": 2 * MiB, "ubootenv": MiB, "ubootenv2": MiB, "rootfs_data": MiB}
 
 
-def bytes_before_card(medium):
+def bytes_before_card(medium: str) -> int:
     """Return how many bytes of the card's image come before the card's own first byte."""
     return 2 * images.BOOT_PARTITION_BYTES if medium == "emmc" else 0
 
 
-def make_flash(path, folder, system, data_bytes=None):
+def make_flash(path: Path, folder: Path, system: Path, data_bytes: int | None = None) -> None:
     """Make the flash: ``folder`` has ``ubootenv.img`` and ``ubootenv2.img``, ``system`` the FIT images.
 
     ``rootfs_data`` gets ``data_bytes``, or all that is left.
@@ -67,7 +69,7 @@ def make_flash(path, folder, system, data_bytes=None):
             flash.write(erased)
 
 
-def make_card(path, folder, medium, system):
+def make_card(path: Path, folder: Path, medium: str, system: Path) -> None:
     """Make the SD card or eMMC; ``folder`` gets a ``mmcblk0.img`` on the way, which has the environment already."""
     card = folder / "mmcblk0.img"
     places = {name: offset * KiB for name, offset, _ in images.GPT[medium]}
@@ -88,18 +90,19 @@ class FlashError(Exception):
     """The flash holds no UBI that can be read."""
 
 
-def is_volume_table(data):
+def is_volume_table(data: bytes) -> bool:
     """Tell whether every record of a UBI volume table has the right sum."""
     records = (data[at : at + RECORD_BYTES] for at in range(0, VOLUME_RECORDS * RECORD_BYTES, RECORD_BYTES))
     return all(zlib.crc32(one[:-4]) ^ 0xFFFFFFFF == int.from_bytes(one[-4:], "big") for one in records)
 
 
-def scan(flash):
+def scan(flash: BinaryIO) -> tuple[dict[tuple[int, int], int], dict[int, tuple[str, int]]]:
     """Return where the newest copy of each block is, {(volume, block): place}, and {volume: (name, blocks)}.
 
     :class:`FlashError` when there is no table of volumes, or it is being written at this moment.
     """
-    newest, names = {}, {}
+    newest: dict[tuple[int, int], tuple[int, int]] = {}
+    names: dict[int, tuple[str, int]] = {}
     for place in range(BL2_BYTES, FLASH_BYTES, BLOCK_BYTES):
         flash.seek(place)
         head = flash.read(UBI_HEADERS)
@@ -121,13 +124,13 @@ def scan(flash):
     return places, names
 
 
-def read_block(flash, place):
+def read_block(flash: BinaryIO, place: int) -> bytes:
     """Return the data of the block that is there."""
     flash.seek(place)
     return flash.read(LEB_BYTES)
 
 
-def volumes(path, only=None):
+def volumes(path: Path, only: Collection[str] | None = None) -> dict[str, bytes]:
     """Return {name: bytes} of every UBI volume on the flash, or of those in ``only``: its blocks one after the other.
 
     Of two copies of a block the one with the higher sequence number counts. A block that nobody wrote is 0xff.
@@ -145,7 +148,7 @@ def volumes(path, only=None):
         }
 
 
-def spoil_volume(path, name):
+def spoil_volume(path: Path, name: str) -> None:
     """Write zeros over the first bytes of a UBI volume."""
     with open(path, "r+b") as flash:
         places, names = scan(flash)
@@ -154,7 +157,7 @@ def spoil_volume(path, name):
         flash.write(bytes(64))
 
 
-def digest(data):
+def digest(data: bytes) -> str:
     """Return the sha256 of some bytes."""
     return hashlib.sha256(data).hexdigest()
 
@@ -162,13 +165,13 @@ def digest(data):
 class Environment:
     """U-Boot's environment on the media, read and written by the real tools on the host while the board is off."""
 
-    def __init__(self, tools, folder, medium, path):
+    def __init__(self, tools: Path, folder: str | Path, medium: str, path: str | Path) -> None:
         """``tools`` is the part with fw_printenv, ``path`` the image of the flash or card, ``folder`` for work."""
         self.folder, self.medium, self.path = Path(folder), medium, Path(path)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.tool = images.EnvTool(tools, self.folder, medium)
 
-    def make_files(self, values):
+    def make_files(self, values: Mapping[str, str]) -> None:
         """Make the files with both copies, as the images are made of them, with these variables."""
         if self.medium == "nand":
             for name in ("ubootenv", "ubootenv2"):
@@ -179,12 +182,12 @@ class Environment:
         for _ in range(2):
             self.tool.set(values)
 
-    def places(self):
+    def places(self) -> list[int]:
         """Return the two places of the copies on a card's image; the flash has volumes instead."""
         before = bytes_before_card(self.medium) + images.MMC_ENV_OFFSET
         return [before, before + images.ENV_COPY_BYTES[self.medium]]
 
-    def copies(self):
+    def copies(self) -> list[bytes]:
         """Return the bytes of both copies."""
         size = images.ENV_COPY_BYTES[self.medium]
         if self.medium == "nand":
@@ -195,8 +198,18 @@ class Environment:
         with open(self.path, "rb") as image:
             return [(image.seek(place), image.read(size))[1] for place in self.places()]
 
-    def all(self):
+    def all(self) -> dict[str, str] | None:
         """Return the variables as a dictionary, or None when both copies are bad."""
+        self.fetch()
+        return self.tool.all()
+
+    def whole(self) -> dict[str, str]:
+        """Return the same; :class:`~board.images.EnvError` when both copies are bad."""
+        self.fetch()
+        return self.tool.whole()
+
+    def fetch(self) -> None:
+        """Copy the environment to where the tool looks for it."""
         if self.medium == "nand":
             for name, data in zip(("ubootenv", "ubootenv2"), self.copies(), strict=True):
                 (self.folder / f"{name}.img").write_bytes(data)
@@ -205,9 +218,8 @@ class Environment:
                 card.seek(images.MMC_ENV_OFFSET)
                 for data in self.copies():
                     card.write(data)
-        return self.tool.all()
 
-    def damage(self, number):
+    def damage(self, number: int) -> None:
         """Change one byte of copy 1 or 2 on the medium, so that its checksum is wrong."""
         with open(self.path, "r+b") as image:
             place = self.copy_place(number)
@@ -216,7 +228,7 @@ class Environment:
             image.seek(place + 100)
             image.write(bytes([byte ^ 0x55]))
 
-    def copy_place(self, number):
+    def copy_place(self, number: int) -> int:
         """Return where copy 1 or 2 starts on the medium's image."""
         if self.medium != "nand":
             return self.places()[number - 1]

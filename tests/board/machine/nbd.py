@@ -8,7 +8,9 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from ..cuts.journal import Disks
 
@@ -30,7 +32,7 @@ class ProtocolError(Exception):
     """The client does not speak as expected."""
 
 
-def receive(link, size):
+def receive(link: socket.socket, size: int) -> bytes:
     """Return exactly so many bytes; :class:`ConnectionError` when the client is gone."""
     pieces = []
     while size:
@@ -45,13 +47,13 @@ def receive(link, size):
 class Server:
     """An NBD server on a socket of the file system, with one export for each image. Use it as a context manager."""
 
-    def __init__(self, path, folder, images):
+    def __init__(self, path: str | Path, folder: str | Path, images: Mapping[str, Path]) -> None:
         """Serve ``images`` ({name: path}) at the socket ``path``; the journal goes to ``folder``."""
         self.path, self.folder, self.images = Path(path), Path(folder), dict(images)
         self.lock = threading.Lock()
-        self.links = []
+        self.links: list[tuple[socket.socket, threading.Thread]] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Start to serve."""
         self.disks = Disks(self.folder, self.images)
         self.path.unlink(missing_ok=True)
@@ -61,7 +63,7 @@ class Server:
         threading.Thread(target=self.accept, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Close everything; the journal is complete then."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -74,7 +76,7 @@ class Server:
             self.disks.close()
         self.path.unlink(missing_ok=True)
 
-    def accept(self):
+    def accept(self) -> None:
         """Give each client a thread."""
         while True:
             try:
@@ -85,19 +87,19 @@ class Server:
             self.links.append((link, thread))
             thread.start()
 
-    def mark(self, text):
+    def mark(self, text: str) -> None:
         """Note a moment in the journal."""
         with self.lock:
             self.disks.mark(text)
 
-    def serve(self, link):
+    def serve(self, link: socket.socket) -> None:
         """Serve one client until it goes."""
         with link, contextlib.suppress(ConnectionError, ProtocolError, OSError):
             name = self.negotiate(link)
             while name is not None and self.answer(link, name):
                 pass
 
-    def negotiate(self, link):
+    def negotiate(self, link: socket.socket) -> str | None:
         """Agree with the client on an export and return its name, or None when it only asked."""
         link.sendall(MAGIC + OPTIONS + struct.pack(">H", FIXED_NEW_STYLE))
         receive(link, 4)
@@ -107,7 +109,7 @@ class Server:
                 raise ProtocolError("no option")
             data = receive(link, length)
 
-            def reply(kind, content=b"", option=option):
+            def reply(kind: int, content: bytes = b"", option: int = option) -> None:
                 """Answer the option."""
                 link.sendall(struct.pack(">QIII", OPTION_REPLY, option, kind, len(content)) + content)
 
@@ -127,7 +129,7 @@ class Server:
             if option == GO:
                 return name
 
-    def answer(self, link, name):
+    def answer(self, link: socket.socket, name: str) -> bool:
         """Do one request; tell whether there may be another."""
         magic, flags, kind, handle, offset, length = REQUEST.unpack(receive(link, REQUEST.size))
         if magic != REQUEST_MAGIC:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import debian, parts
+from ..cache import HERE as TESTS
 from ..cache import BuildError, Part, cached, command, digest_of, named, recipe_of
 
 CROSS = "aarch64-linux-gnu-"
@@ -47,13 +48,13 @@ REAL_PROGRAMS = {
 }
 
 
-def make_qemu(folder):
+def make_qemu(folder: Path) -> None:
     """Fetch QEMU and everything it needs."""
     version = debian.unpack(["qemu-system-arm"], folder, suite=QEMU_SUITE, dependencies=True)
     (folder / "version").write_text(version + "\n")
 
 
-def qemu_command(folder):
+def qemu_command(folder: Path) -> list[Path | str]:
     """Return the first words of a command line that runs the QEMU of this part."""
     usr = folder / "usr"
     libraries = usr / "lib/x86_64-linux-gnu"
@@ -67,7 +68,7 @@ def qemu_command(folder):
     ]
 
 
-def make_debian(folder):
+def make_debian(folder: Path) -> None:
     """Fetch Debian's arm64 programs and libraries."""
     version = debian.unpack(ARM64_PACKAGES, folder, architecture="arm64", dependencies=True)
     (folder / "version").write_text(version + "\n")
@@ -80,12 +81,12 @@ DEBIAN = Part(
 )
 
 
-def debian_folder():
+def debian_folder() -> Path:
     """Return the unpacked Debian arm64 tree, fetching it when it is new."""
     return cached(DEBIAN.name, DEBIAN.key(), DEBIAN.make)
 
 
-def arm64_compiler(folder):
+def arm64_compiler(folder: Path) -> str:
     """Return a compiler command for static arm64 programs with musl.
 
     Debian's specs for musl name places on a system; here they name the places in the unpacked tree.
@@ -101,7 +102,7 @@ def arm64_compiler(folder):
     )
 
 
-def make_busybox(folder):
+def make_busybox(folder: Path) -> None:
     """Build BusyBox for arm64.
 
     BusyBox 1.37.0 compares with a function that only x86 has; it must differ from all others, as no function does.
@@ -113,12 +114,12 @@ def make_busybox(folder):
     )
 
 
-def make_standins(folder):
+def make_standins(folder: Path) -> None:
     """Build the private root's stand-ins for arm64."""
     parts.make_standins(folder, arm64_compiler)
 
 
-def make_envtools(folder):
+def make_envtools(folder: Path) -> None:
     """Build U-Boot's fw_printenv, unchanged."""
     tree = debian.source_tree(debian.UBOOT, folder)
     command(["make", "tools-only_defconfig"], tree)
@@ -139,13 +140,13 @@ def make_envtools(folder):
     shutil.rmtree(tree)
 
 
-def needed(program):
+def needed(program: Path) -> list[str]:
     """Return the names of the shared libraries that a program or library asks for."""
     listing = command(["readelf", "-d", program])
     return re.findall(r"\(NEEDED\).*\[(.+)\]", listing)
 
 
-def copy_libraries(system, program, folder):
+def copy_libraries(system: Path, program: Path, folder: Path) -> None:
     """Copy the libraries that a program needs, and those that they need, into ``folder``."""
     for name in needed(program):
         if name.startswith("ld-linux") or (folder / name).exists():
@@ -161,7 +162,7 @@ def copy_libraries(system, program, folder):
         copy_libraries(system, found[0], folder)
 
 
-def make_hidden(folder):
+def make_hidden(folder: Path) -> None:
     """Copy the real programs and their libraries into ``folder/{bin,lib}``; the loader is ``ld.so``."""
     system = debian_folder()
     (folder / "bin").mkdir()
@@ -191,7 +192,7 @@ PARTS = (
         "busybox-arm64",
         make_busybox,
         lambda: digest_of(
-            recipe(make_busybox, debian.BUSYBOX), recipe_of(parts.make_busybox), parts.HERE / "busybox.config"
+            recipe(make_busybox, debian.BUSYBOX), recipe_of(parts.make_busybox), TESTS / "busybox.config"
         ),
     ),
     Part(

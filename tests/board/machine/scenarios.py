@@ -1,6 +1,9 @@
 """What the table of the bench shows of the whole board in QEMU."""
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from ..cuts.journal import Cut, History, replay
 from ..router import BootError, Disk, Panic
@@ -17,38 +20,37 @@ CUTS_OF_A_RUN = 8
 F2FS = tuple(line.replace("ext4", "f2fs") for line in PARTITIONS)
 
 
-def build(report):
+def build(report: Callable[[str], None]) -> None:
     """Build what these scenarios need; ``report`` gets a line for each part."""
     board.build(report)
 
 
-def check(condition, *texts):
+def check(condition: object, *texts: object) -> None:
     """Raise :class:`AssertionError` with the texts when the condition does not hold."""
     if not condition:
         raise AssertionError("\n".join(map(str, texts)))
 
 
-def root_of(machine):
+def root_of(machine: Machine) -> tuple[str, str]:
     """Return (source, type) of what the guest's kernel has mounted at /, the last one that counts."""
     return [(source, kind) for source, target, kind, _ in machine.mounts() if target == "/"][-1]
 
 
-def source_of(machine, target):
+def source_of(machine: Machine, target: str) -> str:
     """Return what the guest's kernel has mounted at a place."""
     return [source for source, place, _, _ in machine.mounts() if place == target][-1]
 
 
-def status_of(bench):
+def status_of(bench: Bench) -> tuple[int, dict[str, str]]:
     """Return the exit code of ``status`` and its lines as a dictionary; of a name the last line counts."""
     result = bench.sh("status")
     return result.code, dict(line.split(None, 1) for line in result.out.splitlines() if " " in line)
 
 
-def as_planned(bench, method):
+def as_planned(machine: Machine, bench: Bench, method: str) -> None:
     """Check that ``status`` and the kernel's own mounts agree that the plan is what runs."""
     code, lines = status_of(bench)
     check(code == 0 and lines["as-planned"] == "yes", lines)
-    machine = bench.router
     check(source_of(machine, "/srv").startswith("/dev/nvme0n1p"), machine.mounts())
     source, kind = root_of(machine)
     if method == "extroot-overlay":
@@ -69,7 +71,9 @@ def as_planned(bench, method):
 
 
 @contextlib.contextmanager
-def installed(folder, method, medium, partitions=None, **more):
+def installed(
+    folder: Path, method: str, medium: str, partitions: Sequence[str] | None = None, **more: Any
+) -> Iterator[tuple[Machine, Bench]]:
     """Give a running machine with its :class:`Bench` after ``install --apply``, not restarted yet."""
     with Machine(folder, medium=medium, **{**kind_of_router(method), **more}) as machine:
         machine.boot(UP)
@@ -92,7 +96,7 @@ def nothing_to_do(bench: Bench, words: str) -> None:
     check("nothing was changed" in result.out, result)
 
 
-def install(folder, method, medium, **more):
+def install(folder: Path, method: str, medium: str, **more: Any) -> Outcome:
     """Install, again, restart, and look: status, the kernel's mounts, U-Boot's choice. The same again changes nothing.
 
     Before the restart that is seen on the images: the looks between mount the new file systems and write nothing.
@@ -103,13 +107,13 @@ def install(folder, method, medium, **more):
         unchanged(machine, before)
         bench.restart()
         check(machine.chose == ["production"] * 2, machine.chose)
-        as_planned(bench, method)
+        as_planned(machine, bench, method)
         nothing_to_do(bench, f"install --apply --wipe {SERIAL}")
-        as_planned(bench, method)
+        as_planned(machine, bench, method)
     return Outcome()
 
 
-def raises(error, function, *operands):
+def raises(error: type[Exception], function: Callable[..., object], *operands: Any) -> None:
     """Check that a call ends with this error."""
     try:
         function(*operands)
@@ -119,7 +123,7 @@ def raises(error, function, *operands):
 
 
 @scenario(tier=3, title="the bench itself: commands, files, time limits, restart, power cut")
-def board_itself(folder):
+def board_itself(folder: Path) -> Outcome:
     """Exit codes, both outputs, input, time limits, files; what is there after a restart, and that off is off."""
     noise = b"\0\xff" * 100000
     with Machine(folder) as machine:
@@ -135,38 +139,38 @@ def board_itself(folder):
         check(machine.read("/etc/a/file") == "text\n" and not machine.exists("/etc/a/other"))
         machine.reboot(UP)
         check(machine.read("/etc/a/file") == "text\n" and machine.chose == ["production"] * 2, machine.chose)
-        check(machine.fw_printenv()["bootcmd"] == machine.run("fw_printenv -n bootcmd").out.rstrip("\n"))
+        check(machine.printed_env()["bootcmd"] == machine.run("fw_printenv -n bootcmd").out.rstrip("\n"))
         machine.power_cut()
         raises(BootError, machine.run, "true")
     return Outcome()
 
 
 @scenario(tier=3, title="install extroot-overlay, nand: restart, status, mounts")
-def board_nand_overlay(folder):
+def board_nand_overlay(folder: Path) -> Outcome:
     """extroot-overlay on a board that boots from SPI-NAND."""
     return install(folder, "extroot-overlay", "nand")
 
 
 @scenario(tier=3, title="install extroot-pivot, nand, disk with 4096-byte blocks")
-def board_nand_pivot(folder):
+def board_nand_pivot(folder: Path) -> Outcome:
     """extroot-pivot, with an NVMe disk that has 4096 bytes in a logical block."""
     return install(folder, "extroot-pivot", "nand", disks=(Disk(serial=SERIAL, logical=4096),))
 
 
 @scenario(tier=3, title="install extroot-overlay, nand, f2fs")
-def board_f2fs_overlay(folder):
+def board_f2fs_overlay(folder: Path) -> Outcome:
     """The overlay and the data on f2fs, which the kernel of the private root cannot mount."""
     return install(folder, "extroot-overlay", "nand", partitions=F2FS)
 
 
 @scenario(tier=3, title="install extroot-pivot, nand, f2fs")
-def board_f2fs_pivot(folder):
+def board_f2fs_pivot(folder: Path) -> Outcome:
     """The whole root on f2fs."""
     return install(folder, "extroot-pivot", "nand", partitions=F2FS)
 
 
 @scenario(tier=3, title="somebody's files on f2fs: refused, no image changes by a byte")
-def board_f2fs_files(folder):
+def board_f2fs_files(folder: Path) -> Outcome:
     """Kind and label are right; what is in the file system is no system that the script put there."""
     with installed(folder, "extroot-overlay", "nand", partitions=F2FS) as (machine, bench):
         machine.run("mount -t f2fs /dev/nvme0n1p1 /mnt && rm -r /mnt/.bootplan && umount /mnt").ok()
@@ -178,37 +182,37 @@ def board_f2fs_files(folder):
 
 
 @scenario(tier=3, title="install internal, nand", extra=True)
-def board_nand_internal(folder):
+def board_nand_internal(folder: Path) -> Outcome:
     """The root stays where it is, only data goes to the disk."""
     return install(folder, "internal", "nand")
 
 
 @scenario(tier=3, title="install extroot-overlay, emmc", extra=True)
-def board_emmc_overlay(folder):
+def board_emmc_overlay(folder: Path) -> Outcome:
     """extroot-overlay on a board that boots from eMMC."""
     return install(folder, "extroot-overlay", "emmc")
 
 
 @scenario(tier=3, title="install extroot-pivot, sd", extra=True)
-def board_sd_pivot(folder):
+def board_sd_pivot(folder: Path) -> Outcome:
     """extroot-pivot on a board that boots from the SD card."""
     return install(folder, "extroot-pivot", "sd")
 
 
 @scenario(tier=3, title="install cmdline, nand: the kernel itself mounts root=PARTUUID=")
-def board_nand_cmdline(folder):
+def board_nand_cmdline(folder: Path) -> Outcome:
     """A firmware with NVMe built in: U-Boot passes root=PARTUUID=, the kernel mounts the partition."""
     return install(folder, "cmdline", "nand")
 
 
 @scenario(tier=3, title="install cmdline, emmc: the kernel itself mounts root=PARTUUID=", extra=True)
-def board_emmc_cmdline(folder):
+def board_emmc_cmdline(folder: Path) -> Outcome:
     """The same with the environment on the eMMC."""
     return install(folder, "cmdline", "emmc")
 
 
 @scenario(tier=3, title="a refused install writes nothing: digests of every image")
-def board_refused(folder):
+def board_refused(folder: Path) -> Outcome:
     """A plan for another disk, and one for another medium: exit code 3 or 2, and no medium changes by a byte."""
     with Machine(folder, medium="nand") as machine:
         machine.boot(UP)
@@ -223,7 +227,7 @@ def board_refused(folder):
 
 
 @scenario(tier=3, title="one copy of the environment damaged: boots, the script works", extra=True)
-def board_one_env_copy(folder):
+def board_one_env_copy(folder: Path) -> Outcome:
     """Each of the two copies in turn: U-Boot takes the other one, and so does the script."""
     with Machine(folder, medium="nand") as machine:
         for number in (1, 2):
@@ -239,7 +243,7 @@ def board_one_env_copy(folder):
 
 
 @scenario(tier=3, title="both copies of the environment damaged: first boot, then the script works")
-def board_no_env_copy(folder):
+def board_no_env_copy(folder: Path) -> Outcome:
     """U-Boot takes its compiled-in environment, saves it in both copies, and starts production."""
     with Machine(folder, medium="nand") as machine:
         machine.environment.damage(1)
@@ -255,8 +259,11 @@ def board_no_env_copy(folder):
 
 
 @scenario(tier=3, title="NVMe gone after extroot-overlay: the internal overlay boots")
-def board_nvme_gone(folder):
-    """The disk is taken out: the old system starts from the internal overlay after delay_root; back in, it is the root."""
+def board_nvme_gone(folder: Path) -> Outcome:
+    """The disk is taken out: the old system starts from the internal overlay after delay_root.
+
+    Back in, it is the root.
+    """
     with installed(folder, "extroot-overlay", "nand") as (machine, bench):
         machine.off()
         disks, machine.disks = machine.disks, []
@@ -271,12 +278,12 @@ def board_nvme_gone(folder):
         gone.rename(machine.image("nvme0"))
         machine.boot(UP)
         machine.put(bench.name, bench.script)
-        as_planned(bench, "extroot-overlay")
+        as_planned(machine, bench, "extroot-overlay")
     return Outcome()
 
 
 @scenario(tier=3, title="NVMe gone after cmdline: the kernel gives up, U-Boot starts recovery")
-def board_cmdline_gone(folder):
+def board_cmdline_gone(folder: Path) -> Outcome:
     """The kernel waits for a limited time, panics, resets; U-Boot finds the record of it and starts recovery."""
     with installed(folder, "cmdline", "nand") as (machine, _):
         machine.off()
@@ -295,7 +302,7 @@ def board_cmdline_gone(folder):
 
 
 @scenario(tier=3, title="a crash of the running system: recovery, and back after the record is removed")
-def board_crash(folder):
+def board_crash(folder: Path) -> Outcome:
     """A panic of the guest's kernel leaves a record in RAM; U-Boot finds it and starts recovery until it is removed."""
     with Machine(folder, medium="nand") as machine:
         machine.boot(UP)
@@ -312,8 +319,11 @@ def board_crash(folder):
     return Outcome()
 
 
-def after_cut(folder, journal, cut, method, medium):
-    """Boot a board from what a cut left, check that it is a whole old or new system, finish the install; list faults."""
+def after_cut(folder: Path, journal: Path, cut: Cut, method: str, medium: str) -> str:
+    """Boot a board from what a cut left, check that it is a whole old or new system, finish the install.
+
+    Return which of the two it was.
+    """
     history = History(journal)
     with Machine(folder, medium=medium, **kind_of_router(method)) as machine:
         replay(history, cut, folder / "cut")
@@ -325,11 +335,11 @@ def after_cut(folder, journal, cut, method, medium):
         if not planned:
             bench.sh("install --apply").ok()
             bench.restart()
-        as_planned(bench, method)
+        as_planned(machine, bench, method)
         return "new" if planned else "old"
 
 
-def cuts_of_a_run(folder, method, medium):
+def cuts_of_a_run(folder: Path, method: str, medium: str) -> Outcome:
     """Record an install, cut at moments spread over it, and finish it after each.
 
     At every second cut the NVMe disk also loses what it was not told to flush.
@@ -358,12 +368,12 @@ def cuts_of_a_run(folder, method, medium):
 
 
 @scenario(tier=3, title="power cuts during install extroot-overlay, nand: sampled, finished after each", extra=True)
-def board_cuts_overlay(folder):
+def board_cuts_overlay(folder: Path) -> Outcome:
     """What the judge of tier 2 sees at every write, on the whole board at some."""
     return cuts_of_a_run(folder, "extroot-overlay", "nand")
 
 
 @scenario(tier=3, title="power cuts during install cmdline, nand: sampled, finished after each", extra=True)
-def board_cuts_cmdline(folder):
+def board_cuts_cmdline(folder: Path) -> Outcome:
     """The same with the environment in UBI volumes and the kernel's own root."""
     return cuts_of_a_run(folder, "cmdline", "nand")

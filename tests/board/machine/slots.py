@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from ..cuts.journal import Cut, History, replay
 from ..router import Disk
+from ..running import Result
 from ..scenario import Outcome, scenario
 from ..scripts import SERIAL, Bench
 from . import media
@@ -19,8 +23,8 @@ ROOTS = """\
       - {name: data, size: rest, filesystem: ext4, mount: /srv}
 """
 # For each case: root method, the word for `slots.kernel`, room on SPI-NAND and on a card, and what the board has.
-BUILTIN = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")}
-CASES = {
+BUILTIN: dict[str, Any] = {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")}
+CASES: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
     "pairs": ("extroot-overlay", "own", "{firmware: 10MiB, data: 8MiB}", {}),
     "own": ("cmdline", "own", "{firmware: 10MiB}", BUILTIN),
     "shared": ("cmdline", "shared", None, BUILTIN),
@@ -31,7 +35,7 @@ NOBODY = "11111111-1111-4111-8111-111111111111"  # a PARTUUID that no partition 
 WAITS, HURRY = " 90 150\n", " 20 35\n"
 
 
-def slots_plan(case, medium, *, tries=2, on_crash="recovery"):
+def slots_plan(case: str, medium: str, *, tries: int = 2, on_crash: str = "recovery") -> str:
     """Return the text of a plan with slots; its names are those of :data:`CASES`."""
     method, kernel, room, _ = CASES[case]
     root = "{method: extroot-overlay}" if method == "extroot-overlay" else "{method: cmdline, rootwait: 3, panic: 2}"
@@ -47,7 +51,7 @@ def slots_plan(case, medium, *, tries=2, on_crash="recovery"):
     )
 
 
-def check(condition, *texts):
+def check(condition: object, *texts: object) -> None:
     """Raise :class:`AssertionError` with the texts when the condition does not hold."""
     if not condition:
         raise AssertionError("\n".join(map(str, texts)))
@@ -56,7 +60,7 @@ def check(condition, *texts):
 class Slots:
     """A board with slots: the machine, its script, and the words for what happens to them."""
 
-    def __init__(self, machine, case, medium, **more):
+    def __init__(self, machine: Machine, case: str, medium: str, **more: Any) -> None:
         """``machine`` is on."""
         self.machine = machine
         self.bench = Bench(machine, slots_plan(case, medium, **more))
@@ -64,12 +68,12 @@ class Slots:
         self.bench.script = self.bench.script.replace(WAITS, HURRY)
         machine.put(self.bench.name, self.bench.script)
 
-    def status(self):
+    def status(self) -> Any:
         """Return what ``status --json`` tells."""
         self.machine.put(self.bench.name, self.bench.script)
         return json.loads(self.bench.sh("status --json").out)
 
-    def runs(self, slot, release="25.12.5"):
+    def runs(self, slot: str, release: str = "25.12.5") -> Any:
         """Check that this slot runs, is good and as planned, with this release; return the status."""
         told = self.status()
         check((told["slot"], told["good"], told["as_planned"]) == (slot, slot, True), told)
@@ -78,7 +82,7 @@ class Slots:
         check(f"bootplan.slot={slot}" in command, command)
         return told
 
-    def install(self):
+    def install(self) -> None:
         """Install the plan and restart: slot a runs, and installing again changes nothing.
 
         New partitions on the card that runs are known after a restart only: then the first install ends there.
@@ -91,19 +95,19 @@ class Slots:
         self.runs("a")
         check("nothing was changed" in self.bench.sh("install --apply").ok().out)
 
-    def upgrade(self, release, faults=()):
+    def upgrade(self, release: str, faults: Iterable[str] = ()) -> Result:
         """Write an image into the idle slot; its trial begins with the next start."""
         image = self.machine.firmware(release, faults).read_bytes()
         self.machine.put("/tmp/image.itb", image)
         digest = self.machine.run("sha256sum /tmp/image.itb").ok().out.split()[0]
         return self.bench.sh(f"upgrade /tmp/image.itb --sha256 {digest} --apply", 300).ok()
 
-    def try_it(self, good, timeout=UP):
+    def try_it(self, good: str, timeout: float = UP) -> dict[str, str]:
         """Restart into the trial and wait for its end; ``good`` must be the good slot then. Return the environment."""
         self.machine.start("reboot")
         return self.machine.settle(lambda env: "bp_try" not in env and env["bp_good"] == good, timeout)
 
-    def started(self, since=0):
+    def started(self, since: int = 0) -> list[str]:
         """Return the slots that kernels were started with since a place of the console: ``b*`` is b on trial."""
         found = []
         for line in self.machine.console[since:].splitlines():
@@ -115,7 +119,9 @@ class Slots:
 
 
 @contextlib.contextmanager
-def board_with(folder, case, medium, *, installed=True, machine=None, **more):
+def board_with(
+    folder: Path, case: str, medium: str, *, installed: bool = True, machine: dict[str, Any] | None = None, **more: Any
+) -> Iterator[Slots]:
     """Give a running board with the slots of a case, installed unless said otherwise."""
     kind = {"disks": DISK, "data_bytes": DATA_BYTES, **CASES[case][3], **(machine or {})}
     with Machine(folder, medium=medium, **kind) as board:
@@ -126,7 +132,7 @@ def board_with(folder, case, medium, *, installed=True, machine=None, **more):
         yield slots
 
 
-def kept(slots):
+def kept(slots: Slots) -> None:
     """From install to two upgrades that are kept, and back to the one before; what was set stays set."""
     slots.machine.put("/etc/wireguard/key", "secret\n", 0o600)
     slots.machine.run("uci set system.@system[0].hostname=mine && uci commit system && sync").ok()
@@ -143,7 +149,7 @@ def kept(slots):
 
 
 @scenario(tier=3, title="slots, nand, pairs: install, two upgrades and a rollback confirm themselves; back to stock")
-def board_slots_pairs(folder):
+def board_slots_pairs(folder: Path) -> Outcome:
     """Each time the trial's own health check keeps it; at the end `rollback --stock` leaves the stock chain."""
     with board_with(folder, "pairs", "nand") as slots:
         kept(slots)
@@ -151,12 +157,21 @@ def board_slots_pairs(folder):
         slots.bench.sh("rollback --stock --apply").ok()
         slots.machine.reboot(UP)
         check(slots.started()[-1] == "stock", slots.started())
-        left = [name for name in slots.machine.fw_printenv() if name.startswith("bp_")]
+        left = [name for name in slots.machine.printed_env() if name.startswith("bp_")]
         check(not left, left)
         return Outcome(note="kernels: " + " ".join(tried))
 
 
-def falls_back(slots, release, faults, why, *, tries, spoil=None, timeout=200):
+def falls_back(
+    slots: Slots,
+    release: str,
+    faults: Sequence[str],
+    why: str,
+    *,
+    tries: int,
+    spoil: str | None = None,
+    timeout: float = 200,
+) -> str:
     """A trial of slot b that fails: slot a is back by itself after so many tries, and `status` tells why.
 
     ``spoil`` is a command for the router between upgrade and restart. Return the kernels that were started.
@@ -173,11 +188,11 @@ def falls_back(slots, release, faults, why, *, tries, spoil=None, timeout=200):
     check(f"slot b;why {why}" in told["last_trial"], told["last_trial"], faults)
     check(not machine.run("ls /sys/fs/pstore").ok().out, "a crash record is left")
     machine.put(slots.bench.name, slots.bench.script)
-    return f"{' '.join(faults) or spoil.split()[0]}: {' '.join(started)}"
+    return f"{' '.join(faults) or (spoil or '').split()[0]}: {' '.join(started)}"
 
 
 @scenario(tier=3, title="slots, nand, pairs: a trial that panics and one that hangs, twice each; the good slot is back")
-def board_slots_crash(folder):
+def board_slots_crash(folder: Path) -> Outcome:
     """A panic leaves a record that the good slot archives; a kernel that stands still is ended by the watchdog."""
     with board_with(folder, "pairs", "nand") as slots:
         found = [falls_back(slots, "25.12.6", ("panic",), "a crash (", tries=2)]
@@ -190,7 +205,7 @@ def board_slots_crash(folder):
 
 
 @scenario(tier=3, title="slots, nand, pairs: no network, no root, no end of the boot: one try each; status tells why")
-def board_slots_unfit(folder):
+def board_slots_unfit(folder: Path) -> Outcome:
     """A firmware whose WAN stays down, an overlay that is gone, and a service that never ends: dead-man."""
     with board_with(folder, "pairs", "nand", tries=1) as slots:
         found = [
@@ -212,7 +227,7 @@ def board_slots_unfit(folder):
         return Outcome(note=", ".join(found))
 
 
-def one_of_each(folder, case, medium):
+def one_of_each(folder: Path, case: str, medium: str) -> Outcome:
     """Install; a trial without a root, so that its kernel gives up; the same image again, which is kept."""
     with board_with(folder, case, medium) as slots:
         machine = slots.machine
@@ -228,25 +243,25 @@ def one_of_each(folder, case, medium):
 
 
 @scenario(tier=3, title="slots, nand, own kernels: a trial without a root falls back, the next one is kept", extra=True)
-def board_slots_own_nand(folder):
+def board_slots_own_nand(folder: Path) -> Outcome:
     """Each slot has a UBI volume with its kernel, which mounts root=PARTUUID= itself."""
     return one_of_each(folder, "own", "nand")
 
 
 @scenario(tier=3, title="slots, emmc, own kernels: a trial without a root falls back, the next one is kept")
-def board_slots_own_emmc(folder):
+def board_slots_own_emmc(folder: Path) -> Outcome:
     """Each slot has a partition with its kernel, which install puts behind those of OpenWrt."""
     return one_of_each(folder, "own", "emmc")
 
 
 @scenario(tier=3, title="slots, sd, shared kernel: a trial without a root falls back, the next one is kept", extra=True)
-def board_slots_shared(folder):
+def board_slots_shared(folder: Path) -> Outcome:
     """Both slots are started by the kernel that the card has."""
     return one_of_each(folder, "shared", "sd")
 
 
 @scenario(tier=3, title="slots, nand, pairs: one copy of the environment damaged, both; both kernels; rollback")
-def board_slots_damage(folder):
+def board_slots_damage(folder: Path) -> Outcome:
     """One copy: goes on. Both: the stock chain, and install takes the slots up again. Both kernels: recovery."""
     with board_with(folder, "pairs", "nand") as slots:
         machine = slots.machine
@@ -273,7 +288,7 @@ def board_slots_damage(folder):
     return Outcome()
 
 
-def after_cut(folder, journal, cut, words):
+def after_cut(folder: Path, journal: Path, cut: Cut, words: str) -> str:
     """Boot a board from what a cut left and wait for the end of a trial, if there is one; return the good slot.
 
     The slot that is good then runs, and when it is a, the upgrade can be made again and is kept.
@@ -293,7 +308,7 @@ def after_cut(folder, journal, cut, words):
 
 
 @scenario(tier=3, title="power cuts during upgrade and trial's start, nand, pairs: sampled, upgraded after each")
-def board_slots_cuts(folder):
+def board_slots_cuts(folder: Path) -> Outcome:
     """After a cut the old system or the new one is good and runs, and the upgrade can be made again."""
     journal = folder / "journal"
     with Machine(folder / "first", medium="nand", disks=DISK, data_bytes=DATA_BYTES) as machine:
@@ -327,13 +342,13 @@ def board_slots_cuts(folder):
 
 
 @scenario(tier=3, title="slots, nand, pairs: no room; rootfs_data_max, sysupgrade, install again")
-def board_slots_room(folder):
+def board_slots_room(folder: Path) -> Outcome:
     """rootfs_data has all that is left of the flash: the first install asks for a sysupgrade, the second is whole."""
     with board_with(folder, "pairs", "nand", installed=False, machine={"data_bytes": None}) as slots:
         machine = slots.machine
         machine.run("uci set system.@system[0].hostname=mine && uci commit system && sync").ok()
         said = slots.bench.sh("install --apply", 200).ok().out
-        check("sysupgrade IMAGE" in said and "bp_good" not in machine.fw_printenv(), said)
+        check("sysupgrade IMAGE" in said and "bp_good" not in machine.printed_env(), said)
         machine.put("/tmp/image.itb", machine.firmware("25.12.5").read_bytes())
         machine.start("sysupgrade /tmp/image.itb")
         machine.wait_up(UP)

@@ -9,9 +9,12 @@ import gzip
 import os
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from .. import firmware, tree
+from ..cache import HERE as TESTS
 from ..cache import SEARCH_PATH, BuildError, Part, cached, command, digest_of, named, recipe_of
 from .programs import CROSS, DEBIAN, MACHINE, arm64_compiler, qemu_command
 
@@ -45,7 +48,7 @@ NO_OVERLAY_NAME = "no_such_word="
 EXTRA_FILES = "usr/share/rig"
 
 
-def device_tree(folder, qemu, board_name):
+def device_tree(folder: Path, qemu: list[Path | str], board_name: str) -> None:
     """Make ``board.dtb`` and the overlays ``emmc.dtbo`` and ``sd.dtbo``."""
     command(
         [*qemu, "-M", f"{MACHINE},dumpdtb={folder}/virt.dtb", "-cpu", "cortex-a72", "-nodefaults", "-display", "none"]
@@ -60,7 +63,7 @@ def device_tree(folder, qemu, board_name):
         command(["dtc", "-q", "-@", "-o", folder / f"{medium}.dtbo", HERE / f"dts/{medium}.dtso"])
 
 
-def add_modules(root, kernel, packages, kernel_nvme, faults):
+def add_modules(root: Path, kernel: Path, packages: Collection[str], kernel_nvme: str, faults: Collection[str]) -> None:
     """Put the kernel's real modules into the tree, in place of the private root's; ``hang`` only as a fault."""
     modules = root / "lib/modules"
     shutil.rmtree(modules)
@@ -73,7 +76,15 @@ def add_modules(root, kernel, packages, kernel_nvme, faults):
         (folder / f"{name}.ko").write_bytes(name.encode() * 2000)
 
 
-def add_guest(root, parts, *, board_name, release, fstools_overlay_name, faults):
+def add_guest(
+    root: Path,
+    parts: dict[str, Path],
+    *,
+    board_name: str,
+    release: str,
+    fstools_overlay_name: bool,
+    faults: Collection[str],
+) -> None:
     """Put the programs of the guest into the tree: real ones, and what stands for procd and fstools."""
     shutil.copytree(parts["hidden"], root / ".rig", dirs_exist_ok=True)
     tree.write(root, "/.rig/refresh", "#!/bin/sh\n# the kernel has read the partition table by itself\n", 0o755)
@@ -94,7 +105,7 @@ def add_guest(root, parts, *, board_name, release, fstools_overlay_name, faults)
         tree.write(root, "/etc/uci-defaults/30_uboot-envtools", (HERE / "guest/uboot-envtools").read_text())
 
 
-def make_root(folder, parts, **kind):
+def make_root(folder: Path, parts: dict[str, Path], **kind: Any) -> Path:
     """Make the tree in ``folder/root``."""
     root = folder / "root"
     names = {
@@ -117,7 +128,7 @@ def make_root(folder, parts, **kind):
     return root
 
 
-def make_initramfs(folder, root):
+def make_initramfs(folder: Path, root: Path) -> None:
     """Make ``initramfs.gz`` of the tree, without its many small files."""
     copy = folder / "recovery"
     shutil.copytree(root, copy, symlinks=True)
@@ -138,7 +149,7 @@ def make_initramfs(folder, root):
     shutil.rmtree(copy)
 
 
-def image_node(name, path, kind, more="", compression="none"):
+def image_node(name: str, path: Path, kind: str, more: str = "", compression: str = "none") -> str:
     """Return the text of one image of a FIT."""
     return (
         f'\t\t{name} {{\n\t\t\tdescription = "{name}";\n\t\t\tdata = /incbin/("{path}");\n\t\t\ttype = "{kind}";\n'
@@ -147,7 +158,7 @@ def image_node(name, path, kind, more="", compression="none"):
     )
 
 
-def fit_source(folder, kernel, model, system):
+def fit_source(folder: Path, kernel: Path, model: str, system: str) -> str:
     """Return the source of a FIT; ``system`` is ``production`` (with the squashfs) or ``recovery`` (with initramfs)."""
     at = "load = <{0:#x}>;\n\t\t\t".format
     images = image_node(
@@ -184,22 +195,25 @@ def fit_source(folder, kernel, model, system):
     )
 
 
-def make_fit(folder, kernel, model, system):
+def make_fit(folder: Path, kernel: Path, model: str, system: str) -> None:
     """Make ``production.itb`` or ``recovery.itb`` with its data behind the header, aligned as OpenWrt does."""
     source = folder / f"{system}.its"
     source.write_text(fit_source(folder, kernel, model, system))
     command(["mkimage", "-q", "-E", "-B", "0x1000", "-p", "0x1000", "-f", source, folder / f"{system}.itb"])
 
 
-def make_sysupgrade(folder, model, release):
+def make_sysupgrade(folder: Path, model: str, release: str) -> None:
     """Make ``sysupgrade.itb`` of ``production.itb``."""
     data = firmware.padded((folder / "production.itb").read_bytes())
     told = firmware.metadata(release, model, firmware.compat_version(release))
     (folder / "sysupgrade.itb").write_bytes(firmware.append(data, firmware.METADATA, told))
 
 
-def renumbered(folder, kernel, version):
-    """Return a copy of the kernel and its modules under another version: the same program, that takes no module of the old one."""
+def renumbered(folder: Path, kernel: Path, version: str) -> Path:
+    """Return a copy of the kernel and its modules under another version.
+
+    It is the same program, that takes no module of the old one.
+    """
     old, new = (kernel / "release").read_text().strip(), version
     if len(old) != len(new):
         raise BuildError(f"'{new}' must be as long as '{old}': it is written over it")
@@ -214,7 +228,7 @@ def renumbered(folder, kernel, version):
     return made
 
 
-def make_system(folder, parts, model, *, kernel="", **kind):
+def make_system(folder: Path, parts: dict[str, Path], model: str, *, kernel: str = "", **kind: Any) -> None:
     """Make the three FIT images; ``kernel`` is the version to give the kernel, when not its own."""
     if kernel:
         parts = {**parts, "kernel-arm64": renumbered(folder, parts["kernel-arm64"], kernel)}
@@ -228,18 +242,18 @@ def make_system(folder, parts, model, *, kernel="", **kind):
     make_sysupgrade(folder, model, kind["release"])
 
 
-def system(parts, model, **kind):
+def system(parts: dict[str, Path], model: str, **kind: Any) -> Path:
     """Return the folder with the three FIT images for this kind of board, building them when they are new."""
     files = [
         HERE / "system.py",
-        tree.__file__,
-        firmware.__file__,
+        Path(tree.__file__),
+        Path(firmware.__file__),
         *sorted((HERE / "guest").iterdir()),
         *sorted((HERE / "dts").iterdir()),
-        *sorted((tree.HERE / "standin").iterdir()),
+        *sorted((TESTS / "standin").iterdir()),
     ]
     key = digest_of(
-        *named([Path(file) for file in files]),
+        *named(files),
         repr([model, *sorted(kind.items())]),
         MACHINE,
         *[str(folder) for _, folder in sorted(parts.items())],
@@ -247,7 +261,7 @@ def system(parts, model, **kind):
     return cached("system", key, lambda folder: make_system(folder, parts, model, **kind))
 
 
-def make_agent(folder):
+def make_agent(folder: Path) -> None:
     """Compile the guest's process 1 and what listens for dnsmasq and dropbear."""
     for name in GUEST_PROGRAMS:
         command(

@@ -24,7 +24,10 @@ CHANGES = (
     (
         "drivers/mtd/cfi_flash.c",
         "if (info->buffer_size == 1) {\n\t\t\tcword.w32 = 0;",
-        "if (cnt < 2 * info->portwidth || wp % buffered_size == buffered_size - info->portwidth) {\n\t\t\tcword.w32 = 0;",
+        (
+            "if (cnt < 2 * info->portwidth || wp % buffered_size == buffered_size - info->portwidth) {\n"
+            "\t\t\tcword.w32 = 0;"
+        ),
     ),
     ("drivers/mtd/cfi_flash.c", "buffered_size = (info->portwidth / info->chipwidth);", "buffered_size = 1;"),
     (
@@ -49,13 +52,13 @@ static int pstore_check(struct cmd_tbl *cmdtp, int flag, int argc, char * const 
 
 static struct cmd_tbl cmd_pstore_sub[] = {
 	U_BOOT_CMD_MKENT(check, 1, 0, pstore_check, "", ""),
-""",
+""",  # noqa: E101 - U-Boot's own style
     ),
     ("board/emulation/qemu-arm/Makefile", "qemu-arm.o", "qemu-arm.o bpi_r4.o"),
 )
 
 
-def change(tree):
+def change(tree: Path) -> None:
     """Make the changes in a fresh U-Boot tree; :class:`BuildError` when a line is not there exactly once."""
     for name, old, new in CHANGES:
         path = tree / name
@@ -66,13 +69,13 @@ def change(tree):
     shutil.copy(HERE / "bpi_r4.c", tree / "board/emulation/qemu-arm")
 
 
-def default_environment(medium):
+def default_environment(medium: str) -> str:
     """Return the text of the environment that is compiled into the U-Boot of a medium."""
     lines = (TESTS / "env" / f"{medium}.env").read_text().splitlines()
     return "".join(f"{line}\n".replace("\\e", "\x1b") for line in lines if line and not line.startswith("#"))
 
 
-def configure(make, build, medium):
+def configure(make: list[str | Path], build: Path, medium: str) -> None:
     """Configure the build for a medium; :class:`BuildError` for an option that was not taken."""
     (build / "default.env").write_text(default_environment(medium))
     command([*make, "qemu_arm64_defconfig"])
@@ -88,13 +91,13 @@ def configure(make, build, medium):
         raise BuildError(f"U-Boot's configuration did not take these lines: {' '.join(lost)}")
 
 
-def make_uboot(folder):
+def make_uboot(folder: Path) -> None:
     """Build ``nand.bin``, ``emmc.bin`` and ``sd.bin``; the second and third only compile what differs."""
     tree = debian.source_tree(debian.UBOOT, folder)
     change(tree)
     build = folder / "build"
     build.mkdir()
-    make = [
+    make: list[str | Path] = [
         "nice",
         "-n",
         "5",

@@ -1,7 +1,10 @@
 """Upgrades without slots on the whole board: sysupgrade's flash on UBI, the first start, and the root on the disk."""
 
-from ..images import MiB
-from ..router import Disk, GiB
+from pathlib import Path
+from typing import Any
+
+from ..images import GiB, MiB
+from ..router import Disk
 from ..scenario import Outcome, scenario
 from ..scripts import Bench, plan
 from .board import Machine
@@ -9,34 +12,34 @@ from .board import Machine
 UP = 120
 OLD, NEW = "25.12.5", "25.12.6"
 KERNEL = "6.12.999"
-KIND = {"disks": (Disk(size=GiB),), "data_bytes": 24 * MiB}
+KIND: dict[str, Any] = {"disks": (Disk(size=GiB),), "data_bytes": 24 * MiB}
 DONE = "grep -qx 'state done' /etc/bootplan/upgrade"
 
 
-def check(condition, *texts):
+def check(condition: object, *texts: object) -> None:
     """Raise :class:`AssertionError` with the texts when the condition does not hold."""
     if not condition:
         raise AssertionError("\n".join(map(str, texts)))
 
 
-def status_of(bench):
+def status_of(bench: Bench) -> dict[str, str]:
     """Return the lines of ``status`` as a dictionary."""
     bench.router.put(bench.name, bench.script)
     return dict(line.split(None, 1) for line in bench.sh("status").out.splitlines() if " " in line)
 
 
-def kernels(machine):
+def kernels(machine: Machine) -> int:
     """Return how many kernels were started."""
     return machine.console.count("Kernel command line:")
 
 
-def wait_for_restarts(machine, wanted):
+def wait_for_restarts(machine: Machine, wanted: int) -> None:
     """Wait until so many kernels were started in all, and the last of these is up."""
     while kernels(machine) < wanted or machine.ready_at < machine.console.rfind("Kernel command line:"):
         machine.wait_up(UP)
 
 
-def upgraded(folder, method):
+def upgraded(folder: Path, method: str) -> Outcome:
     """Install, upgrade, follow both starts behind it, and look where root is."""
     with Machine(folder, medium="nand", **KIND) as machine:
         machine.boot(UP)
@@ -76,17 +79,18 @@ def upgraded(folder, method):
         said = bench.sh("install --apply", 200).ok().out
         check("nothing was changed" in said, said)
         return Outcome(
-            note=f"{started + 2} starts: {OLD}, twice; {NEW} with kernel {KERNEL} on the boot medium, then with root on the disk"
+            note=f"{started + 2} starts: {OLD}, twice; "
+            f"{NEW} with kernel {KERNEL} on the boot medium, then with root on the disk"
         )
 
 
 @scenario(tier=3, title="upgrade without slots, extroot-overlay, nand: both starts behind it")
-def board_upgrade_overlay(folder):
+def board_upgrade_overlay(folder: Path) -> Outcome:
     """The overlay on the disk belongs to the new squashfs, whose UUID fstools compares."""
     return upgraded(folder, "extroot-overlay")
 
 
 @scenario(tier=3, title="upgrade without slots, extroot-pivot, nand: both starts behind it")
-def board_upgrade_pivot(folder):
+def board_upgrade_pivot(folder: Path) -> Outcome:
     """The whole root on the disk is that of the new squashfs, with the settings."""
     return upgraded(folder, "extroot-pivot")

@@ -3,7 +3,7 @@
 TRIES = "3"
 
 
-def of_rauc(environment):
+def of_rauc(environment: dict[str, str] | None) -> list[str]:
     """Return the slots that RAUC's script for U-Boot may start, the next one first (contrib/uboot.sh of 1.8).
 
     What is not in the environment has the value that the script gives it. When no slot has tries left, it gives all of
@@ -15,7 +15,7 @@ def of_rauc(environment):
     return left or [name for name in order if name in ("A", "B")]
 
 
-def of_script(environment):
+def of_script(environment: dict[str, str] | None) -> list[str]:
     """Return the slots that the script's chooser may start, the next one first; `stock` is the system without slots."""
     values = environment or {}
     good, trial = values.get("bp_good"), values.get("bp_try")

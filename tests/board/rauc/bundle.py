@@ -26,8 +26,10 @@ KINDS = {
     "tar": ("rootfs.tar", "tar --numeric-owner -C $tree -cf $in/rootfs.tar .", "type=ext4"),
     "ext4": (
         "rootfs.ext4",
-        "mke2fs -q -t ext4 -d $tree $in/rootfs.ext4 $(( $(du -sk $tree | cut -f 1) * 2 + 65536 ))k\n"
-        "resize2fs -M $in/rootfs.ext4",
+        (
+            "mke2fs -q -t ext4 -d $tree $in/rootfs.ext4 $(( $(du -sk $tree | cut -f 1) * 2 + 65536 ))k\n"
+            "resize2fs -M $in/rootfs.ext4"
+        ),
         "type=ext4\nresize=true",
     ),
     "squashfs": ("rootfs.squashfs", "cp /shared/rootfs.squashfs $in/", "type=raw"),
@@ -54,7 +56,7 @@ rauc bundle --cert=/shared/ca.pem --key=/tmp/key.pem $in /shared/update.raucb
 """
 
 
-def make_bundle(folder, kind, squashfs, kernel):
+def make_bundle(folder: str | Path, kind: str, squashfs: Path, kernel: Path) -> Path:
     """Make ``update.raucb`` and ``ca.pem``, which proves it, in a new folder, and return the folder."""
     folder = Path(folder)
     (folder / "files").mkdir(parents=True)

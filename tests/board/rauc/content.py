@@ -4,9 +4,11 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 from .. import firmware, tree
 from ..cache import HERE, cached, command, digest_of
+from ..sandbox.fit import noise
 
 # Files beside those of the bench's own tree: how many, their sizes in bytes, and how much of them does not compress.
 FILES, FOLDERS = 2000, 80
@@ -15,7 +17,7 @@ NOISE = 0.4
 RELEASE = "25.12.6"
 
 
-def fill(root):
+def fill(root: Path) -> None:
     """Add the files to a tree; always the same ones."""
     chance = random.Random(1)
     for number in range(FILES):
@@ -27,7 +29,7 @@ def fill(root):
         os.utime(place, (tree.BUILD_TIME, tree.BUILD_TIME))
 
 
-def make(parts, *, large, **kind):
+def make(parts: dict[str, Path], *, large: bool, **kind: Any) -> tuple[Path, Path]:
     """Return (squashfs, image) of a system that is ``large``, or of the bench's own."""
     kind = {
         "board_name": "bananapi,bpi-r4",
@@ -45,7 +47,7 @@ def make(parts, *, large, **kind):
     return folder / "root.squashfs", folder / firmware.file_name(RELEASE)
 
 
-def make_large(folder, root):
+def make_large(folder: Path, root: Path) -> None:
     """Make both files in a folder."""
     command(["unsquashfs", "-q", "-n", "-d", folder / "root", root])
     fill(folder / "root")
@@ -54,6 +56,6 @@ def make_large(folder, root):
     fit = firmware.make_fit(pieces, [folder / "root.squashfs"], kernel=tree.kernel_release())
     told = firmware.metadata(RELEASE, "bpi-r4", firmware.compat_version(RELEASE))
     data = firmware.append(firmware.padded(fit), firmware.METADATA, told)
-    signature = firmware.noise("signature", firmware.SIGNATURE_BYTES)
+    signature = noise("signature", firmware.SIGNATURE_BYTES)
     (folder / firmware.file_name(RELEASE)).write_bytes(firmware.append(data, firmware.SIGNATURE, signature))
     shutil.rmtree(pieces)

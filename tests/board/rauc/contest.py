@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Run:
     seconds: float
     processor: float
 
-    def __sub__(self, other):
+    def __sub__(self, other: "Run") -> "Run":
         """Return what is left of this run without a part of it."""
         return Run(self.seconds - other.seconds, self.processor - other.processor)
 
@@ -27,13 +28,13 @@ class Run:
 class Times:
     """The runs of one way; the figures are those in the middle."""
 
-    runs: list = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
-    def middle(self, what):
+    def middle(self, what: str) -> float:
         """Return the middle of a figure of :class:`Run`."""
-        return statistics.median(getattr(run, what) for run in self.runs)
+        return float(statistics.median(getattr(run, what) for run in self.runs))
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return the figures as text."""
         seconds = [run.seconds for run in self.runs]
         return (
@@ -42,15 +43,16 @@ class Times:
         )
 
 
-def waited_for():
+def waited_for() -> float:
     """Return the seconds of a processor that the programs took that this process has started and waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def processor_seconds(pid):
+def processor_seconds(pid: int) -> float:
     """Return the seconds of a processor that a process, and what descends from it, have taken so far."""
-    family, found = {}, {}
+    family: dict[int, list[int]] = {}
+    found: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
@@ -66,7 +68,7 @@ def processor_seconds(pid):
     return total / TICKS
 
 
-def contest(folder, ways, runs):
+def contest(folder: str | Path, ways: dict[str, Callable[[Path], Run]], runs: int) -> dict[str, Times]:
     """Run each of ``ways``, {name: function that gets an empty folder and returns a :class:`Run`}.
 
     Return {name: :class:`Times`}. Every second round goes the other way round, so that none always comes first.

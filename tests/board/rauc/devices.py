@@ -3,8 +3,10 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ..cuts.journal import MARK, RECORD, WRITE, Record
 from ..loops import Loop
@@ -13,7 +15,7 @@ SECTOR = 512
 BEGIN, END = "begin", "end"  # the marks of a recorded run
 
 
-def partition_range(image, number):
+def partition_range(image: str | Path, number: int) -> tuple[int, int]:
     """Return the first byte of a partition of an image, and the one after its last; all of it for number 0."""
     if number == 0:
         return 0, os.path.getsize(image)
@@ -29,18 +31,19 @@ class Written:
     bytes: int = 0
     requests: int = 0
 
-    def __add__(self, other):
+    def __add__(self, other: "Written") -> "Written":
         """Return the sum of both."""
         return Written(self.bytes + other.bytes, self.requests + other.requests)
 
 
-def written(journal):
+def written(journal: Path) -> dict[str, Written]:
     """Return {image: :class:`Written`} between the marks of a recorded run.
 
     A request to make zeros, which has no data, is no write: mkfs asks the disk for many of them.
     """
     names = sorted(json.loads((journal / "images.json").read_text()))
-    found, counting = {}, False
+    found: dict[str, Written] = {}
+    counting = False
     with open(journal / "data", "rb") as data:
         for record in map(Record._make, RECORD.iter_unpack((journal / "records").read_bytes())):
             if record.kind == MARK:
@@ -54,11 +57,12 @@ def written(journal):
 class Devices:
     """Images as loop devices, while the block runs."""
 
-    def __init__(self, images):
+    def __init__(self, images: Mapping[str, Path]) -> None:
         """``images`` is {name: path}; what has a partition table gets partitions, also on a kernel without GPT."""
-        self.images, self.loops = images, {}
+        self.images = images
+        self.loops: dict[str, Loop] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Attach."""
         try:
             for name, path in self.images.items():
@@ -69,22 +73,22 @@ class Devices:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Let go."""
         for loop in self.loops.values():
             loop.detach()
 
-    def flush(self):
+    def flush(self) -> None:
         """Write what the devices' caches hold into the images."""
         for loop in self.loops.values():
             loop.flush()
 
-    def node(self, name, number=0):
+    def node(self, name: str, number: int = 0) -> str:
         """Return the path of a device, or of one of its partitions."""
         return f"{self.loops[name].path}p{number}" if number else self.loops[name].path
 
 
-def copied(images, folder):
+def copied(images: Mapping[str, Path], folder: str | Path) -> dict[str, Path]:
     """Return {name: path} of copies of images in a folder; holes stay holes."""
     copies = {}
     for name, path in images.items():

@@ -10,12 +10,15 @@ import os
 import shutil
 import stat
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import images, parts
+from ..cuts.action import Place
 from .bundle import COMPATIBLE, KINDS
 from .contest import Run, processor_seconds
+from .devices import Devices
 from .system import System, spare_loop
 
 ENVIRONMENT = ("ubootenv", "ubootenv2")
@@ -65,17 +68,17 @@ wait $! || true
 class Layout:
     """Where everything is: an image, and the number of the partition in it or 0. Roots and kernels by their slots."""
 
-    roots: dict
-    kernels: dict
-    data: tuple
+    roots: dict[str, Place]
+    kernels: dict[str, Place]
+    data: Place
 
     @property
-    def places(self):
+    def places(self) -> tuple[Place, ...]:
         """Return all of them, and the two copies of the environment."""
         return (*self.roots.values(), *self.kernels.values(), self.data, *((name, 0) for name in ENVIRONMENT))
 
 
-def node(image, number=0):
+def node(image: str, number: int = 0) -> str:
     """Return the name that a device, or one of its partitions, has in the system.
 
     It is not that of a loop device: RAUC would look for the file behind it.
@@ -83,13 +86,13 @@ def node(image, number=0):
     return f"/dev/{image}p{number}" if number else f"/dev/{image}"
 
 
-def environment_config():
+def environment_config() -> str:
     """Return the text of /etc/fw_env.config."""
     size = images.ENV_COPY_BYTES["nand"]
     return "".join(f"{node(name)} 0x0 {size:#x} {size:#x} 1\n" for name in ENVIRONMENT)
 
 
-def make_files(folder, devices, layout, bundle, kind):
+def make_files(folder: Path, devices: Devices, layout: Layout, bundle: Path, kind: str) -> None:
     """Make the folder that is laid over the system: its configuration, the bundle, U-Boot's tools."""
     text = CONFIGURATION
     for number, letter in enumerate(layout.roots):
@@ -117,13 +120,13 @@ def make_files(folder, devices, layout, bundle, kind):
 class Install:
     """One system that runs from slot A, with RAUC's service up and nothing installed yet."""
 
-    def __init__(self, folder, devices, layout, bundle, kind):
+    def __init__(self, folder: str | Path, devices: Devices, layout: Layout, bundle: str | Path, kind: str) -> None:
         """``bundle`` is a folder that :func:`bundle.make_bundle` made of this ``kind``."""
         self.folder, self.devices, self.layout = Path(folder), devices, layout
         self.bundle, self.kind = Path(bundle), kind
 
     @contextlib.contextmanager
-    def running(self):
+    def running(self) -> Iterator[Callable[[], Run]]:
         """Start, give the function that installs and returns the :class:`Run`, and stop in good order."""
         files = self.folder / "files"
         make_files(files, self.devices, self.layout, self.bundle, self.kind)
@@ -134,7 +137,7 @@ class Install:
             system.end()
 
     @staticmethod
-    def install(system):
+    def install(system: System) -> Run:
         """Install, and return the :class:`Run`."""
         spare_loop()
         before, start = processor_seconds(system.process.pid), time.monotonic()

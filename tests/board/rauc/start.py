@@ -5,6 +5,8 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from .. import images
 from ..router import Disk, Router
@@ -13,7 +15,7 @@ from ..ubi import VOLUME_IMAGES, Table
 from .devices import Devices
 from .install import Layout
 
-KIND = {
+KIND: dict[str, Any] = {
     "medium": "nand",
     "slots": True,
     "services": False,
@@ -49,11 +51,11 @@ AGEING_SECONDS = 60
 class Start:
     """The images of the router, {name: path}, and where the slots are in them."""
 
-    images: dict
+    images: dict[str, Path]
     layout: Layout
 
 
-def make(folder):
+def make(folder: Path) -> Start:
     """Make the router in a folder and return the :class:`Start`."""
     with Router(folder, **KIND) as router:
         router.boot()
@@ -66,11 +68,18 @@ def make(folder):
         table = Table.read(router.images)
     for image, number in (ROOTS["A"], DATA):
         age(found[image], number)
-    kernels = {slot: (VOLUME_IMAGES[table.find(f"fit_{slot.lower()}").number], 0) for slot in ROOTS}
+    kernels = {slot: (VOLUME_IMAGES[number_of(table, f"fit_{slot.lower()}")], 0) for slot in ROOTS}
     return Start(found, Layout(ROOTS, kernels, DATA))
 
 
-def age(image, number):
+def number_of(table: Table, name: str) -> int:
+    """Return the number of a volume that is there."""
+    volume = table.find(name)
+    assert volume, f"there is no volume {name}"
+    return volume.number
+
+
+def age(image: Path, number: int) -> None:
     """Let the kernel finish a file system that was made a moment ago, as it does in the first minutes of its use.
 
     It zeroes the tables of inodes then (ext4lazyinit): writes that are no part of the update of another partition.
@@ -89,7 +98,7 @@ def age(image, number):
             subprocess.run(["umount", folder], check=True)
 
 
-def tables_to_zero(node):
+def tables_to_zero(node: str) -> int:
     """Return how many groups of a file system have a table of inodes that the kernel has not zeroed yet."""
     told = subprocess.run(["dumpe2fs", node], check=True, capture_output=True, text=True).stdout
     return len([line for line in told.splitlines() if re.match(r"Group \d", line) and "ITABLE_ZEROED" not in line])

@@ -5,18 +5,23 @@ Each way can be run to take its time (``timed``) and be recorded to count its wr
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from .. import images, parts
+from ..cuts.action import Place
 from ..cuts.box import Box
 from ..cuts.recorder import Recorder
 from ..router import Router
+from ..running import Result
 from ..scripts import Bench
 from . import boot
 from .contest import Run, waited_for
 from .devices import BEGIN, END, Devices, copied, partition_range
 from .install import Install
-from .start import KIND, PLAN
+from .start import KIND, PLAN, Start
 
 IMAGE = "/tmp/new.itb"
 SECONDS = 300
@@ -27,12 +32,12 @@ GOOD = {"BOOT_ORDER": "A B", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}
 class Copied(Router):
     """A router whose images are copies of others; it was furnished before."""
 
-    def __init__(self, folder, originals, **kind):
+    def __init__(self, folder: str | Path, originals: Mapping[str, Path], **kind: Any) -> None:
         """``originals`` is {name: path}."""
         super().__init__(folder, **kind)
         self.originals = originals
 
-    def make_images(self):
+    def make_images(self) -> None:
         """Copy the images instead of making some."""
         copied(self.originals, self.images)
         self.env_tool = images.EnvTool(self.parts["envtools"], self.images, self.medium)
@@ -44,18 +49,18 @@ class ByScript:
 
     startable = staticmethod(boot.of_script)
 
-    def __init__(self, start, image):
+    def __init__(self, start: Start, image: str | Path) -> None:
         """``image`` is a sysupgrade image."""
         self.start, self.image = start, Path(image)
 
-    def timed(self, folder):
+    def timed(self, folder: Path) -> Run:
         """Upgrade once, and return the :class:`Run` without the bench's `sysupgrade -T`, a much slower stand-in."""
         with Copied(folder / "router", self.start.images, **KIND) as router:
             bench = self.ready(router)
             check = measured(lambda: router.run(f"sysupgrade -T {IMAGE}").ok())
             return measured(lambda: self.upgrade(bench)) - check
 
-    def recorded(self, folder):
+    def recorded(self, folder: Path) -> Path:
         """Upgrade once, recorded, and return the folder of the journal."""
         with Recorder(folder / "record", self.start.images) as recorder:
             with Box(folder / "router", recorder, **KIND) as router:
@@ -67,7 +72,7 @@ class ByScript:
             recorder.finish()
         return recorder.journal
 
-    def ready(self, router):
+    def ready(self, router: Router) -> Bench:
         """Switch a router on, put the image there, and return it with the script on it."""
         router.boot()
         router.put(IMAGE, self.image.read_bytes())
@@ -75,7 +80,7 @@ class ByScript:
         router.sync()
         return bench
 
-    def upgrade(self, bench):
+    def upgrade(self, bench: Bench) -> Result:
         """Run the upgrade and return its result."""
         digest = hashlib.sha256(self.image.read_bytes()).hexdigest()
         return bench.sh(f"upgrade {IMAGE} --sha256 {digest} --apply", SECONDS).ok()
@@ -86,16 +91,16 @@ class ByRauc:
 
     startable = staticmethod(boot.of_rauc)
 
-    def __init__(self, start, bundle, kind):
+    def __init__(self, start: Start, bundle: Path, kind: str) -> None:
         """``bundle`` is the folder of a bundle of this ``kind``: see :mod:`bundle`."""
         self.start, self.bundle, self.kind = start, bundle, kind
 
-    def timed(self, folder):
+    def timed(self, folder: Path) -> Run:
         """Install once, and return the :class:`Run`."""
         with Devices(self.images(folder)) as devices, self.ready(folder, devices) as install:
             return install()
 
-    def recorded(self, folder):
+    def recorded(self, folder: Path) -> Path:
         """Install once, recorded, and return the folder of the journal."""
         copies = self.images(folder)
         with Recorder(folder / "record", copies) as recorder:
@@ -109,11 +114,11 @@ class ByRauc:
             recorder.finish()
         return recorder.journal
 
-    def ready(self, folder, devices):
+    def ready(self, folder: Path, devices: Devices) -> AbstractContextManager[Callable[[], Run]]:
         """Return a context that gives the function that installs."""
         return Install(folder / "system", devices, self.start.layout, self.bundle, self.kind).running()
 
-    def images(self, folder):
+    def images(self, folder: Path) -> dict[str, Path]:
         """Return copies of the images that RAUC works on: slot B is as A is, and U-Boot has RAUC's variables."""
         layout = self.start.layout
         names = {name for name, _ in layout.places}
@@ -124,13 +129,13 @@ class ByRauc:
         return copies
 
 
-def measured(function):
+def measured(function: Callable[[], Result]) -> Run:
     """Call a function that runs a command in a router and returns its result; return the :class:`Run`."""
     before = waited_for()
     return Run(function().seconds, waited_for() - before)
 
 
-def copy_place(copies, source, target):
+def copy_place(copies: Mapping[str, Path], source: Place, target: Place) -> None:
     """Copy one partition or image to another of the same size."""
     begin, end = partition_range(copies[source[0]], source[1])
     to, _ = partition_range(copies[target[0]], target[1])

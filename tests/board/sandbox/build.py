@@ -38,12 +38,12 @@ APT_PACKAGES = [
 MAKE = ["make", f"-j{os.cpu_count()}", "NO_SDL=1"]
 
 
-def options(medium):
+def options(medium: str) -> str:
     """Return the configuration of a medium's U-Boot as text."""
     return (HERE / "common.config").read_text() + (HERE / f"{MEDIA[medium]}.config").read_text()
 
 
-def configure(tree, medium):
+def configure(tree: Path, medium: str) -> None:
     """Configure the tree for a medium; :class:`BuildError` when a line of the configuration was not taken."""
     wanted = options(medium)
     (tree / "configs/bench_defconfig").write_text(wanted)
@@ -58,7 +58,7 @@ def configure(tree, medium):
         raise BuildError(f"U-Boot's configuration did not take these lines: {', '.join(lost)}")
 
 
-def make_trees(tree, medium, folder):
+def make_trees(tree: Path, medium: str, folder: Path) -> None:
     """Compile the two device trees of a medium into ``folder``."""
     storage = (HERE / f"{MEDIA[medium]}.dtsi").read_text()
     for name, flags in BUTTON.items():
@@ -67,7 +67,7 @@ def make_trees(tree, medium, folder):
         command([tree / "scripts/dtc/dtc", "-q", "-o", folder / f"{name}.dtb", tree / "bench.dts"])
 
 
-def make_uboot(folder):
+def make_uboot(folder: Path) -> None:
     """Build the part ``uboot`` into ``folder``."""
     tree = source_tree(UBOOT_SOURCE, folder)
     source.apply(tree)
@@ -83,13 +83,13 @@ def make_uboot(folder):
     shutil.rmtree(tree)
 
 
-def inputs():
+def inputs() -> list[Path]:
     """Return the files that the U-Boots are made of."""
     files = [path for path in HERE.iterdir() if path.suffix in (".c", ".config", ".dts", ".dtsi")]
     return sorted([*files, HERE / "source.py", *(HERE.parent / "env").glob("*.env")])
 
 
-def key():
+def key() -> str:
     """Return a text that changes with everything that goes into the part."""
     recipe = recipe_of(make_uboot, configure, options, make_trees) + source_key(UBOOT_SOURCE)
     return digest_of(recipe, repr((MEDIA, BUTTON)), *named(inputs()))

@@ -7,6 +7,7 @@ applied.
 
 import gzip
 import hashlib
+from pathlib import Path
 
 from ..cache import command
 
@@ -18,13 +19,13 @@ OVERLAYS = ("emmc", "sd")
 MODELS = ("bpi-r4", "bpi-r4-poe")
 
 
-def noise(word, size):
+def noise(word: str, size: int) -> bytes:
     """Return ``size`` bytes that do not compress and depend only on ``word``."""
     blocks = (hashlib.sha256(f"{word} {number}".encode()).digest() for number in range(size // 32 + 1))
     return b"".join(blocks)[:size]
 
 
-def base_tree(name):
+def base_tree(name: str) -> str:
     """Return the source of the board's device tree, with the command line that stands in it."""
     return (
         f'/dts-v1/;\n/ {{\n\tmodel = "Bananapi {name}";\n\tcompatible = "bananapi,bpi-r4", "mediatek,mt7988a";\n'
@@ -33,7 +34,7 @@ def base_tree(name):
     )
 
 
-def overlay_tree(name):
+def overlay_tree(name: str) -> str:
     """Return the source of the overlay that turns the one MMC controller into an SD slot or an eMMC."""
     return (
         f"/dts-v1/;\n/plugin/;\n&{{/}} {{\n\toverlay-{name};\n}};\n"
@@ -41,7 +42,7 @@ def overlay_tree(name):
     )
 
 
-def image(name, path, kind, **more):
+def image(name: str, path: Path, kind: str, **more: str) -> str:
     """Return the source of one image node: ``more`` are its other properties, already as source."""
     lines = [
         f'data = /incbin/("{path}");',
@@ -54,7 +55,7 @@ def image(name, path, kind, **more):
     return f"{name} {{ {' '.join(lines)} }};\n"
 
 
-def source_of(system, folder):
+def source_of(system: str, folder: Path) -> str:
     """Return the source of the FIT image of a system; its pieces lie in ``folder``."""
     images = [
         image(
@@ -82,7 +83,7 @@ def source_of(system, folder):
     )
 
 
-def make(system, tools, folder):
+def make(system: str, tools: Path, folder: Path) -> Path:
     """Make ``folder/SYSTEM.itb`` with the programs in ``tools`` and return it."""
     work = folder / f"{system}.pieces"
     work.mkdir(parents=True)

@@ -5,9 +5,13 @@ A page lies after the other, 2048 bytes and 64 spare bytes, with every bit inver
 
 import os
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
 
 from ..cache import command
-from ..images import LEB, MiB
+from ..images import MiB
+from ..ubi import LEB
 
 PAGE, SPARE, BLOCK = 2048, 64, 0x20000
 FLASH_BYTES = 128 * MiB
@@ -19,7 +23,7 @@ ROOT_DATA_BYTES = 64 * MiB
 FIXED_VOLUMES = (("fip", 0x200000, "static"), ("ubootenv", 0x100000, "dynamic"), ("ubootenv2", 0x100000, "dynamic"))
 
 
-def store(image, offset, data):
+def store(image: BinaryIO, offset: int, data: bytes) -> None:
     """Put ``data``, as programs see it, at a block's offset of the opened flash file; erased pages stay holes."""
     for start in range(0, len(data), PAGE):
         page = data[start : start + PAGE]
@@ -28,14 +32,14 @@ def store(image, offset, data):
             image.write(page.translate(INVERTED))
 
 
-def volumes(contents):
+def volumes(contents: Mapping[str, bytes]) -> list[tuple[str, int, str]]:
     """Return name, bytes and kind of each volume, in the order of their numbers; ``contents`` as for :func:`make`."""
     fixed = {name for name, _, _ in FIXED_VOLUMES}
     more = [(name, len(data), "dynamic") for name, data in contents.items() if name not in fixed]
     return [*FIXED_VOLUMES, *more, ("rootfs_data", ROOT_DATA_BYTES, "dynamic")]
 
 
-def make(path, contents):
+def make(path: Path, contents: Mapping[str, bytes]) -> None:
     """Make the flash file with the board's volumes; ``contents`` is ``{volume: bytes}``, for ``recovery`` and so on."""
     work = path.with_suffix(".pieces")
     work.mkdir()
@@ -61,7 +65,7 @@ def make(path, contents):
     shutil.rmtree(work)
 
 
-def extents(path):
+def extents(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the place and the bytes of each part of a file that is not a hole."""
     with open(path, "rb") as reader:
         end = os.fstat(reader.fileno()).st_size
@@ -75,7 +79,7 @@ def extents(path):
             yield start, os.pread(reader.fileno(), stop - start, start)
 
 
-def copy_sparse(source, target, kept=None):
+def copy_sparse(source: Path, target: Path, kept: Iterable[tuple[int, bytes]] | None = None) -> None:
     """Copy a file and leave its holes out; ``kept`` are its :func:`extents`, when they were read before."""
     with open(target, "wb") as writer:
         writer.truncate(os.path.getsize(source))

@@ -15,9 +15,13 @@ import re
 import struct
 import subprocess
 import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 from .. import images
 from ..cache import command
+from .cuts import CardWrite
 
 SECTOR = 512
 ENTRIES, ENTRY_BYTES, ENTRIES_LBA = 128, 128, 2
@@ -42,12 +46,12 @@ MORE = {"fit_a": 24 * images.MiB, "fit_b": 24 * images.MiB}
 SFDISK = ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel")
 
 
-def partition_id(number):
+def partition_id(number: int) -> bytes:
     """Return the GUID that ptgen gives to a partition: the disk's, with the number in its last byte."""
     return DISK.bytes_le[:15] + bytes([number])
 
 
-def stock(medium):
+def stock(medium: str) -> bytes:
     """Return the first sectors of a card as OpenWrt's image has them: MBR, header and entries."""
     entries = bytearray(ENTRIES * ENTRY_BYTES)
     pieces = [(name, offset * 2, (offset + size) * 2 - 1) for name, offset, size in images.GPT[medium]]
@@ -103,7 +107,7 @@ def stock(medium):
     return bytes(mbr) + HEADER.pack(*fields).ljust(SECTOR, b"\0") + bytes(entries)
 
 
-def write(card, medium):
+def write(card: Path, medium: str) -> None:
     """Write the stock table on a card that has another one, and clear the other's backup."""
     with open(card, "r+b") as image:
         image.write(stock(medium))
@@ -111,14 +115,14 @@ def write(card, medium):
         image.write(bytes(BACKUP_SECTORS * SECTOR))
 
 
-def read(card, sector, count=1):
+def read(card: Path, sector: int, count: int = 1) -> bytes:
     """Return sectors of a card."""
     with open(card, "rb") as image:
         image.seek(sector * SECTOR)
         return image.read(count * SECTOR)
 
 
-def scratch(card, file, lines):
+def scratch(card: Path, file: Path, lines: Iterable[str]) -> None:
     """Make a file with the card's first sectors and size, and the table of ``lines`` written to it by sfdisk."""
     images.sparse(file, card.stat().st_size)
     with open(file, "r+b") as image:
@@ -126,12 +130,19 @@ def scratch(card, file, lines):
     subprocess.run([*SFDISK, str(file)], input="\n".join(lines) + "\n", text=True, check=True, capture_output=True)
 
 
-def dumped(card):
+def dumped(card: Path) -> list[str]:
     """Return what sfdisk says of a card's table, as lines."""
     return command(["sfdisk", "--dump", card]).splitlines()
 
 
-def safe_writes(card, work, dump=None):
+def number_in(pattern: str, text: str) -> int:
+    """Return the number that a pattern finds in a text."""
+    found = re.search(pattern, text)
+    assert found, text
+    return int(found[1])
+
+
+def safe_writes(card: Path, work: Path, dump: list[str] | None = None) -> list[CardWrite]:
     """Return the writes that add the partitions of :data:`MORE` behind the last one, as those of a recording.
 
     ``work`` is a folder for the files on which sfdisk makes the sectors. ``dump`` is :func:`dumped` from before the
@@ -144,9 +155,9 @@ def safe_writes(card, work, dump=None):
         for line in dump
         if ":" in line and " : " not in line
     ]
-    old = {int(re.search(r"(\d+) : ", line)[1]): line for line in dump if " : " in line}
+    old = {number_in(r"(\d+) : ", line): line for line in dump if " : " in line}
     length = -(-max(number for number in old if number < ENTRIES) // IN_A_SECTOR) * IN_A_SECTOR
-    start = int(re.search(r"last-lba: (\d+)", "\n".join(dump))[1]) + 1
+    start = number_in(r"last-lba: (\d+)", "\n".join(dump)) + 1
     new = []
     for number, (name, size) in enumerate(MORE.items(), length + 1):
         new.append(f'{card}{number} : start={start}, size={size // SECTOR}, name="{name}"')
@@ -160,7 +171,7 @@ def safe_writes(card, work, dump=None):
     return [("w", lba * SECTOR, read(work / file, lba)) for file, lba in (("short", 1), ("whole", place), ("whole", 1))]
 
 
-def sfdisk_writes(card, work):
+def sfdisk_writes(card: Path, work: Path) -> list[CardWrite]:
     """Return the writes of ``sfdisk --append`` on the card, in their order; the card itself stays as it is."""
     file, trace = work / "appended", work / "trace"
     images.sparse(file, card.stat().st_size)
@@ -189,7 +200,8 @@ def sfdisk_writes(card, work):
         check=True,
         capture_output=True,
     )
-    writes, place = [], 0
+    writes: list[CardWrite] = []
+    place = 0
     for line in trace.read_text().splitlines():
         moved = re.match(r"lseek\(.*\) += (\d+)$", line)
         written = re.match(r'write\(\d+, "([^"]*)", (\d+)\) += \2$', line)
@@ -202,21 +214,21 @@ def sfdisk_writes(card, work):
     return writes
 
 
-def entries_of(data):
+def entries_of(data: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield the name, first and last sector of each entry in a table's bytes, as far as it is used."""
     for kind, _, first, last, _, name in ENTRY.iter_unpack(data[: len(data) // ENTRY_BYTES * ENTRY_BYTES]):
         if any(kind):
             yield name.decode("utf-16le").rstrip("\0"), first, last
 
 
-def header_of(sector):
+def header_of(sector: bytes) -> list[Any] | None:
     """Return the fields of a header whose own sum is right, or None."""
     fields = list(HEADER.unpack_from(sector))
     wanted, fields[3] = fields[3], 0
     return fields if fields[0] == b"EFI PART" and binascii.crc32(HEADER.pack(*fields)) == wanted else None
 
 
-def seen_by_linux(card):
+def seen_by_linux(card: Path) -> set[str]:
     """Return the names of the partitions that Linux finds, as block/partitions/efi.c goes about it.
 
     Header and entries must have the right sums. The backup table is not looked at unless the command line says ``gpt``.
@@ -232,14 +244,14 @@ def seen_by_linux(card):
     return {name for name, _, _ in entries_of(data)}
 
 
-def seen_by_bl2(card):
+def seen_by_bl2(card: Path) -> dict[str, int]:
     """Return {name: first sector} of what TF-A's drivers/partition reads, which loads ``fip`` from there.
 
     It wants the header's sum but not that of the entries, has the card's first 34 sectors, and stops at the first
     entry that is not used.
     """
     fields = header_of(read(card, 1))
-    found = {}
+    found: dict[str, int] = {}
     if fields is None or fields[10] < ENTRIES_LBA:
         return found
     data = read(card, 0, TABLE_SECTORS)[fields[10] * SECTOR :][: fields[11] * ENTRY_BYTES]

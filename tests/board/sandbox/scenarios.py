@@ -1,18 +1,21 @@
 """What the table of the bench shows of U-Boot alone: each medium in each state, and cuts at every write of a save."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 from .. import parts
 from ..router import Router
 from ..scenario import Outcome, scenario
 from ..scripts import Bench, kind_of_router, plan
 from . import build as uboots
 from . import cuts, flash, slot_scenarios
-from .uboot import QUIT, UBoot, prepared
+from .uboot import QUIT, Boot, UBoot, prepared
 
 MEDIA = ("nand", "emmc", "sd")
 OLD, NEW = "the old arguments", "the new arguments"
 
 
-def build(report):
+def build(report: Callable[[str], None]) -> None:
     """Build what these scenarios need; ``report`` gets a line for each part."""
     parts.build(report)
     uboots.build(report)
@@ -21,13 +24,13 @@ def build(report):
             prepared(medium, booted)
 
 
-def check(condition, boot):
+def check(condition: object, boot: Boot) -> None:
     """Raise :class:`AssertionError` with the console when the condition does not hold."""
     if not condition:
         raise AssertionError(boot.console)
 
 
-def stock_boots(medium, folder):
+def stock_boots(medium: str, folder: Path) -> Outcome:
     """A new board starts production, and so it does the second time, from the saved environment."""
     with UBoot(folder, medium=medium, booted=False) as board:
         first = board.boot()
@@ -36,7 +39,7 @@ def stock_boots(medium, folder):
         return Outcome(note=f"{second.seconds * 1000:.0f} ms")
 
 
-def crash_record(medium, folder):
+def crash_record(medium: str, folder: Path) -> Outcome:
     """A crash record leads to recovery until it is cleared."""
     with UBoot(folder, medium=medium) as board:
         board.crash()
@@ -48,7 +51,7 @@ def crash_record(medium, folder):
     return Outcome()
 
 
-def damaged_production(medium, folder):
+def damaged_production(medium: str, folder: Path) -> Outcome:
     """A production system with a wrong bit or without its header leads to recovery."""
     with UBoot(folder, medium=medium) as board:
         for where in ("data", "header"):
@@ -58,10 +61,10 @@ def damaged_production(medium, folder):
     return Outcome()
 
 
-def bad_copies(medium, folder, numbers):
+def bad_copies(medium: str, folder: Path, numbers: Sequence[int]) -> Outcome:
     """The other copy of the environment is used; when both are bad, the board is as new."""
     with UBoot(folder, medium=medium) as board:
-        stock = board.env.all()["bootargs"]
+        stock = board.env.whole()["bootargs"]
         for words in (OLD, NEW):
             board.env.set({"bootargs": words})
         newer = next(number for number, data in enumerate(board.env.copies()) if NEW.encode() in data)
@@ -72,27 +75,27 @@ def bad_copies(medium, folder, numbers):
     return Outcome()
 
 
-def bad_copy_1(medium, folder):
+def bad_copy_1(medium: str, folder: Path) -> Outcome:
     """The first copy is bad."""
     return bad_copies(medium, folder, (0,))
 
 
-def bad_copy_2(medium, folder):
+def bad_copy_2(medium: str, folder: Path) -> Outcome:
     """The second copy is bad."""
     return bad_copies(medium, folder, (1,))
 
 
-def bad_copies_both(medium, folder):
+def bad_copies_both(medium: str, folder: Path) -> Outcome:
     """Both copies are bad."""
     return bad_copies(medium, folder, (0, 1))
 
 
-def written_by_the_script(medium, folder):
+def written_by_the_script(medium: str, folder: Path) -> Outcome:
     """The environment that an install leaves on a router starts production with its arguments."""
     with Router(folder / "router", medium=medium, **kind_of_router("cmdline")) as box:
         box.boot()
         Bench(box, plan("cmdline", medium)).sh("install --apply").ok()
-        written = box.fw_printenv()
+        written = box.environment()
         with UBoot(folder / "uboot", medium=medium) as board:
             board.take_environment(box.images)
             boot = board.boot()
@@ -100,7 +103,7 @@ def written_by_the_script(medium, folder):
     return Outcome()
 
 
-def cut_saves(medium, folder):
+def cut_saves(medium: str, folder: Path) -> Outcome:
     """Every write of U-Boot's saveenv and of fw_setenv is cut: it starts with the old or the new environment."""
     number = bad = 0
     with UBoot(folder, medium=medium) as board:
@@ -120,12 +123,12 @@ def cut_saves(medium, folder):
     return Outcome(cuts=number, bad=bad)
 
 
-def save_by_uboot(board):
+def save_by_uboot(board: UBoot) -> None:
     """Save the new arguments by commands typed on the console."""
     board.boot(QUIT + f"setenv bootargs '{NEW}'\rsaveenv\rreset\r", read_env=False)
 
 
-def save_by_linux(board):
+def save_by_linux(board: UBoot) -> None:
     """Save the new arguments with fw_setenv -s."""
     board.env.set({"bootargs": NEW})
 
@@ -142,12 +145,12 @@ ROWS = (
 )
 
 
-def register():
+def register() -> None:
     """Make a row of the table for each medium and each function of :data:`ROWS`."""
     for function, title in ROWS:
         for medium in MEDIA:
 
-            def run(folder, function=function, medium=medium):
+            def run(folder: Path, function: Callable[[str, Path], Outcome] = function, medium: str = medium) -> Outcome:
                 """Run the scenario on this medium."""
                 return function(medium, folder)
 

@@ -2,9 +2,12 @@
 
 import itertools
 import re
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from ..scenario import Outcome, scenario
 from . import cuts, flash, gpt
+from .cuts import CardWrite
 from .slot_table import TABLE, check_row
 from .slot_walk import Walk
 from .slots import CASES, MEGABYTE, SlotBoard
@@ -27,7 +30,7 @@ DECISIONS = {
 }
 
 
-def table(medium, kernel, folder):
+def table(medium: str, kernel: str, folder: Path) -> Outcome:
     """Each row of the table of single starts."""
     with SlotBoard(folder, medium, kernel) as board:
         for one in TABLE:
@@ -35,9 +38,9 @@ def table(medium, kernel, folder):
     return Outcome(note=f"{len(TABLE)} starts")
 
 
-def walk(medium, kernel, folder):
+def walk(medium: str, kernel: str, folder: Path) -> Outcome:
     """Walks of chance."""
-    seen = {}
+    seen: dict[str, int] = {}
     for seed in SEEDS:
         with SlotBoard(folder / str(seed), medium, kernel) as board:
             one = Walk(board, seed)
@@ -48,7 +51,7 @@ def walk(medium, kernel, folder):
     return Outcome(note=", ".join(f"{count} {word}" for word, count in sorted(seen.items())))
 
 
-def endless(medium, kernel, folder):
+def endless(medium: str, kernel: str, folder: Path) -> Outcome:
     """Kernels that panic at each start: the tries, then the good slot, then recovery, and it stays there."""
     with SlotBoard(folder, medium, kernel) as board:
         for good, trial in (("a", "b"), ("b", "a")):
@@ -64,7 +67,7 @@ def endless(medium, kernel, folder):
     return Outcome()
 
 
-def begin(board, state, active):
+def begin(board: SlotBoard, state: dict[str, str], active: bool) -> Path:
     """Put a board into a state, ``active`` after a start of the slot on trial, and return a copy of its medium."""
     board.restore()
     if active:
@@ -77,7 +80,7 @@ def begin(board, state, active):
     return before
 
 
-def cut(board, before, wanted):
+def cut(board: SlotBoard, before: Path, wanted: Collection[str]) -> tuple[int, list[str]]:
     """Cut what was recorded at each write, start, and return the numbers of cuts and of starts that are not wanted."""
     number, bad = 0, []
     with open(before, "r+b") as truth:
@@ -90,9 +93,10 @@ def cut(board, before, wanted):
     return number, bad
 
 
-def cut_starts(medium, kernel, folder):
+def cut_starts(medium: str, kernel: str, folder: Path) -> Outcome:
     """Every write of a start is cut: the next start is the one that it was, or the one after it."""
-    number, bad = 0, []
+    number = 0
+    bad: list[str] = []
     with SlotBoard(folder, medium, kernel) as board:
         for word, (state, wanted, active) in STARTS.items():
             before = begin(board, state, active)
@@ -104,9 +108,10 @@ def cut_starts(medium, kernel, folder):
     return Outcome(cuts=number, bad=len(bad), note="; ".join(bad[:3]))
 
 
-def cut_decisions(medium, kernel, folder):
+def cut_decisions(medium: str, kernel: str, folder: Path) -> Outcome:
     """Every write of what Linux decides is cut: the next start is from before it or from after it."""
-    number, bad = 0, []
+    number = 0
+    bad: list[str] = []
     with SlotBoard(folder, medium, kernel) as board:
         for before_it, after_it, wanted, active in DECISIONS.values():
             before = begin(board, before_it, active)
@@ -116,8 +121,11 @@ def cut_decisions(medium, kernel, folder):
     return Outcome(cuts=number, bad=len(bad), note="; ".join(bad[:3]))
 
 
-def complete(card, folder, dump, wanted):
-    """Add the partitions to a copy of a card that was cut while they were added; what is ``wanted`` must be there then."""
+def complete(card: Path, folder: Path, dump: list[str], wanted: set[str]) -> None:
+    """Add the partitions to a copy of a card that was cut while they were added.
+
+    What is ``wanted`` must be there then.
+    """
     copy = folder / "again.img"
     flash.copy_sparse(card, copy)
     with open(copy, "r+b") as image:
@@ -127,7 +135,7 @@ def complete(card, folder, dump, wanted):
         raise AssertionError(gpt.seen_by_linux(copy))
 
 
-def cut_table(medium, folder, write, expected_bad):
+def cut_table(medium: str, folder: Path, write: Callable[[Path, Path], list[CardWrite]], expected_bad: bool) -> Outcome:
     """Two partitions are added to a card and each sector written is cut.
 
     BL2 finds ``fip``, U-Boot starts production, and Linux sees every partition that there was; or the state is bad.
@@ -157,12 +165,12 @@ def cut_table(medium, folder, write, expected_bad):
     return Outcome(cuts=number, bad=len(bad), note="; ".join(bad[:1] + bad[1:][-1:]), expected_bad=expected_bad)
 
 
-def pair_volumes(board):
+def pair_volumes(board: SlotBoard) -> set[str]:
     """Return the names of the volumes that belong to slots."""
     return set(re.findall(r"name\s+((?:fit|rootfs_data)\w*)", board.run(["ubi part ubi", "ubi info l"])))
 
 
-def commands_for(prefix, names):
+def commands_for(prefix: str, names: str) -> list[str]:
     """Return the commands that make the volumes of one kind: the slot that has the plain name, then the other.
 
     ``-,a,b`` is the moment between two renames: nobody has the plain name.
@@ -179,7 +187,9 @@ def commands_for(prefix, names):
     return commands
 
 
-def volume_states(folder, wanted=(("a", "b"), ("b", "a"), ("a", None), ("b", None))):
+def volume_states(
+    folder: Path, wanted: Sequence[tuple[str, str | None]] = (("a", "b"), ("b", "a"), ("a", None), ("b", None))
+) -> Outcome:
     """Each state of the names of volumes; ``wanted`` are the good slot and the one on trial.
 
     Where the pair that should start is there under any of its names, it starts. Where the data have no letter, so that
@@ -232,17 +242,22 @@ TABLES = (
 )
 
 
-def slots_volume_states(folder):
+def slots_volume_states(folder: Path) -> Outcome:
     """Each state of the names of volumes, for each slot that should start."""
     return volume_states(folder)
 
 
-def register():
+def register() -> None:
     """Make the rows of the table."""
     for function, title, cases in ROWS:
         for medium, kernel in cases:
 
-            def run(folder, function=function, medium=medium, kernel=kernel):
+            def run(
+                folder: Path,
+                function: Callable[[str, str, Path], Outcome] = function,
+                medium: str = medium,
+                kernel: str = kernel,
+            ) -> Outcome:
                 """Run the scenario on this medium with kernels of this kind."""
                 return function(medium, kernel, folder)
 
@@ -252,7 +267,12 @@ def register():
     for write, name, title, bad in TABLES:
         for medium in ("emmc", "sd"):
 
-            def run_table(folder, write=write, medium=medium, bad=bad):
+            def run_table(
+                folder: Path,
+                write: Callable[[Path, Path], list[CardWrite]] = write,
+                medium: str = medium,
+                bad: bool = bad,
+            ) -> Outcome:
                 """Run the scenario on this medium."""
                 return cut_table(medium, folder, write, bad)
 

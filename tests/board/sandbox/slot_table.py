@@ -6,6 +6,9 @@ started, values that are missing or make no sense.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from .slots import SlotBoard
 
 
 @dataclass(frozen=True)
@@ -15,30 +18,36 @@ class Row:
     ``wanted`` may differ by the kind of kernel: words for ``pair``, ``own`` (volume or partition) and ``shared``.
     """
 
-    state: dict
-    events: tuple
-    wanted: str | dict
-    counted: tuple | None = None
+    state: dict[str, str | None]
+    events: tuple[str, ...]
+    wanted: str | dict[str, str]
+    counted: tuple[int, int, int] | None = None
 
-    def wanted_of(self, kernel):
+    def wanted_of(self, kernel: str) -> str:
         """Return what should run with kernels of this kind."""
         if isinstance(self.wanted, str):
             return self.wanted
         return self.wanted["own" if kernel in ("volume", "partition") else kernel]
 
 
-def row(good, wanted, *events, counted=None, **state):
+def row(
+    good: str | None,
+    wanted: str | dict[str, str],
+    *events: str,
+    counted: tuple[int, int, int] | None = None,
+    **state: str,
+) -> Row:
     """Return a row of :data:`TABLE`."""
     return Row({"good": good, **state}, events, wanted, counted)
 
 
-def by(pair, own, shared):
+def by(pair: str, own: str, shared: str) -> dict[str, str]:
     """Return the words for each kind of kernel."""
     return {"pair": pair, "own": own, "shared": shared}
 
 
-TRIAL = {"trial": "b", "left": "2"}
-SPENT = {"trial": "b", "left": "0"}
+TRIAL: dict[str, Any] = {"trial": "b", "left": "2"}
+SPENT: dict[str, Any] = {"trial": "b", "left": "0"}
 TABLE = (
     # The good slot starts, and nothing is counted.
     row("a", "a", counted=(0, 0, 0)),
@@ -118,7 +127,7 @@ TABLE = (
 )
 
 
-def check_row(board, one):
+def check_row(board: SlotBoard, one: Row) -> None:
     """Start a board as a row of the table says; :class:`AssertionError` where something else happens."""
     board.restore()
     board.set_state(**one.state)

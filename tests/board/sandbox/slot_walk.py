@@ -15,21 +15,21 @@ class Walk:
 
     board: SlotBoard
     seed: int
-    state: dict = field(default_factory=lambda: {"good": "a"})
-    health: dict = field(default_factory=lambda: {"a": "well", "b": "well"})
-    whole: dict = field(default_factory=lambda: {"a": True, "b": True})
+    state: dict[str, str] = field(default_factory=lambda: {"good": "a"})
+    health: dict[str, str] = field(default_factory=lambda: {"a": "well", "b": "well"})
+    whole: dict[str, bool] = field(default_factory=lambda: {"a": True, "b": True})
     crashed: bool = False
     failed: int = 0
-    seen: dict = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
-    def go(self, steps):
+    def go(self, steps: int) -> None:
         """Make so many starts."""
         chance = random.Random(self.seed)
         for _ in range(steps):
             self.change(chance)
             self.start(chance)
 
-    def change(self, chance):
+    def change(self, chance: random.Random) -> None:
         """Let a slot's system fail from now on, or work; or its kernel be damaged, or written again."""
         slot = chance.choice("ab")
         if chance.random() < 0.4:
@@ -39,12 +39,12 @@ class Walk:
             self.board.put_kernel(slot, whole)
             self.whole |= {"a": whole, "b": whole} if self.board.kernel == "shared" else {slot: whole}
 
-    def start(self, chance):
+    def start(self, chance: random.Random) -> None:
         """Start once, check what ran, and let it do what a system does."""
         before = dict(self.state)
         kept = self.board.saved()
         word = self.board.power_on()
-        env = self.board.env.all()
+        env = self.board.env.whole()
         self.state = {key: env[name] for key, name in VARIABLES.items() if name in env}
         self.seen[word] = self.seen.get(word, 0) + 1
         told = (
@@ -54,7 +54,7 @@ class Walk:
         self.check(before, word, told)
         self.act(word, chance)
 
-    def check(self, before, word, told):
+    def check(self, before: dict[str, str], word: str, told: str) -> None:
         """Check one start."""
         good, trial = before["good"], before.get("trial")
         left, fell, crashes = (int(before.get(key, 0)) for key in ("left", "fell", "crashes"))
@@ -73,7 +73,7 @@ class Walk:
         assert self.state == before | {key: str(number) for key, number in counted.items()}, told
         assert self.failed <= 2 * self.board.tries + self.board.starts + 1, told
 
-    def act(self, word, chance):
+    def act(self, word: str, chance: random.Random) -> None:
         """Do what the system that runs does: fail, decide, or be repaired by somebody."""
         slot = word[-1]
         if word in ("recovery", "stock"):
@@ -103,7 +103,7 @@ class Walk:
             return self.write(good=slot, trial=OTHER[slot], left=str(chance.randint(1, self.board.tries)))
         return None
 
-    def repair(self):
+    def repair(self) -> None:
         """Make everything well again, as an owner does from recovery."""
         self.board.forget_crash()
         self.crashed, self.failed = False, 0
@@ -113,7 +113,7 @@ class Walk:
             self.health[slot], self.whole[slot] = "well", True
         self.write(good=self.state["good"])
 
-    def write(self, **state):
+    def write(self, **state: str) -> None:
         """Write what Linux has decided."""
         self.state = state
         self.board.set_state(**state)

@@ -8,11 +8,14 @@ Each slot has a kernel that says whose it is; the first byte of a slot's ``rootf
 """
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, cast
 
 from bootplan import chooser
 
 from . import flash, gpt
-from .uboot import UBoot, damaged, system_image
+from .uboot import UBoot, Volumes, damaged, system_image
 
 CASES = (
     ("nand", "pair"),
@@ -42,26 +45,27 @@ VARIABLES = {
 class SlotBoard(UBoot):
     """A board that has the chooser for slots of one kind; slot a is good and, where slots change names, active."""
 
-    def __init__(self, folder, medium, kernel, tries=TRIES, starts=STARTS):
+    def __init__(self, folder: Path, medium: str, kernel: str, tries: int = TRIES, starts: int = STARTS) -> None:
         """``kernel`` is the chooser's word for where a slot's kernel is."""
         super().__init__(folder, medium=medium)
         self.kernel, self.tries, self.starts = kernel, tries, starts
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Make the medium, the slots on it and their environment."""
         super().__enter__()
-        {
+        make: dict[str, Callable[[], None]] = {
             "pair": self.make_pairs,
             "volume": self.make_volumes,
             "partition": self.make_partitions,
             "shared": lambda: None,
-        }[self.kernel]()
-        self.stock = self.env.all()
+        }
+        make[self.kernel]()
+        self.stock = self.env.whole()
         args = self.stock["bootargs"].replace("root=/dev/fit0 rootwait ", "").removesuffix(" root=/dev/fit0 rootwait")
         choice = chooser.Choice(
             self.tries,
             self.starts,
-            self.kernel,
+            cast(chooser.Kernel, self.kernel),
             {}
             if self.kernel == "pair"
             else {slot: f"{args} root=PARTUUID=${chooser.ROOT[slot]} rootfstype=ext4 {WAITING}" for slot in ROOTS},
@@ -73,7 +77,7 @@ class SlotBoard(UBoot):
         self.keep()
         return self
 
-    def make_pairs(self):
+    def make_pairs(self) -> None:
         """Make the second pair of volumes, and write to each whose it is."""
         self.run(
             [
@@ -88,13 +92,14 @@ class SlotBoard(UBoot):
             self.volumes.write(f"fit{end}", system_image(f"slot-{slot}"))
             self.volumes.write(f"rootfs_data{end}", slot.encode() * 64)
 
-    def make_volumes(self):
+    def make_volumes(self) -> None:
         """Make a volume for each slot's kernel."""
         self.run(["ubi part ubi", *(f"ubi create fit_{slot} {MEGABYTE:#x} dynamic" for slot in OTHER)])
         self.write_kernels()
 
-    def make_partitions(self):
+    def make_partitions(self) -> None:
         """Make a partition for each slot's kernel, as a router does."""
+        assert isinstance(self.volumes, Volumes)
         with open(self.image, "r+b") as card:
             for _, place, data in gpt.safe_writes(self.image, self.folder):
                 card.seek(place)
@@ -103,29 +108,29 @@ class SlotBoard(UBoot):
             self.volumes.places[name] = first * gpt.SECTOR, (last - first + 1) * gpt.SECTOR
         self.write_kernels()
 
-    def write_kernels(self):
+    def write_kernels(self) -> None:
         """Write the kernels of slots that have a place of their own for them."""
         for slot in OTHER:
             self.volumes.write(f"fit_{slot}", system_image(f"slot-{slot}"))
 
     # -- what happens to the board ----------------------------------------------------------------------------------
 
-    def keep(self):
+    def keep(self) -> None:
         """Make what is on the medium now what :meth:`restore` goes back to."""
         flash.copy_sparse(self.image, self.begin)
         self.kept = list(flash.extents(self.begin))
 
-    def restore(self):
+    def restore(self) -> None:
         """Make everything as it was at the beginning."""
         flash.copy_sparse(self.begin, self.image, self.kept)
         self.forget_crash()
         self.hold_button(False)
 
-    def set_state(self, **state):
+    def set_state(self, **state: str | None) -> None:
         """Put the environment into a state: the words are those of :data:`VARIABLES`; what is not named, is deleted."""
         self.env.set({name: state.get(word) for word, name in VARIABLES.items()})
 
-    def kernel_of(self, slot):
+    def kernel_of(self, slot: str) -> tuple[str, str]:
         """Return where a slot's kernel is, and which one it should be."""
         if self.kernel == "shared":
             return ("fit" if self.medium == "nand" else "production"), "production"
@@ -134,13 +139,13 @@ class SlotBoard(UBoot):
             return (f"fit_{slot}" if f" fit_{slot}\r" in volumes else "fit"), f"slot-{slot}"
         return f"fit_{slot}", f"slot-{slot}"
 
-    def put_kernel(self, slot, whole=True):
+    def put_kernel(self, slot: str, whole: bool = True) -> None:
         """Write a slot's kernel, whole or with a wrong bit."""
         place, system = self.kernel_of(slot)
         image = system_image(system)
         self.volumes.write(place, image if whole else damaged(image))
 
-    def happen(self, event):
+    def happen(self, event: str) -> None:
         """Let one of these happen, before the power comes on."""
         if event.startswith("kernel "):
             self.put_kernel(event[-1], whole=False)
@@ -159,14 +164,14 @@ class SlotBoard(UBoot):
                 "saving fails": self.make_saving_fail,
             }[event]()
 
-    def make_saving_fail(self):
+    def make_saving_fail(self) -> None:
         """Let the environment grow beyond its place before it is saved; on the board the flash may be worn out."""
         grow = "setenv more $pad ; for n in 1 2 3 4 5 6 7 8 ; do setenv more $more$more ; done"
-        self.env.set({"pad": "x" * 2048, "bootcmd": f"{grow} ; {self.env.all()['bootcmd']}"})
+        self.env.set({"pad": "x" * 2048, "bootcmd": f"{grow} ; {self.env.whole()['bootcmd']}"})
 
     # -- starts -----------------------------------------------------------------------------------------------------
 
-    def power_on(self):
+    def power_on(self) -> str:
         """Start once and return what runs: ``a``, ``trial a``, ``stock`` (the medium's own), ``recovery`` or ``tftp``.
 
         Kernel, root, data and command line must belong together, or :class:`AssertionError` has the console.
@@ -188,11 +193,11 @@ class SlotBoard(UBoot):
             assert "/dev/fit0" not in boot.bootargs and WAITING in boot.bootargs, boot.console
         return f"trial {slot}" if marked[2] else slot
 
-    def saved(self):
+    def saved(self) -> dict[str, str]:
         """Return what the saved environment says beside the counters."""
-        return {name: value for name, value in self.env.all().items() if name not in COUNTERS}
+        return {name: value for name, value in self.env.whole().items() if name not in COUNTERS}
 
-    def counters(self):
+    def counters(self) -> tuple[int, ...]:
         """Return the saved counters as numbers; 0 for one that is absent or none."""
-        env = self.env.all()
+        env = self.env.whole()
         return tuple(int(env[name]) if re.fullmatch(r"\d", env.get(name, "")) else 0 for name in COUNTERS)

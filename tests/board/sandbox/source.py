@@ -166,7 +166,7 @@ CHANGES = (
 )
 
 
-def apply(tree):
+def apply(tree: Path) -> None:
     """Make every change in the unpacked U-Boot at ``tree`` and add :file:`bench.c`."""
     for change in CHANGES:
         path = Path(tree) / change.path

@@ -18,12 +18,15 @@ import shutil
 import struct
 import subprocess
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from .. import images, parts
 from ..cache import Part, build_parts, command, digest_of, named, recipe_of
-from . import build, fit, flash, gpt
+from . import build, fit, flash, gpt, source
+from .cuts import Write
 
 ENTER, DOWN, QUIT = "\r", "\x1b[B", "\x03"
 PROMPT = "MT7988> "
@@ -36,7 +39,7 @@ ADDRESS = 0x50000000
 CRASH_BYTES, RECORD_SIGNATURE = 0x10000, 0x43474244
 HEAD = struct.Struct("<cQI")
 SECONDS = 10
-MADE_OF = (build.HERE / "flash.py", build.HERE / "gpt.py", build.HERE.parent / "images.py")
+MADE_OF = (source.HERE / "flash.py", source.HERE / "gpt.py", source.HERE.parent / "images.py")
 
 
 class UBootError(Exception):
@@ -55,31 +58,31 @@ class Boot:
     chose: str
     console: str
     seconds: float
-    env: dict | None
+    env: dict[str, str] | None
     fit_configuration: str = ""
     bootargs: str = ""
-    overlays: tuple = ()
+    overlays: tuple[str, ...] = ()
     tree: str = field(default="", repr=False)
 
 
 class Volumes:
     """The pieces of a boot medium by name, whole: GPT partitions of a card."""
 
-    def __init__(self, board):
+    def __init__(self, board: "UBoot") -> None:
         """``board`` is a :class:`UBoot` on eMMC or SD card."""
         self.board = board
         self.places = {
             name: (offset * images.KiB, size * images.KiB) for name, offset, size in images.GPT[board.medium]
         }
 
-    def read(self, name, size=None):
+    def read(self, name: str, size: int | None = None) -> bytes:
         """Return the first ``size`` bytes of a piece, or all."""
         offset, room = self.places[name]
         with open(self.board.image, "rb") as image:
             image.seek(offset)
             return image.read(room if size is None else size)
 
-    def write(self, name, data):
+    def write(self, name: str, data: bytes) -> None:
         """Write ``data`` at the beginning of a piece."""
         with open(self.board.image, "r+b") as image:
             image.seek(self.places[name][0])
@@ -89,15 +92,15 @@ class Volumes:
 class UbiVolumes:
     """The same for UBI volumes, read and written by U-Boot's own UBI on the flash file."""
 
-    def __init__(self, board):
+    def __init__(self, board: "UBoot") -> None:
         """``board`` is a :class:`UBoot` on NAND."""
         self.board = board
 
-    def read(self, name, size=None):
+    def read(self, name: str, size: int | None = None) -> bytes | None:
         """Return the first ``size`` bytes of a volume, or all; None when UBI does not give it (a torn update)."""
         return self.read_all((name,), size)[0]
 
-    def read_all(self, names, size=None):
+    def read_all(self, names: Iterable[str], size: int | None = None) -> list[bytes | None]:
         """Return :meth:`read` of several volumes with one start of U-Boot."""
         length = "" if size is None else f"{size:#x}"
         files = [self.board.folder / f"{name}.bin" for name in names]
@@ -115,7 +118,7 @@ class UbiVolumes:
         )
         return [path.read_bytes() if path.exists() else None for path in files]
 
-    def write(self, name, data):
+    def write(self, name: str, data: bytes) -> None:
         """Write a volume as a whole."""
         (self.board.folder / f"{name}.bin").write_bytes(data)
         told = self.board.run(
@@ -131,21 +134,22 @@ class Environment:
     They work on the card itself, or on copies of the two UBI volumes; U-Boot's UBI writes back the copy that changed.
     """
 
-    def __init__(self, board, tools):
+    def __init__(self, board: "UBoot", tools: Path) -> None:
         """``tools`` is the folder with fw_printenv."""
         self.board = board
         self.size = images.ENV_COPY_BYTES[board.medium]
         self.tool = images.EnvTool(tools, board.folder, board.medium)
 
-    def copies(self):
+    def copies(self) -> list[bytes]:
         """Return the two copies as they are on the medium, each as bytes."""
-        if self.board.medium == "nand":
-            read = self.board.volumes.read_all(ENV_VOLUMES, self.size)
+        volumes = self.board.volumes
+        if isinstance(volumes, UbiVolumes):
+            read = volumes.read_all(ENV_VOLUMES, self.size)
             return [data if data is not None else bytes(self.size) for data in read]
-        whole = self.board.volumes.read("ubootenv", 2 * self.size)
+        whole = volumes.read("ubootenv", 2 * self.size)
         return [whole[: self.size], whole[self.size :]]
 
-    def put(self, number, data):
+    def put(self, number: int, data: bytes) -> None:
         """Write copy 0 or 1."""
         if self.board.medium == "nand":
             self.board.volumes.write(ENV_VOLUMES[number], data)
@@ -156,7 +160,7 @@ class Environment:
                 image.write(data)
             self.board.note("w", place, data)
 
-    def spoil(self, *numbers):
+    def spoil(self, *numbers: int) -> None:
         """Turn one bit in the middle of these copies, so that their sums are wrong."""
         copies = self.copies()
         for number in numbers:
@@ -164,7 +168,7 @@ class Environment:
             data[self.size // 2] ^= 1
             self.put(number, bytes(data))
 
-    def fetch(self):
+    def fetch(self) -> list[bytes]:
         """Copy the volumes to where the tool looks for them and return them; on a card it looks at the card."""
         copies = self.copies()
         if self.board.medium == "nand":
@@ -172,12 +176,17 @@ class Environment:
                 (self.board.folder / f"{name}.img").write_bytes(data)
         return copies
 
-    def all(self):
+    def all(self) -> dict[str, str] | None:
         """Return the environment as a dictionary; None when both copies are bad."""
         self.fetch()
         return self.tool.all()
 
-    def set(self, values):
+    def whole(self) -> dict[str, str]:
+        """Return the same; :class:`~board.images.EnvError` when both copies are bad."""
+        self.fetch()
+        return self.tool.whole()
+
+    def set(self, values: Mapping[str, str | None]) -> None:
         """Set variables with one ``fw_setenv -s``; None deletes one.
 
         On a card the tool writes the one copy that it changes from its beginning to its end, and is recorded as that.
@@ -200,7 +209,7 @@ class Environment:
 class UBoot:
     """One board. Use it as a context manager; everything lies below ``folder``."""
 
-    def __init__(self, folder, *, medium="nand", booted=True):
+    def __init__(self, folder: str | Path, *, medium: str = "nand", booted: bool = True) -> None:
         """Describe a board whose medium holds recovery and production.
 
         ``booted`` says whether its environment is that of a board which was started before, or there is none yet.
@@ -208,7 +217,7 @@ class UBoot:
         self.folder, self.medium, self.booted = Path(folder).resolve(), medium, booted
         self.held = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Make the medium."""
         self.folder.mkdir(parents=True, exist_ok=True)
         made = prepared(self.medium, self.booted)
@@ -216,20 +225,20 @@ class UBoot:
         self.image = self.folder / image_name(self.medium)
         original = made["medium"] / self.image.name
         flash.copy_sparse(original, self.image, kept_extents(original))
-        self.volumes = UbiVolumes(self) if self.medium == "nand" else Volumes(self)
+        self.volumes: UbiVolumes | Volumes = UbiVolumes(self) if self.medium == "nand" else Volumes(self)
         self.env = Environment(self, made["envtools"])
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         """Nothing runs between two starts."""
 
     # -- what happens to the board ----------------------------------------------------------------------------------
 
-    def hold_button(self, held=True):
+    def hold_button(self, held: bool = True) -> None:
         """Hold the reset button (WPS) from now on, or let it go."""
         self.held = held
 
-    def crash(self, record=0):
+    def crash(self, record: int = 0) -> None:
         """Leave in RAM what a kernel leaves there when it crashes: one of the records of ``ramoops``."""
         text = b"====1782640800.000000-D\nOops#1 Part1\nKernel panic - not syncing\n"
         memory = bytearray(CRASH_BYTES)
@@ -237,16 +246,18 @@ class UBoot:
         memory[record * 0x1000 + 12 : record * 0x1000 + 12 + len(text)] = text
         (self.folder / CRASH).write_bytes(memory)
 
-    def forget_crash(self):
+    def forget_crash(self) -> None:
         """Clear that RAM, as the system does that has saved the record."""
         (self.folder / CRASH).unlink(missing_ok=True)
 
-    def damage(self, system, where="data"):
+    def damage(self, system: str, where: str = "data") -> None:
         """Damage ``production`` or ``recovery``: its ``header`` is gone, or a bit of the kernel's ``data`` is wrong."""
         name = SYSTEMS[system] if self.medium == "nand" else system
-        self.volumes.write(name, damaged(self.volumes.read(name, len(system_image(system))), where))
+        whole = self.volumes.read(name, len(system_image(system)))
+        assert whole is not None, f"{name} cannot be read"
+        self.volumes.write(name, damaged(whole, where))
 
-    def take_environment(self, folder):
+    def take_environment(self, folder: Path) -> None:
         """Take over both copies of the environment from the images of a :class:`~board.router.Router`."""
         for number, place in enumerate(images.env_places(folder, self.medium)):
             path, offset = place.split()[:2]
@@ -254,13 +265,15 @@ class UBoot:
                 image.seek(int(offset, 16))
                 self.env.put(number, image.read(self.env.size))
 
-    def put_system(self, system, data):
+    def put_system(self, system: str, data: bytes) -> None:
         """Write other bytes where ``production`` or ``recovery`` lies."""
         self.volumes.write(SYSTEMS[system] if self.medium == "nand" else system, data)
 
     # -- starts -----------------------------------------------------------------------------------------------------
 
-    def start(self, arguments, keys, timeout, done=lambda console: False):
+    def start(
+        self, arguments: Sequence[str], keys: str, timeout: float, done: Callable[[str], bool] = lambda console: False
+    ) -> tuple[str, int | None, float]:
         """Run the program until it ends or ``done(console)``; return the console, the exit code (None) and seconds."""
         tree = self.program / ("held.dtb" if self.held else "board.dtb")
         begin = time.monotonic()
@@ -273,6 +286,7 @@ class UBoot:
             stderr=subprocess.STDOUT,
         )
         seen, ended = bytearray(), False
+        assert process.stdin and process.stdout
         try:
             process.stdin.write(keys.encode())
             process.stdin.close()
@@ -289,11 +303,11 @@ class UBoot:
             process.stdout.close()
         return seen.decode(errors="replace"), process.returncode, time.monotonic() - begin
 
-    def run(self, commands, timeout=SECONDS):
+    def run(self, commands: Iterable[str], timeout: float = SECONDS) -> str:
         """Run commands in U-Boot, without its boot commands, and return the console; the medium may change by them."""
         return self.start(["-c", " ; ".join(commands)], "", timeout)[0]
 
-    def boot(self, keys="", timeout=SECONDS, read_env=True):
+    def boot(self, keys: str = "", timeout: float = SECONDS, read_env: bool = True) -> Boot:
         """Switch on, type ``keys`` on the console when U-Boot looks for them, and return the :class:`Boot`.
 
         ``read_env=False`` leaves out the environment that is left behind, which on NAND costs another start.
@@ -320,47 +334,51 @@ class UBoot:
 
     # -- what is written --------------------------------------------------------------------------------------------
 
-    def record(self):
+    def record(self) -> None:
         """Forget what was recorded, and record every write to the medium from now on."""
         (self.folder / LOG).write_bytes(b"")
 
-    def note(self, kind, place, data):
+    def note(self, kind: str, place: int, data: bytes) -> None:
         """Add a write to the record, if there is one, that was made on the medium by something else than U-Boot."""
         if (self.folder / LOG).exists():
             with open(self.folder / LOG, "ab") as log:
                 log.write(HEAD.pack(kind.encode(), place, len(data)) + data)
 
-    def recorded(self):
+    def recorded(self) -> list[Write]:
         """Stop to record, and return the writes in order as ``(kind, place, data)``: see :mod:`.cuts`."""
         data = (self.folder / LOG).read_bytes()
         (self.folder / LOG).unlink()
-        writes, place = [], 0
+        writes: list[Write] = []
+        place = 0
         while place < len(data):
             kind, where, length = HEAD.unpack_from(data, place)
             place += HEAD.size
-            taken = 0 if kind == b"e" else length
-            writes.append((kind.decode(), where, length if kind == b"e" else data[place : place + taken]))
-            place += taken
+            if kind == b"e":
+                writes.append(("e", where, length))
+                continue
+            taken = data[place : place + length]
+            writes.append(("w", where, taken) if kind == b"w" else ("p", where, taken))
+            place += length
         return writes
 
 
 @functools.cache
-def kept_extents(path):
+def kept_extents(path: Path) -> list[tuple[int, bytes]]:
     """Return the extents of an image that many boards begin with; some megabytes."""
     return list(flash.extents(path))
 
 
-def image_name(medium):
+def image_name(medium: str) -> str:
     """Return the name of the file that is the medium."""
     return "nand.img" if medium == "nand" else "mmcblk0.img"
 
 
-def system_image(system):
+def system_image(system: str) -> bytes:
     """Return the FIT image of one of :data:`KERNELS` as bytes."""
     return (prepared_systems() / f"{system}.itb").read_bytes()
 
 
-def damaged(image, where="data"):
+def damaged(image: bytes, where: str = "data") -> bytes:
     """Return a FIT image without its ``header``, or with a wrong bit in the kernel's ``data``."""
     data = bytearray(image)
     if where == "header":
@@ -371,25 +389,25 @@ def damaged(image, where="data"):
 
 
 @functools.cache
-def tools_part():
+def tools_part() -> dict[str, Path]:
     """Build or find what everything here needs, and return ``{part: folder}``."""
     return {**build.build(), **build_parts([part for part in parts.PARTS if part.name == "envtools"])}
 
 
 @functools.cache
-def prepared_systems():
+def prepared_systems() -> Path:
     """Return the folder with the FIT images."""
     tools = tools_part()["uboot"]
 
-    def make(folder):
+    def make(folder: Path) -> None:
         """Make the FIT images."""
         for system in KERNELS:
             fit.make(system, tools / "bin", folder)
 
-    return build_parts([Part("fit", make, lambda: digest_of(repr(KERNELS), str(tools), build.HERE / "fit.py"))])["fit"]
+    return build_parts([Part("fit", make, lambda: digest_of(repr(KERNELS), str(tools), source.HERE / "fit.py"))])["fit"]
 
 
-def new_medium(medium, folder):
+def new_medium(medium: str, folder: Path) -> None:
     """Make the image of a medium as the installation leaves it: both systems, and no environment saved."""
     systems = {name: (prepared_systems() / f"{name}.itb").read_bytes() for name in SYSTEMS}
     if medium == "nand":
@@ -405,7 +423,7 @@ def new_medium(medium, folder):
             image.write(data)
 
 
-def booted_medium(medium, folder):
+def booted_medium(medium: str, folder: Path) -> None:
     """Make the image of a medium after the board's first start, which U-Boot itself does."""
     with UBoot(folder / "board", medium=medium, booted=False) as board:
         boot = board.boot()
@@ -416,12 +434,12 @@ def booted_medium(medium, folder):
 
 
 @functools.cache
-def prepared(medium, booted):
+def prepared(medium: str, booted: bool) -> dict[str, Path]:
     """Return ``{part: folder}`` with the medium's image in the part ``medium``."""
     made = tools_part()
     make = booted_medium if booted else new_medium
 
-    def key():
+    def key() -> str:
         """Return a text that changes with everything the image is made of."""
         recipe = recipe_of(new_medium, booted_medium)
         return digest_of(recipe, str(made["uboot"]), str(prepared_systems()), *named(MADE_OF), repr((medium, booted)))
