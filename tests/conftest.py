@@ -46,6 +46,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.tier = "all" if named else "rest" if config.getoption("--bench") else "quick"
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Build what the quick tests of the bench need, once and in the open: on a new machine this takes some minutes."""
+    config = session.config
+    is_worker = hasattr(config, "workerinput")
+    if is_worker or config.option.tier != "quick" or config.option.collectonly or os.geteuid() != 0:
+        return
+    from board.cache import BuildError
+    from board.scenario import build
+
+    terminal = config.get_terminal_writer()
+    terminal.line("the bench (U-Boot, BusyBox, tools): built once, in about three minutes, and kept")
+    try:
+        build([1], lambda line: (terminal.line(f"  {line}"), terminal.flush()))
+    except BuildError as failure:
+        terminal.line(f"the tests of the bench will fail: {failure}")
+
+
 def is_quick(item: pytest.Item) -> bool:
     """Tell whether a plain run has this test: of the bench what is marked as quick, else what is not marked as slow."""
     if "board" in item.path.relative_to(TESTS).parts:

@@ -73,7 +73,12 @@ def taken(box: Router, path: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("medium", "shell", "release"), [("nand", "ash", "25.12.5"), ("sd", "dash", "25.12.5"), ("emmc", "ash", "24.10.7")]
+    ("medium", "shell", "release"),
+    [
+        pytest.param("nand", "ash", "25.12.5", marks=pytest.mark.quick),
+        ("sd", "dash", "25.12.5"),
+        ("emmc", "ash", "24.10.7"),
+    ],
 )
 def test_everything_is_in_it(router: MakeRouter, tmp_path: Path, medium: str, shell: str, release: str) -> None:
     """One file and its sum; the parts say what the router says."""

@@ -6,6 +6,8 @@ import pytest
 
 from .cache import BuildError, Part, build_parts, command
 
+pytestmark = pytest.mark.quick
+
 
 def failing(folder: Path) -> None:
     """Fail behind something half-built."""

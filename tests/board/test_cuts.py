@@ -11,7 +11,7 @@ import pytest
 from . import parts
 from .cuts.actions import ACTIONS, GUIDES, install
 from .cuts.box import Box
-from .cuts.harness import Bench
+from .cuts.harness import Bench, examine
 from .cuts.journal import BLOCK, Cut, Disks, History, replay
 from .cuts.moments import Moments
 from .cuts.recorder import Recorder, RecorderError
@@ -419,6 +419,16 @@ class TestUpgradeJudge:
         spoil, kind = SPOILED_UPGRADES[name]
         faults = TestJudge.judge(upgrade_bench, Cut(upgrade_bench.last), spoil)
         assert kind in {fault.partition(":")[0] for fault in faults}, faults
+
+
+@pytest.mark.quick
+def test_an_install_is_cut_from_coarse_to_fine(board_parts: dict[str, Path], tmp_path: Path) -> None:
+    """A row of the table, shortened: power cuts and kills leave the old system or the new one, and it goes on."""
+    report = examine(install("extroot-overlay"), tmp_path, limit=12)
+
+    assert report.bad == []
+    assert min(report.cuts, report.kills) > 2
+    assert report.left_out > 0
 
 
 def test_every_action_has_a_name_of_its_own() -> None:

@@ -203,6 +203,7 @@ def test_the_newest_source_of_the_series_is_taken(archive: Archive) -> None:
     assert took()[0] == "tiny 6.12.38-1\n"
 
 
+@pytest.mark.quick
 def test_what_the_mirror_does_not_have_whole_is_passed_over(archive: Archive) -> None:
     """One is not served, one is truncated, one is other bytes: the one after these is taken, and all of it is said."""
     paths = {number: archive.add_source(f"6.12.{number}-1") for number in (38, 107, 113, 117)}
@@ -346,6 +347,7 @@ def test_the_machines_apt_stays_as_it_is(archive: Archive, tmp_path: Path) -> No
     assert (machine / "sources/debian.sources").read_text() == DEB822 + SECURITY
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("read", "text", "entries"),
     [
@@ -370,6 +372,7 @@ def test_entries_are_read(read: Callable[[str], Iterator[Entry]], text: str, ent
     assert list(read(text)) == entries
 
 
+@pytest.mark.quick
 def test_an_entry_becomes_one_of_another_suite() -> None:
     """As apt reads it: a stanza."""
     assert Entry(("http://a",), ("Signed-By: /a.gpg",)).text("deb deb-src", ["x", "x-backports"]) == (
@@ -377,6 +380,7 @@ def test_an_entry_becomes_one_of_another_suite() -> None:
     )
 
 
+@pytest.mark.quick
 def test_versions_are_in_debians_order() -> None:
     """Not in that of their letters."""
     assert newest_first(["1-9", "1-10", "1:0-1", "1~rc1-1", "1-9"]) == ["1:0-1", "1-10", "1-9", "1~rc1-1"]

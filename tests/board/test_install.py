@@ -7,15 +7,15 @@ from .router import Disk, MakeRouter
 from .scripts import SERIAL, Bench, kind_of_router, plan
 
 CASES = [
-    ("extroot-overlay", "nand", "ash"),
+    pytest.param("extroot-overlay", "nand", "ash", marks=pytest.mark.quick),
     ("extroot-overlay", "sd", "dash"),
     ("extroot-pivot", "emmc", "ash"),
-    ("extroot-pivot", "nand", "dash"),
-    ("cmdline", "nand", "dash"),
+    pytest.param("extroot-pivot", "nand", "dash", marks=pytest.mark.quick),
+    pytest.param("cmdline", "nand", "dash", marks=pytest.mark.quick),
     ("cmdline", "sd", "ash"),
     ("cmdline", "emmc", "ash"),
     ("internal", "nand", "ash"),
-    ("internal", "emmc", "dash"),
+    pytest.param("internal", "emmc", "dash", marks=pytest.mark.quick),
 ]
 # What is seen at / before and after must be the same: names, kinds, modes, owners, times, targets, contents.
 LISTING = (

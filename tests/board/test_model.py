@@ -18,6 +18,8 @@ from .sandbox.slots import CASES, SlotBoard
 from .sandbox.uboot import UbiVolumes, UBoot
 from .ubi import LEB
 
+pytestmark = pytest.mark.quick
+
 # What the model leaves out: the button at power-on, and what U-Boot saves at its first boot.
 LEFT_OUT = {"button"}
 FORGOTTEN = {"both copies bad"}

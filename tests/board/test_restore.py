@@ -85,7 +85,7 @@ def refused(box: Router, bench: Bench, told: str, words: str = "") -> None:
     assert box.digests() == before
 
 
-@pytest.mark.parametrize(("medium", "shell"), [("nand", "ash"), ("sd", "dash")])
+@pytest.mark.parametrize(("medium", "shell"), [pytest.param("nand", "ash", marks=pytest.mark.quick), ("sd", "dash")])
 def test_what_changed_comes_back(router: MakeRouter, medium: str, shell: str) -> None:
     """Files and environment to the letter; a rehearsal changes nothing, nor does a rerun; it can be undone."""
     box, bench = bench_for(router, medium=medium, shell=shell)

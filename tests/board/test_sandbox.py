@@ -16,6 +16,8 @@ from .sandbox.flash import copy_sparse
 from .sandbox.uboot import DOWN, ENTER, QUIT, Boot, UBoot, UBootError
 from .scripts import Bench, kind_of_router, plan
 
+pytestmark = pytest.mark.quick
+
 MEDIA = ("nand", "emmc", "sd")
 BOARD = "config-mt7988a-bananapi-bpi-r4"
 # The overlay in the device tree that production and recovery are started with.

@@ -25,7 +25,15 @@ def slots(router: MakeRouter) -> MakeSlots:
     return make
 
 
-@pytest.mark.parametrize(("kind", "shell"), [*((kind, "ash") for kind in KINDS), ("pair", "dash"), ("volume", "dash")])
+@pytest.mark.parametrize(
+    ("kind", "shell"),
+    [
+        pytest.param("pair", "ash", marks=pytest.mark.quick),
+        *((kind, "ash") for kind in KINDS if kind != "pair"),
+        ("pair", "dash"),
+        ("volume", "dash"),
+    ],
+)
 def test_an_upgrade_is_tried_and_confirms_itself(slots: MakeSlots, kind: str, shell: str) -> None:
     """install, again, restart, upgrade, trial, confirmed; then the same into the other slot."""
     bench = slots(kind, shell=shell)

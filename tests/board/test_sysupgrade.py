@@ -13,7 +13,7 @@ from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, UpgradeBench, pl
     ("method", "medium", "shell"),
     [
         ("internal", "nand", "ash"),
-        ("extroot-overlay", "nand", "ash"),
+        pytest.param("extroot-overlay", "nand", "ash", marks=pytest.mark.quick),
         ("extroot-pivot", "nand", "dash"),
         ("extroot-overlay", "emmc", "dash"),
         ("extroot-pivot", "sd", "ash"),

@@ -40,7 +40,7 @@ def came_back(bench: SlotBench, seen: list[str], why: str) -> None:
     assert why in status["last_trial"], status
 
 
-@pytest.mark.parametrize("check", ["lan", "wan", "dns", "ssh"])
+@pytest.mark.parametrize("check", ["lan", pytest.param("wan", marks=pytest.mark.quick), "dns", "ssh"])
 def test_a_check_that_does_not_pass(slots: MakeSlots, check: str) -> None:
     """The window passes, the router restarts, twice; then the old slot is back."""
     bench = slots(image={"faults": (check,)})
