@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: saying, running, stopping ------------------------------------------------------
 #
 # Every action is walked twice. In the first walk (phase=look) each verb only looks, and tells by
@@ -198,7 +197,7 @@ tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours i
             *) continue ;;
         esac
         # Ours is root's, and so is the mark in it: nobody else can make both.
-        [ ! -h "$folder" ] && [ -O "$folder" ] && [ -f "$folder/$own_mark" ] && [ -O "$folder/$own_mark" ] || continue
+        { [ ! -h "$folder" ] && [ -O "$folder" ] && [ -f "$folder/$own_mark" ] && [ -O "$folder/$own_mark" ]; } || continue
         for place in target root merged look image; do
             grep -q " $folder/$place " /proc/mounts || continue
             umount "$folder/$place" || umount -l "$folder/$place" # a reader in it may not have ended yet

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: file systems -------------------------------------------------------------------
 #
 # A stock image has neither blkid nor lsblk, so the few bytes that tell a file system are read here.

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the U-Boot environment --------------------------------------------------------------
 #
 # Two copies, each with a CRC; fw_setenv writes the older one, so a power cut leaves a whole one. It is

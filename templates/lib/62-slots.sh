@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: two slots ------------------------------------------------------------------------------
 #
 # A slot is a kernel and a root that belong together. The U-Boot environment alone says which one starts:

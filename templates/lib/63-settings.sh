@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the settings that travel over a sysupgrade -----------------------------------------------------
 #
 # sysupgrade gets them as an archive of ours (its option -f): what it would keep itself and what the plan keeps, this script
@@ -155,7 +154,7 @@ mark_upgrade() { # STATE - the record of the running system says so
 packages_by_hand() { # TOP - what the system below TOP has and the firmware has not, a line for each; packages that others need are left out
     local file name
     for file in "$1"/usr/lib/opkg/info/*.control "$1"/lib/apk/packages/*.list; do
-        [ -e "$file" ] && [ ! -e "/rom${file#"$1"}" ] || continue
+        { [ -e "$file" ] && [ ! -e "/rom${file#"$1"}" ]; } || continue
         name=${file##*/}
         name=${name%.*}
         if [ -e "$1/etc/apk/world" ]; then

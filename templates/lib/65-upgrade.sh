@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a new system into the idle slot -------------------------------------------------------------
 #
 # IMAGE is an OpenWrt sysupgrade image. Its FIT becomes the slot's kernel as it is; its squashfs is mounted from a copy in

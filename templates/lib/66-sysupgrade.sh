@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: an upgrade without slots -------------------------------------------------------------------------
 #
 # OpenWrt's sysupgrade replaces the system on the boot medium: the FIT with kernel and squashfs, and the internal overlay.

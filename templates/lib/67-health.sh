@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a slot on trial has to prove itself -----------------------------------------------------------
 #
 # /etc/init.d/bootplan runs `health` behind all other services: when all checks pass within the window the slot is confirmed,
@@ -182,7 +181,7 @@ run_checks() { # - sets failing: the names of the checks that do not pass, each 
         (set +e; "healthy_$name") >>"$log" 2>&1 </dev/null || failing="$failing $name"
     done
     for file in "$checks_folder"/*; do
-        [ -x "$file" ] && [ -f "$file" ] || continue
+        { [ -x "$file" ] && [ -f "$file" ]; } || continue
         "$file" >>"$log" 2>&1 </dev/null || failing="$failing ${file##*/}"
     done
 }

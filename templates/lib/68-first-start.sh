@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the first start after a sysupgrade ---------------------------------------------------------------
 #
 # /etc/init.d/bootplan runs `first-start` behind all other services. Without a record of an upgrade it does nothing. The first

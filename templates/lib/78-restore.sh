@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: putting a backup back --------------------------------------------------------------------
 #
 # The settings first, file by file, each whole or not at all; the environment last, in one write. What belongs to the
@@ -72,7 +71,7 @@ keep_accounts() { # - accounts that only this system has stay: its services run 
     local name file
     for name in passwd group shadow; do
         file=$work/settings/etc/$name
-        [ -f "$file" ] && [ ! -h "$file" ] && [ -f "/etc/$name" ] || continue
+        { [ -f "$file" ] && [ ! -h "$file" ] && [ -f "/etc/$name" ]; } || continue
         awk -F : -v theirs="$file" 'FILENAME == theirs { have[$1]; next } !($1 in have)' "$file" "/etc/$name" >"$work/accounts"
         awk 1 "$file" "$work/accounts" >"$work/accounts.all" # the last line of the backup's may have no end
         [ ! -s "$work/accounts" ] || cat "$work/accounts.all" >"$file" # its mode and owner stay

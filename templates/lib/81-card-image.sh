@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the fallback card's image ----------------------------------------------------------------
 #
 # What is known of it before a card is touched: that it is the plan's, unpacks to its end, and has the board's partitions

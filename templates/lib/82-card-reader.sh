@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a card in a reader -----------------------------------------------------------------------
 #
 # Which disk is a card, which word names it, who uses it, and how it is read and written: past the page cache, and only
@@ -81,7 +80,7 @@ device_number() { # NODE - its numbers as sysfs writes them, like 8:16
 cards_here() { # - what could be a card, for a message
     local entry size model
     for entry in /sys/class/block/sd* /sys/class/block/mmcblk*; do
-        [ -e "$entry/dev" ] && [ ! -e "$entry/partition" ] || continue
+        { [ -e "$entry/dev" ] && [ ! -e "$entry/partition" ]; } || continue
         read -r size <"$entry/size"
         model=$(card_model "${entry##*/}")
         printf ' /dev/%s (%s, %s MiB)' "${entry##*/}" "${model:-no name}" $((size / 2048))

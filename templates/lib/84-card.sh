@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the fallback card ------------------------------------------------------------------------
 #
 # Made on a PC, or on the router with a card reader. The order is that of a card which, wherever it is cut, never looks

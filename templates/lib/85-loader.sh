@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the boot loader --------------------------------------------------------------------------
 #
 # BL2 is what the boot ROM starts, FIP what BL2 loads: BL31 and U-Boot. On SPI-NAND BL2 is at the beginning of the MTD bl2,

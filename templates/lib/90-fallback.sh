@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the fallback that was proven -------------------------------------------------------------
 #
 # A card is a fallback when the router was started from it once. That start notes itself in the environment of the

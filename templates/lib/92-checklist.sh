@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the list of what there is to do ----------------------------------------------------------
 #
 # What the router sees it ticks, and says from what; the rest it asks.
@@ -105,7 +104,7 @@ check_env_copy() { # - a copy of the environment that its sum proves
     local copy sums whole=''
     for copy in "$env_copies"/env-*.txt "$env_copies"/bootplan-*.tar.gz; do
         sums=$copy.sha256
-        [ -e "$copy" ] && [ -e "$sums" ] || continue
+        { [ -e "$copy" ] && [ -e "$sums" ]; } || continue
         case $copy in
             *.tar.gz)
                 tar -tzf "$copy" >"$work/names" 2>>"$log" || continue
@@ -191,7 +190,7 @@ check_files() { # - the files that the plan names, where this script would look 
     while IFS=$tab read -r name sum title; do
         state=ask evidence="$name with SHA-256 $sum"
         for folder in . "${0%/*}" /tmp; do
-            [ "$state" = ask ] && [ -f "$folder/$name" ] || continue
+            { [ "$state" = ask ] && [ -f "$folder/$name" ]; } || continue
             have=$(sha256sum "$folder/$name")
             have=${have%% *}
             if [ "$have" = "$sum" ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
-# shellcheck disable=SC2329,SC2317,SC2016 # one plan does not call all of the library; nothing is behind the last exit; U-Boot expands its own
+# shellcheck shell=dash enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# shellcheck disable=SC2329,SC2317,SC2016 # no plan calls all of the library; U-Boot expands its own variables
 { # the shell reads up to the closing brace before it runs any of this
 #
 # home router, overlay on NVMe: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
