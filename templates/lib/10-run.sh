@@ -17,17 +17,18 @@ changes=0                 # how many changes were made, or shown in a rehearsal
 restart=no                # yes when the plan holds but for a restart
 at=''                     # the step under way
 ended=no                  # yes when an action came to its end, whatever it had to say
-boots='what it would have started before this run' # the next power-on, if we stopped here
-stands=''                 # what to say in place of that
+stands=''                 # what to say in place of boots
 log=/tmp/bootplan.log     # RAM: gone after a reboot
-lock=/var/lock/bootplan.lock
 busy=no                   # yes for a status beside a run that holds the lock
-just_installed=/tmp/bootplan.installed # RAM: gone after a restart
 installed_stays=no        # yes in actions that leave alone what was installed
+work=''                   # our own folder in RAM: lists and mount points
+own_mark=.of-a-run        # a file in each such folder: on a PC /tmp has other people's folders, too
+
+boots='what it would have started before this run' # the next power-on, if we stopped here
+just_installed=/tmp/bootplan.installed             # RAM: gone after a restart
+lock=/var/lock/bootplan.lock
 newline='
 '
-own_mark=.of-a-run        # a file in each such folder: on a PC /tmp has other people's folders, too
-work=''                   # our own folder in RAM: lists and mount points
 
 say() { # TEXT... - one line for the reader and for the log
     printf '%s\n' "$*" >>"$log" || true

@@ -73,8 +73,9 @@ keep_accounts() { # - accounts that only this system has stay: its services run 
         file=$work/settings/etc/$name
         { [ -f "$file" ] && [ ! -h "$file" ] && [ -f "/etc/$name" ]; } || continue
         awk -F : -v theirs="$file" 'FILENAME == theirs { have[$1]; next } !($1 in have)' "$file" "/etc/$name" >"$work/accounts"
-        awk 1 "$file" "$work/accounts" >"$work/accounts.all" # the last line of the backup's may have no end
-        [ ! -s "$work/accounts" ] || cat "$work/accounts.all" >"$file" # its mode and owner stay
+        # The last line of the backup's may have no end. Mode and owner stay.
+        awk 1 "$file" "$work/accounts" >"$work/accounts.all"
+        [ ! -s "$work/accounts" ] || cat "$work/accounts.all" >"$file"
     done
 }
 

@@ -12,14 +12,16 @@ loader_mtd_rw=no   # yes: BL2 on SPI-NAND may be written with kmod-mtd-rw
 bl2_name='' bl2_sum='' bl2_ram=0
 fip_name='' fip_sum=''
 recovery_name='' recovery_sum=''
-switch_nand='' switch_emmc='' switch_sd='' # SW3's digits
+# SW3's digits
+switch_nand='' switch_emmc='' switch_sd=''
+
 in_place=no # yes with --in-place
 given_sum='' # what --sha256 named
 started_from=''  # spim-nand, emmc, sd, or nothing when nobody says
 flash_layout=''  # openwrt, vendor, or nothing
 source=''        # the file that is to be written: what use_file() set
-source_sum=''
-source_bytes=0
+source_sum=''    # its SHA-256
+source_bytes=0   # its bytes
 fip_bytes=0      # where the last part of a FIP ends, as see_fip() found; 0 when it is none
 old_folder=/etc/bootplan/old # what was there before
 old_copy=''      # the copy in it that restores what is being replaced

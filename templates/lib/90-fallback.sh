@@ -13,9 +13,9 @@ fallback_title=''   # the menu's title in the environment of the plan's medium
 fallback_soc='' fallback_target='' fallback_boards='' fallback_switch='' fallback_menu=''
 fallback_state='' # what see_fallback() found: fresh, stale, never or unknown
 fallback_says=''  # the same in words
-seen_date='' seen_release='' # what --seen told
 record_why='' # why the normal system's environment cannot be told from here, when at least the rescue kit can
 record_line='' # what to type there then
+seen_date='' seen_release='' # what --seen told
 
 no_fallback() { # - this plan has none
     fallback_days=0
