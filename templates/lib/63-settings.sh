@@ -4,10 +4,10 @@
 # with its service, its records, and the fstab without a root on the disk, so that the first start is always that of the
 # boot medium alone. It is made in RAM: the running system keeps what it has, also its fstab.
 
-upgrade_settings=keep   # keep or drop: do the settings travel?
-upgrade_backup=''       # where the backup goes
-upgrade_reinstall=no    # yes: missing packages are installed at the first start
-settings_kib=0          # what travels, as far as it is known before it is packed
+upgrade_settings=keep # keep or drop: do the settings travel?
+upgrade_backup=''     # where the backup goes
+upgrade_reinstall=no  # yes: missing packages are installed at the first start
+settings_kib=0        # what travels, as far as it is known before it is packed
 
 upgrade_is() { # SETTINGS BACKUP REINSTALL - what the plan says of an upgrade; --drop-settings and --backup outrank it
     [ "$drop_settings" = yes ] || upgrade_settings=$1

@@ -4,10 +4,10 @@
 # It does not touch the NVMe disk. Until it begins nothing of the running system is changed; what
 # comes behind it is the first start's.
 
-drop_settings=no   # yes with --drop-settings
-backup_wanted=''   # what --backup named
-running_version='' # the release that runs
-test_option=''     # -n: the settings do not have to fit the image
+drop_settings=no      # yes with --drop-settings
+backup_wanted=''      # what --backup named
+running_version=''    # the release that runs
+test_option=''        # -n: the settings do not have to fit the image
 root_content=internal # what the plan's root is: internal, or an overlay or a root on the disk below
 root_target='' root_disk='' root_number=0 root_kind='' root_label=''
 

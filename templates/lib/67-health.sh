@@ -178,7 +178,10 @@ run_checks() { # - sets failing: the names of the checks that do not pass, each 
     local name file
     failing=''
     for name in $health_checks; do
-        (set +e; "healthy_$name") >>"$log" 2>&1 </dev/null || failing="$failing $name"
+        (
+            set +e
+            "healthy_$name"
+        ) >>"$log" 2>&1 </dev/null || failing="$failing $name"
     done
     for file in "$checks_folder"/*; do
         { [ -x "$file" ] && [ -f "$file" ]; } || continue
@@ -236,7 +239,10 @@ action_deadman() { # - restarts a trial that nothing decided
     [ "$on_trial" = yes ] || return 0
     sleep "$slots_deadman"
     # What follows runs programs from a disk that may hang: the kernel restarts without any in a minute.
-    { sleep 60; echo b >/proc/sysrq-trigger; } &
+    {
+        sleep 60
+        echo b >/proc/sysrq-trigger
+    } &
     guard=$!
     see_decision
     if [ "$decided" = yes ]; then

@@ -8,7 +8,7 @@
 #   .bootplan/before-ID/names  what is moved, and what is new; written before the first rename
 
 half='the old root, half made to fit another firmware' # as first line of .bootplan/state
-fit_again="sh $service_script first-start" # what goes on when that is mended which is in the way
+fit_again="sh $service_script first-start"             # what goes on when that is mended which is in the way
 users_places='root home srv mnt opt media var run tmp proc sys dev overlay rom lost+found .bootplan'
 
 refit_root() { # - makes it fit, and points fstab at it; root_told says what is in the way

@@ -4,9 +4,9 @@
 # medium, to the firmware or to this script's own records is not a setting: it stays as it is here. A run that was cut is
 # finished by the same command, which does what still differs. What it replaces is in a backup that it makes before.
 
-with_network=no # yes with --with-network
-no_env=no       # yes with --no-env
-back_env=no     # yes when the environment of the backup is to be restored
+with_network=no  # yes with --with-network
+no_env=no        # yes with --no-env
+back_env=no      # yes when the environment of the backup is to be restored
 backup_folder='' # the backup, unpacked
 
 need_backup() { # ARCHIVE - a whole backup of this board; its settings unpacked in $work/settings

@@ -3,13 +3,13 @@
 # Which disk is a card, which word names it, who uses it, and how it is read and written: past the page cache, and only
 # as long as it is the same card.
 
-card=''           # the kernel's name of the card, like sdb or mmcblk0
-card_node=''      # /dev/ and that
-card_id=''        # what tells that it is still the same one
-card_word=''      # what --wipe must name
-card_sectors=0    # its size
-card_reading=no   # yes when nothing is to be written: check-sd
-zeros=''          # what zeros_in_mib() found: yes or no
+card=''         # the kernel's name of the card, like sdb or mmcblk0
+card_node=''    # /dev/ and that
+card_id=''      # what tells that it is still the same one
+card_word=''    # what --wipe must name
+card_sectors=0  # its size
+card_reading=no # yes when nothing is to be written: check-sd
+zeros=''        # what zeros_in_mib() found: yes or no
 
 need_card() { # DEVICE - it is a card in a reader, and not in use; sets card and what belongs to it
     local path number

@@ -4,11 +4,11 @@
 # all of it, and `about`: what the card is, and the sums of those of its parts that a running card does not change. That
 # comes last. Whoever wrote the card may have written anything there.
 
-kit_wanted=''     # --kit
-kit_first=0       # the kit's partition: its first sector,
-kit_sectors=0     # and its size
-kit_node=''       # its device
-plain=''          # what see_number() found
+kit_wanted='' # --kit
+kit_first=0   # the kit's partition: its first sector,
+kit_sectors=0 # and its size
+kit_node=''   # its device
+plain=''      # what see_number() found
 kit_named=bootplan
 kit_label=bootplan-kit
 no_kit='it has no partition with a rescue kit'

@@ -12,8 +12,8 @@
 #
 # The mark names the image. A card with it that otherwise looks like ours is ours to write again.
 
-card_state=''     # blank, unfinished, finished, or other
-card_mark=''      # what see_mark() found
+card_state='' # blank, unfinished, finished, or other
+card_mark=''  # what see_mark() found
 
 # ---- what is on the card
 

@@ -11,10 +11,10 @@ fallback_days=0     # after so many days a proven fallback is stale; 0: the plan
 fallback_version='' # the release in the name of its image, if there is one
 fallback_title=''   # the menu's title in the environment of the plan's medium
 fallback_soc='' fallback_target='' fallback_boards='' fallback_switch='' fallback_menu=''
-fallback_state='' # what see_fallback() found: fresh, stale, never or unknown
-fallback_says=''  # the same in words
-record_why='' # why the normal system's environment cannot be told from here, when at least the rescue kit can
-record_line='' # what to type there then
+fallback_state=''            # what see_fallback() found: fresh, stale, never or unknown
+fallback_says=''             # the same in words
+record_why=''                # why the normal system's environment cannot be told from here, when at least the rescue kit can
+record_line=''               # what to type there then
 seen_date='' seen_release='' # what --seen told
 
 no_fallback() { # - this plan has none

@@ -48,7 +48,10 @@ check_router() { # - board, release, layout and medium
     board=$(said_of board)
     release=$(said_of release)
     medium=$(said_of medium)
-    (refusals=0; plan_who) >"$work/said"
+    (
+        refusals=0
+        plan_who
+    ) >"$work/said"
     told=$(first_of refused: "$work/said")
     if [ -z "$told" ]; then
         item router ticked 'this is the router of the plan' "$board, OpenWrt $release, started from $medium"
@@ -174,7 +177,11 @@ check_slots() { # - both are installed, none is on trial, and the service that c
 
 check_packages() { # - what the plan needs is installed
     local told
-    (missing_packages=''; plan_packages; say "missing:$missing_packages") >"$work/said"
+    (
+        missing_packages=''
+        plan_packages
+        say "missing:$missing_packages"
+    ) >"$work/said"
     told=$(first_of refused: "$work/said")
     [ -n "$told" ] || told=$(sed -n 's/^missing: /missing: /p' "$work/said")
     if [ -z "$told" ]; then
