@@ -15,7 +15,7 @@ from bootplan.steps import Program
 def library() -> str:
     """The shell library: the files of templates/lib in the order of their names, the same in every script."""
     files = sorted((TEMPLATES / "lib").glob("*.sh"))
-    return "\n".join(_without_directives(path.read_text(encoding="utf-8")) for path in files)
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 
 def render(program: Program) -> str:
@@ -41,11 +41,3 @@ def _template() -> Template:
     )
     environment.filters.update(words=words, comment=comment, name=name_of, printed=printed)
     return environment.get_template("script.sh.j2")
-
-
-def _without_directives(text: str) -> str:
-    """A library file without its first line, the directive for ShellCheck: a script has its own."""
-    first, _, rest = text.partition("\n")
-    if not first.startswith("# shellcheck "):
-        raise ValueError(f"a library file begins with its directive for ShellCheck, not with {first!r}")
-    return rest

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bench", action="store_true", help="the tests that a plain run leaves out, and only these")
     parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
     parser.addoption("--prefix-step", type=int, default=199, metavar="N", help="cut the script at each N-th character")
+    parser.addoption(
+        "--shellcheck",
+        default=str(Path(sysconfig.get_path("scripts"), "shellcheck")),
+        metavar="PATH",
+        help="the ShellCheck to ask, in place of the one that is installed beside pytest",
+    )
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -98,6 +106,19 @@ def plan_with() -> Callable[[str], str]:
         return "".join(text for key, text in SOUND.items() if key not in replaced) + fragment
 
     return replace
+
+
+@pytest.fixture
+def findings(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], str]:
+    """What ShellCheck has to say of a file, without any option: the file, or its folder, says what it needs."""
+    program = request.config.getoption("--shellcheck")
+
+    def ask(path: Path) -> str:
+        done = subprocess.run([program, path], capture_output=True, text=True, env={"HOME": str(tmp_path)})
+        assert (done.returncode, done.stderr) in [(0, ""), (1, "")], done.stderr
+        return done.stdout
+
+    return ask
 
 
 @pytest.fixture(scope="session")

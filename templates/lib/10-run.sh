@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: saying, running, stopping ------------------------------------------------------
 #
 # Every action is walked twice. In the first walk (phase=look) each verb only looks, and tells by
@@ -6,35 +5,39 @@
 # does the second walk (phase=change) begin, and even there run() shows what it would do unless
 # --apply was given. Functions are never called in a condition: that would switch `set -e` off in them.
 
-apply=no                  # yes with --apply
-wipe=''                   # what each --wipe named, one a line: a disk's serial number, or its PCI address
-recopy=no                 # yes with --recopy
-stock=no                  # yes with --stock
-console=no                # yes with --console
-json=no                   # yes with --json
-phase=look                # look | change
-refusals=0                # how many reasons not to begin were told
-changes=0                 # how many changes were made, or shown in a rehearsal
-restart=no                # yes when the plan holds but for a restart
-at=''                     # the step under way
-ended=no                  # yes when an action came to its end, whatever it had to say
+apply=no              # yes with --apply
+wipe=''               # what each --wipe named, one a line: a disk's serial number, or its PCI address
+recopy=no             # yes with --recopy
+stock=no              # yes with --stock
+console=no            # yes with --console
+json=no               # yes with --json
+phase=look            # look | change
+refusals=0            # how many reasons not to begin were told
+changes=0             # how many changes were made, or shown in a rehearsal
+restart=no            # yes when the plan holds but for a restart
+at=''                 # the step under way
+ended=no              # yes when an action came to its end, whatever it had to say
+stands=''             # what to say in place of boots
+log=/tmp/bootplan.log # RAM: gone after a reboot
+busy=no               # yes for a status beside a run that holds the lock
+installed_stays=no    # yes in actions that leave alone what was installed
+work=''               # our own folder in RAM: lists and mount points
+own_mark=.of-a-run    # a file in each such folder: on a PC /tmp has other people's folders, too
+
 boots='what it would have started before this run' # the next power-on, if we stopped here
-stands=''                 # what to say in place of that
-log=/tmp/bootplan.log     # RAM: gone after a reboot
+just_installed=/tmp/bootplan.installed             # RAM: gone after a restart
 lock=/var/lock/bootplan.lock
-busy=no                   # yes for a status beside a run that holds the lock
-just_installed=/tmp/bootplan.installed # RAM: gone after a restart
-installed_stays=no        # yes in actions that leave alone what was installed
 newline='
 '
-own_mark=.of-a-run        # a file in each such folder: on a PC /tmp has other people's folders, too
-work=''                   # our own folder in RAM: lists and mount points
 
 say() { # TEXT... - one line for the reader and for the log
     printf '%s\n' "$*" >>"$log" || true
     # The terminal may be gone (a dropped SSH session). Then go on without it, and let the first line
     # into the void also flush what the shell still holds back for the dead one.
-    printf '%s\n' "$*" 2>/dev/null || { exec >/dev/null 2>&1; printf '\n'; }
+    printf '%s\n' "$*" 2>/dev/null || {
+        exec >/dev/null 2>&1
+        printf '\n'
+    }
 }
 
 note() { # TEXT... - something worth knowing that stops nothing
@@ -198,7 +201,7 @@ tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours i
             *) continue ;;
         esac
         # Ours is root's, and so is the mark in it: nobody else can make both.
-        [ ! -h "$folder" ] && [ -O "$folder" ] && [ -f "$folder/$own_mark" ] && [ -O "$folder/$own_mark" ] || continue
+        { [ ! -h "$folder" ] && [ -O "$folder" ] && [ -f "$folder/$own_mark" ] && [ -O "$folder/$own_mark" ]; } || continue
         for place in target root merged look image; do
             grep -q " $folder/$place " /proc/mounts || continue
             umount "$folder/$place" || umount -l "$folder/$place" # a reader in it may not have ended yet

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: is this the router the plan was written for? -----------------------------------
 #
 # Looks only. Each tells what it found and what the plan wants. Sources of the facts compared here

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: disks and partition tables -----------------------------------------------------
 #
 # A disk is named by what does not change: serial:TEXT or pci:ADDRESS. What a disk holds is lost only

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: what may be lost ------------------------------------------------------------------
 #
 # Nothing, unless it is blank, or --wipe names its disk. And what this plan itself left unfinished, told by

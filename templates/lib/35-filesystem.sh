@@ -1,17 +1,16 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: file systems -------------------------------------------------------------------
 #
 # A stock image has neither blkid nor lsblk, so the few bytes that tell a file system are read here.
 # ext4: Documentation/filesystems/ext4/super.rst of Linux; f2fs: include/linux/f2fs_fs.h.
 
-kind='' # what probe() found: ext4, f2fs, blank, or a word for something else
-label='' # its label
-uuid=''  # its UUID
-unclean=no # yes when it was not unmounted: what it holds is in part in its journal only
-verdict='' # what judge() decided: keep, make, or what is in the way
-inside=''  # what look_inside() found there
-made=''    # the partitions that got a new file system in this run, or would have in a rehearsal
-stale=''   # why a finished copy there does not fit this system
+kind=''       # what probe() found: ext4, f2fs, blank, or a word for something else
+label=''      # its label
+uuid=''       # its UUID
+unclean=no    # yes when it was not unmounted: what it holds is in part in its journal only
+verdict=''    # what judge() decided: keep, make, or what is in the way
+inside=''     # what look_inside() found there
+made=''       # the partitions that got a new file system in this run, or would have in a rehearsal
+stale=''      # why a finished copy there does not fit this system
 room_inside=0 # KiB free there
 
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: where the running system lives ------------------------------------------------------
 
 system=''       # how the router runs: internal, overlay, root or unknown

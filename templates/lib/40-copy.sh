@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a verified copy of the system ----------------------------------------------------
 #
 # overlay: what was changed since the firmware was flashed (/overlay/upper), for an overlay on the disk.

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: two trees, compared -------------------------------------------------------------------
 #
 # Lists in RAM: $work/names (NUL-terminated), $work/want and $work/have (a line for each name).

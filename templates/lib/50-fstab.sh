@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: mounts at boot --------------------------------------------------------------------
 #
 # /etc/config/fstab, by UCI. All options of a step are staged in our own folder in RAM (uci -t), so that a run

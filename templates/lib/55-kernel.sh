@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: places for kernels -------------------------------------------------------------------
 #
 # A kernel comes as a FIT: kernel, device trees and the firmware's squashfs in one file. It lies in a UBI volume

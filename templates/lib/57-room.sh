@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: room for the second slot -----------------------------------------------------------------
 #
 # On SPI-NAND OpenWrt gives all that is left to rootfs_data. Volumes for a second slot need a smaller one, which a

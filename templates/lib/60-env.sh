@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the U-Boot environment --------------------------------------------------------------
 #
 # Two copies, each with a CRC; fw_setenv writes the older one, so a power cut leaves a whole one. It is
@@ -6,7 +5,7 @@
 # that cannot start this board. Where it is comes from the medium the router was started from, and
 # /etc/fw_env.config has to say the same.
 
-env_state='' # what read_env() found: good, or what is wrong with it
+env_state=''             # what read_env() found: good, or what is wrong with it
 env_copies=/etc/bootplan # where copies of the environment are kept
 
 need_env() { # TITLE CONFIGURED [VARIABLE]... - readable, valid, of this medium; CONFIGURED no: the image brings no fw_env.config
@@ -149,7 +148,7 @@ keep_env() { # - a copy of the environment as it is, unless there is one already
 }
 
 at_console=no # yes when the last change is left to the owner, at the U-Boot console
-env_copy='' # the copy that undoes what this run does
+env_copy=''   # the copy that undoes what this run does
 
 save_with_sum() { # FROM TO - a copy only root may read, wholly or not at all; TO.sha256, written last, is its proof
     (umask 077 && cat "$1" >"$2.new")

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: two slots ------------------------------------------------------------------------------
 #
 # A slot is a kernel and a root that belong together. The U-Boot environment alone says which one starts:
@@ -245,7 +244,8 @@ need_idle_root() { # - the partition of the idle slot holds a finished system
 # ---- leaving slots
 
 need_slots_to_leave() { # - what runs is what the stock commands start: the good slot's pair, or the stock system itself
-    [ -s "$work/env" ] || return 0 # need_env told it
+    # When there is none, need_env told it.
+    [ -s "$work/env" ] || return 0
     see_slots
     case $slots_kind/$system in
         pair/* | */root | */overlay) need_slots ;;

@@ -1,14 +1,13 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the settings that travel over a sysupgrade -----------------------------------------------------
 #
 # sysupgrade gets them as an archive of ours (its option -f): what it would keep itself and what the plan keeps, this script
 # with its service, its records, and the fstab without a root on the disk, so that the first start is always that of the
 # boot medium alone. It is made in RAM: the running system keeps what it has, also its fstab.
 
-upgrade_settings=keep   # keep or drop: do the settings travel?
-upgrade_backup=''       # where the backup goes
-upgrade_reinstall=no    # yes: missing packages are installed at the first start
-settings_kib=0          # what travels, as far as it is known before it is packed
+upgrade_settings=keep # keep or drop: do the settings travel?
+upgrade_backup=''     # where the backup goes
+upgrade_reinstall=no  # yes: missing packages are installed at the first start
+settings_kib=0        # what travels, as far as it is known before it is packed
 
 upgrade_is() { # SETTINGS BACKUP REINSTALL - what the plan says of an upgrade; --drop-settings and --backup outrank it
     [ "$drop_settings" = yes ] || upgrade_settings=$1
@@ -155,7 +154,7 @@ mark_upgrade() { # STATE - the record of the running system says so
 packages_by_hand() { # TOP - what the system below TOP has and the firmware has not, a line for each; packages that others need are left out
     local file name
     for file in "$1"/usr/lib/opkg/info/*.control "$1"/lib/apk/packages/*.list; do
-        [ -e "$file" ] && [ ! -e "/rom${file#"$1"}" ] || continue
+        { [ -e "$file" ] && [ ! -e "/rom${file#"$1"}" ]; } || continue
         name=${file##*/}
         name=${name%.*}
         if [ -e "$1/etc/apk/world" ]; then

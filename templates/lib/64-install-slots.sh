@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: slots onto a running system ---------------------------------------------------------------
 #
 # The system that runs becomes the first slot, as `install` without slots would copy it; the other one stays empty until

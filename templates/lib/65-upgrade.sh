@@ -1,13 +1,12 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a new system into the idle slot -------------------------------------------------------------
 #
 # IMAGE is an OpenWrt sysupgrade image. Its FIT becomes the slot's kernel as it is; its squashfs is mounted from a copy in
 # RAM, to look at what it brings and, where root is on the disk, to copy it there. The settings come over as
 # sysupgrade would keep them. Nothing of the slot that runs is written to but its record of the other slot.
 
-image=''         # the file
-image_sum=''     # its SHA-256
-wanted_sum=''    # what the plan or --sha256 says it is
+image=''      # the file
+image_sum=''  # its SHA-256
+wanted_sum='' # what the plan or --sha256 says it is
 image_bytes=0
 image_version='' # the release in it
 kept=''          # what the plan keeps besides, one a line

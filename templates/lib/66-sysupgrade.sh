@@ -1,17 +1,18 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: an upgrade without slots -------------------------------------------------------------------------
 #
 # OpenWrt's sysupgrade replaces the system on the boot medium: the FIT with kernel and squashfs, and the internal overlay.
 # It does not touch the NVMe disk. Until it begins nothing of the running system is changed; what
 # comes behind it is the first start's.
 
-drop_settings=no   # yes with --drop-settings
-backup_wanted=''   # what --backup named
-running_version='' # the release that runs
+drop_settings=no      # yes with --drop-settings
+backup_wanted=''      # what --backup named
+running_version=''    # the release that runs
+test_option=''        # -n: the settings do not have to fit the image
 root_content=internal # what the plan's root is: internal, or an overlay or a root on the disk below
 root_target='' root_disk='' root_number=0 root_kind='' root_label=''
-system_trees='bin etc init lib lib64 sbin usr www' # top-level names that belong to the system, in every release
-test_option=''     # -n: the settings do not have to fit the image
+
+# top-level names that belong to the system, in every release
+system_trees='bin etc init lib lib64 sbin usr www'
 
 root_is() { # CONTENT TARGET DISK NUMBER KIND LABEL - where the plan has its root, and where fstools mounts it
     root_content=$1 root_target=$2 root_disk=$3 root_number=$4 root_kind=$5 root_label=$6
@@ -128,7 +129,8 @@ need_root_in_image() { # KERNEL - the image's kernel finds the root on the disk,
 }
 
 need_place() { # - the image and the settings fit where sysupgrade puts them
-    [ "$image_bytes" -gt 0 ] || return 0 # need_image told it
+    # When there is none, need_image told it.
+    [ "$image_bytes" -gt 0 ] || return 0
     weigh_settings
     if [ "$plan_medium" = nand ]; then need_ubi; else need_production; fi
     case $system in

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a slot on trial has to prove itself -----------------------------------------------------------
 #
 # /etc/init.d/bootplan runs `health` behind all other services: when all checks pass within the window the slot is confirmed,
@@ -179,10 +178,13 @@ run_checks() { # - sets failing: the names of the checks that do not pass, each 
     local name file
     failing=''
     for name in $health_checks; do
-        (set +e; "healthy_$name") >>"$log" 2>&1 </dev/null || failing="$failing $name"
+        (
+            set +e
+            "healthy_$name"
+        ) >>"$log" 2>&1 </dev/null || failing="$failing $name"
     done
     for file in "$checks_folder"/*; do
-        [ -x "$file" ] && [ -f "$file" ] || continue
+        { [ -x "$file" ] && [ -f "$file" ]; } || continue
         "$file" >>"$log" 2>&1 </dev/null || failing="$failing ${file##*/}"
     done
 }
@@ -237,7 +239,10 @@ action_deadman() { # - restarts a trial that nothing decided
     [ "$on_trial" = yes ] || return 0
     sleep "$slots_deadman"
     # What follows runs programs from a disk that may hang: the kernel restarts without any in a minute.
-    { sleep 60; echo b >/proc/sysrq-trigger; } &
+    {
+        sleep 60
+        echo b >/proc/sysrq-trigger
+    } &
     guard=$!
     see_decision
     if [ "$decided" = yes ]; then

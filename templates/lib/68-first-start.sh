@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the first start after a sysupgrade ---------------------------------------------------------------
 #
 # /etc/init.d/bootplan runs `first-start` behind all other services. Without a record of an upgrade it does nothing. The first
@@ -6,9 +5,9 @@
 # fstab at it and restarts, once. The second one runs from the disk and writes down how it went. A cut anywhere is
 # repeated by the next start; a start that does not find the disk's root where it was pointed to stays where it is.
 
-patience=300 # seconds to wait for a network and its package server
+patience=300    # seconds to wait for a network and its package server
 disk_seconds=15 # seconds to wait for a disk
-root_told=ok # what keeps the root from the disk, and what to type
+root_told=ok    # what keeps the root from the disk, and what to type
 root_way=''
 
 action_first_start() { # - goes on with an upgrade where it is
@@ -126,7 +125,7 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
 go_down() { # - restarts
     sync
     ended=yes # procd may end us before it comes back
-    reboot # the last word
+    reboot    # the last word
 }
 
 close_upgrade() { # - nothing is left but packages

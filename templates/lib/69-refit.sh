@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the root on the disk, made to fit another firmware ---------------------------------------------------
 #
 # The system runs from the boot medium, nothing uses the disk's root. The folders that belong to the system are renamed into
@@ -9,7 +8,7 @@
 #   .bootplan/before-ID/names  what is moved, and what is new; written before the first rename
 
 half='the old root, half made to fit another firmware' # as first line of .bootplan/state
-fit_again="sh $service_script first-start" # what goes on when that is mended which is in the way
+fit_again="sh $service_script first-start"             # what goes on when that is mended which is in the way
 users_places='root home srv mnt opt media var run tmp proc sys dev overlay rom lost+found .bootplan'
 
 refit_root() { # - makes it fit, and points fstab at it; root_told says what is in the way
@@ -140,7 +139,7 @@ set_aside() { # FOLDER - the old system's folders into it; what stands in their 
         name=${what#* }
         case $what in 'moved '?* | 'new '?*) ;; *) continue ;; esac
         if [ "$what" = "moved $name" ] && [ ! -e "$1/$name" ] && [ ! -L "$1/$name" ]; then
-            [ ! -e "$top/$name" ] && [ ! -L "$top/$name" ] || mv "$top/$name" "$1/$name"
+            { [ ! -e "$top/$name" ] && [ ! -L "$top/$name" ]; } || mv "$top/$name" "$1/$name"
         else
             rm -rf "${top:?}/$name"
         fi

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: status -------------------------------------------------------------------------------
 #
 # Proves where root is from the device numbers of the mounts, not from names, and says what to do when it

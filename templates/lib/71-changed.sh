@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: what an upgrade would keep, what it would not, and what earlier ones left ------------------------------
 
 upgrade_word='' # list, refit or clean: upgrade without an image
@@ -134,7 +133,7 @@ action_upgrade_clean() { # - old systems that were set aside, images in RAM; wit
     root=$(last_says root)
     : >"$work/old"
     for entry in "${top%/}"/.bootplan/before-*; do
-        [ -n "$top" ] && [ -e "$entry" ] || continue
+        { [ -n "$top" ] && [ -e "$entry" ]; } || continue
         if [ "$entry" = "${top%/}/.bootplan/before-$id" ] && [ "$state/$root" != done/ok ]; then
             note "$entry stays: the upgrade that set it aside is not proven"
             continue
@@ -150,7 +149,7 @@ action_upgrade_clean() { # - old systems that were set aside, images in RAM; wit
         run rm -rf "$entry"
     done <"$work/old"
     for entry in /tmp/*-squashfs-sysupgrade.itb /tmp/sysupgrade.img; do
-        [ -f "$entry" ] && [ ! -L "$entry" ] || continue
+        { [ -f "$entry" ] && [ ! -L "$entry" ]; } || continue
         run rm -f "$entry"
     done
     word=$(packages_lost)

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: after a sysupgrade that this script did not make -----------------------------------------------------
 #
 # Somebody ran sysupgrade by hand, or a cut took the record of an upgrade: the firmware is new, and the root on the disk is

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the archive of a backup ------------------------------------------------------------------
 #
 # One file, bootplan-BOARD-DATE.tar.gz, and beside it its SHA-256: it can be sent and kept without losing a part of it. In
@@ -24,10 +23,10 @@ mount_above() { # FOLDER - where the file system that holds it is mounted
 
 need_lasting_folder() { # FOLDER - it exists, can be written, and is not in RAM
     local kind place
-    [ -d "$1" ] && [ -w "$1" ] || {
+    if [ ! -d "$1" ] || [ ! -w "$1" ]; then
         refuse "'$1' is no folder that can be written"
         return 0
-    }
+    fi
     place=$(mount_above "$1")
     kind=$(mounted_at "$place")
     [ "${kind#* }" != overlay ] || kind=$(mounted_at /overlay)
@@ -236,10 +235,10 @@ open_archive() { # FILE FOLDER - unpacks a backup into a new FOLDER in RAM when 
         *"$newline"*) want=several ;;
         *) ;;
     esac
-    [ -z "$want" ] && [ -f "$have/SHA256SUMS" ] && [ -f "$have/about" ] || {
+    if [ -n "$want" ] || [ ! -f "$have/SHA256SUMS" ] || [ ! -f "$have/about" ]; then
         refuse "'$1' is no archive that backup made"
         return 0
-    }
+    fi
     need_all_sums "$1" "$have"
     [ "$told" -ne "$refusals" ] || opened=$have
 }

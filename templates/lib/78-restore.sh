@@ -1,13 +1,12 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: putting a backup back --------------------------------------------------------------------
 #
 # The settings first, file by file, each whole or not at all; the environment last, in one write. What belongs to the
 # medium, to the firmware or to this script's own records is not a setting: it stays as it is here. A run that was cut is
 # finished by the same command, which does what still differs. What it replaces is in a backup that it makes before.
 
-with_network=no # yes with --with-network
-no_env=no       # yes with --no-env
-back_env=no     # yes when the environment of the backup is to be restored
+with_network=no  # yes with --with-network
+no_env=no        # yes with --no-env
+back_env=no      # yes when the environment of the backup is to be restored
 backup_folder='' # the backup, unpacked
 
 need_backup() { # ARCHIVE - a whole backup of this board; its settings unpacked in $work/settings
@@ -72,10 +71,11 @@ keep_accounts() { # - accounts that only this system has stay: its services run 
     local name file
     for name in passwd group shadow; do
         file=$work/settings/etc/$name
-        [ -f "$file" ] && [ ! -h "$file" ] && [ -f "/etc/$name" ] || continue
+        { [ -f "$file" ] && [ ! -h "$file" ] && [ -f "/etc/$name" ]; } || continue
         awk -F : -v theirs="$file" 'FILENAME == theirs { have[$1]; next } !($1 in have)' "$file" "/etc/$name" >"$work/accounts"
-        awk 1 "$file" "$work/accounts" >"$work/accounts.all" # the last line of the backup's may have no end
-        [ ! -s "$work/accounts" ] || cat "$work/accounts.all" >"$file" # its mode and owner stay
+        # The last line of the backup's may have no end. Mode and owner stay.
+        awk 1 "$file" "$work/accounts" >"$work/accounts.all"
+        [ ! -s "$work/accounts" ] || cat "$work/accounts.all" >"$file"
     done
 }
 

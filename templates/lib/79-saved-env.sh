@@ -1,14 +1,13 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a saved environment --------------------------------------------------------------------
 
 saved_env='' # the file that restore-env was given
 
 need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's environment, of this medium
     local file=$saved_env lines mac_here mac_there slots_here slots_there
-    [ -r "$file" ] && [ -s "$file" ] || {
+    if [ ! -r "$file" ] || [ ! -s "$file" ]; then
         refuse "'$file' cannot be read"
         return 0
-    }
+    fi
     mac_here=$(env_value ethaddr)
     lines=$(grep -cv '^[^ =][^ =]*=.' "$file") || true
     [ "${lines:-0}" -eq 0 ] || refuse "'$file' is no saved environment: $lines of its lines are no NAME=VALUE"

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: what a backup holds ----------------------------------------------------------------------
 #
 # All that a repair needs and this router alone knows. The packages' files, the data partitions and the boot loader are not
@@ -102,7 +101,7 @@ save_tables() { # FOLDER - of each disk the sectors that hold its partition tabl
             nvme* | mmcblk* | sd*) ;;
             *) continue ;;
         esac
-        [ ! -e "$entry/partition" ] && [ -b "/dev/$name" ] || continue
+        { [ ! -e "$entry/partition" ] && [ -b "/dev/$name" ]; } || continue
         read -r size <"$entry/size"
         [ "$size" -gt 0 ] || continue
         read -r bytes <"$entry/queue/logical_block_size"

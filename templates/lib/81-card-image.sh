@@ -1,22 +1,21 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the fallback card's image ----------------------------------------------------------------
 #
 # What is known of it before a card is touched: that it is the plan's, unpacks to its end, and has the board's partitions
 # and a system. Like all that makes and checks a card this uses only what a PC and the router both have.
 
-fallback=no       # yes when the plan has one
-card_file=''      # what the plan says of it: the image's name,
-card_sum=''       # its SHA-256,
-card_release=''   # its release,
-card_days=0       # and after how many days it is stale
-card_switch=''    # SW3's digits at A and B for the SD card
-image_wanted=''   # --image
-card_image=''     # the image's file
-card_bytes=0      # its bytes when they are unpacked
-card_mibs=0       # what is written: those, up to a whole MiB, and two more of zeros
-image_rest=''     # the SHA-256 of that from the second MiB on
-card_fit=0        # bytes of the FIT in production up to the end of its squashfs
-card_faults=''    # what is wrong with the image, or with the card
+fallback=no     # yes when the plan has one
+card_file=''    # what the plan says of it: the image's name,
+card_sum=''     # its SHA-256,
+card_release='' # its release,
+card_days=0     # and after how many days it is stale
+card_switch=''  # SW3's digits at A and B for the SD card
+image_wanted='' # --image
+card_image=''   # the image's file
+card_bytes=0    # its bytes when they are unpacked
+card_mibs=0     # what is written: those, up to a whole MiB, and two more of zeros
+image_rest=''   # the SHA-256 of that from the second MiB on
+card_fit=0      # bytes of the FIT in production up to the end of its squashfs
+card_faults=''  # what is wrong with the image, or with the card
 
 fallback_card() { # FILE SUM RELEASE DAYS SWITCH - the plan has a fallback: that image; stale after so many days; SW3's digits for it
     fallback=yes card_file=$1 card_sum=$2 card_release=$3 card_days=$4 card_switch=$5

@@ -1,16 +1,15 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a card in a reader -----------------------------------------------------------------------
 #
 # Which disk is a card, which word names it, who uses it, and how it is read and written: past the page cache, and only
 # as long as it is the same card.
 
-card=''           # the kernel's name of the card, like sdb or mmcblk0
-card_node=''      # /dev/ and that
-card_id=''        # what tells that it is still the same one
-card_word=''      # what --wipe must name
-card_sectors=0    # its size
-card_reading=no   # yes when nothing is to be written: check-sd
-zeros=''          # what zeros_in_mib() found: yes or no
+card=''         # the kernel's name of the card, like sdb or mmcblk0
+card_node=''    # /dev/ and that
+card_id=''      # what tells that it is still the same one
+card_word=''    # what --wipe must name
+card_sectors=0  # its size
+card_reading=no # yes when nothing is to be written: check-sd
+zeros=''        # what zeros_in_mib() found: yes or no
 
 need_card() { # DEVICE - it is a card in a reader, and not in use; sets card and what belongs to it
     local path number
@@ -81,7 +80,7 @@ device_number() { # NODE - its numbers as sysfs writes them, like 8:16
 cards_here() { # - what could be a card, for a message
     local entry size model
     for entry in /sys/class/block/sd* /sys/class/block/mmcblk*; do
-        [ -e "$entry/dev" ] && [ ! -e "$entry/partition" ] || continue
+        { [ -e "$entry/dev" ] && [ ! -e "$entry/partition" ]; } || continue
         read -r size <"$entry/size"
         model=$(card_model "${entry##*/}")
         printf ' /dev/%s (%s, %s MiB)' "${entry##*/}" "${model:-no name}" $((size / 2048))

@@ -1,22 +1,21 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the rescue kit on the card ---------------------------------------------------------------
 #
 # A partition behind all others, with this script, the plan, the recovery card, a backup, SHA256SUMS of
 # all of it, and `about`: what the card is, and the sums of those of its parts that a running card does not change. That
 # comes last. Whoever wrote the card may have written anything there.
 
-kit_wanted=''     # --kit
-kit_first=0       # the kit's partition: its first sector,
-kit_sectors=0     # and its size
-kit_node=''       # its device
-plain=''          # what see_number() found
+kit_wanted='' # --kit
+kit_first=0   # the kit's partition: its first sector,
+kit_sectors=0 # and its size
+kit_node=''   # its device
+plain=''      # what see_number() found
 kit_named=bootplan
 kit_label=bootplan-kit
 no_kit='it has no partition with a rescue kit'
 
 need_kit() { # - what --kit names is a backup, or a folder that one was unpacked into, and whole
     local name
-    [ -f "$0" ] && [ -r "$0" ] || refuse "this script cannot read itself ('$0'): run it as a file"
+    { [ -f "$0" ] && [ -r "$0" ]; } || refuse "this script cannot read itself ('$0'): run it as a file"
     [ -n "$kit_wanted" ] || return 0
     if [ -f "$kit_wanted" ]; then
         open_archive "$kit_wanted" "$work/unpacked"
@@ -50,7 +49,7 @@ see_kit_node() { # - sets kit_node: the partition that begins at kit_first, when
     for entry in "/sys/class/block/$card/$card"*; do
         [ -e "$entry/start" ] || continue
         read -r start <"$entry/start"
-        [ "$start" -eq "$kit_first" ] && [ -b "/dev/${entry##*/}" ] || continue
+        { [ "$start" -eq "$kit_first" ] && [ -b "/dev/${entry##*/}" ]; } || continue
         read -r number <"$entry/dev"
         have=$(device_number "/dev/${entry##*/}")
         [ "$have" != "$number" ] || kit_node=/dev/${entry##*/}

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: is a card whole? -------------------------------------------------------------------------
 #
 # Asked at the end of making one, and by check-sd. A card without a rescue kit is compared with the image, when that is at

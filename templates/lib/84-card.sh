@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the fallback card ------------------------------------------------------------------------
 #
 # Made on a PC, or on the router with a card reader. The order is that of a card which, wherever it is cut, never looks
@@ -13,8 +12,8 @@
 #
 # The mark names the image. A card with it that otherwise looks like ours is ours to write again.
 
-card_state=''     # blank, unfinished, finished, or other
-card_mark=''      # what see_mark() found
+card_state='' # blank, unfinished, finished, or other
+card_mark=''  # what see_mark() found
 
 # ---- what is on the card
 

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the boot loader --------------------------------------------------------------------------
 #
 # BL2 is what the boot ROM starts, FIP what BL2 loads: BL31 and U-Boot. On SPI-NAND BL2 is at the beginning of the MTD bl2,
@@ -13,22 +12,24 @@ loader_mtd_rw=no   # yes: BL2 on SPI-NAND may be written with kmod-mtd-rw
 bl2_name='' bl2_sum='' bl2_ram=0
 fip_name='' fip_sum=''
 recovery_name='' recovery_sum=''
-switch_nand='' switch_emmc='' switch_sd='' # SW3's digits
-in_place=no # yes with --in-place
-given_sum='' # what --sha256 named
-started_from=''  # spim-nand, emmc, sd, or nothing when nobody says
-flash_layout=''  # openwrt, vendor, or nothing
-source=''        # the file that is to be written: what use_file() set
-source_sum=''
-source_bytes=0
-fip_bytes=0      # where the last part of a FIP ends, as see_fip() found; 0 when it is none
+# SW3's digits
+switch_nand='' switch_emmc='' switch_sd=''
+
+in_place=no                  # yes with --in-place
+given_sum=''                 # what --sha256 named
+started_from=''              # spim-nand, emmc, sd, or nothing when nobody says
+flash_layout=''              # openwrt, vendor, or nothing
+source=''                    # the file that is to be written: what use_file() set
+source_sum=''                # its SHA-256
+source_bytes=0               # its bytes
+fip_bytes=0                  # where the last part of a FIP ends, as see_fip() found; 0 when it is none
 old_folder=/etc/bootplan/old # what was there before
-old_copy=''      # the copy in it that restores what is being replaced
-unlocked=''      # what has to be locked again, however this run ends: a module, or a file force_ro
-BL2_BYTES=524288 # the room U-Boot gives one copy of BL2: on SPI-NAND it writes four of them, on eMMC one
-VOLUME_BYTES=2097152 # the volume fip as OpenWrt makes it
-old_bytes=0      # what this run saves before it writes
-in_place_word=' --in-place' # what a repair of the eMMC needs when the router starts from it
+old_copy=''                  # the copy in it that restores what is being replaced
+unlocked=''                  # what has to be locked again, however this run ends: a module, or a file force_ro
+BL2_BYTES=524288             # the room U-Boot gives one copy of BL2: on SPI-NAND it writes four of them, on eMMC one
+VOLUME_BYTES=2097152         # the volume fip as OpenWrt makes it
+old_bytes=0                  # what this run saves before it writes
+in_place_word=' --in-place'  # what a repair of the eMMC needs when the router starts from it
 
 # ---- what the plan says
 

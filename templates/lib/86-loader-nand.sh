@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the boot loader on SPI-NAND --------------------------------------------------------------
 #
 # OpenWrt's layout has BL2 in an MTD and FIP in a UBI volume, the vendor's both in MTDs. A volume is written beside the one

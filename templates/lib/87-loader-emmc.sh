@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the boot loader on eMMC ------------------------------------------------------------------
 #
 # FIP in its partition, BL2 in the hardware partition boot0, and the setting that gives boot0 to the boot ROM.

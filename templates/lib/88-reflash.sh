@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: a part of the boot loader anew -----------------------------------------------------------
 #
 # What Linux cannot write, or must not, has its way told line by line.

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the fallback that was proven -------------------------------------------------------------
 #
 # A card is a fallback when the router was started from it once. That start notes itself in the environment of the
@@ -12,11 +11,11 @@ fallback_days=0     # after so many days a proven fallback is stale; 0: the plan
 fallback_version='' # the release in the name of its image, if there is one
 fallback_title=''   # the menu's title in the environment of the plan's medium
 fallback_soc='' fallback_target='' fallback_boards='' fallback_switch='' fallback_menu=''
-fallback_state='' # what see_fallback() found: fresh, stale, never or unknown
-fallback_says=''  # the same in words
+fallback_state=''            # what see_fallback() found: fresh, stale, never or unknown
+fallback_says=''             # the same in words
+record_why=''                # why the normal system's environment cannot be told from here, when at least the rescue kit can
+record_line=''               # what to type there then
 seen_date='' seen_release='' # what --seen told
-record_why='' # why the normal system's environment cannot be told from here, when at least the rescue kit can
-record_line='' # what to type there then
 
 no_fallback() { # - this plan has none
     fallback_days=0

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: the list of what there is to do ----------------------------------------------------------
 #
 # What the router sees it ticks, and says from what; the rest it asks.
@@ -49,7 +48,10 @@ check_router() { # - board, release, layout and medium
     board=$(said_of board)
     release=$(said_of release)
     medium=$(said_of medium)
-    (refusals=0; plan_who) >"$work/said"
+    (
+        refusals=0
+        plan_who
+    ) >"$work/said"
     told=$(first_of refused: "$work/said")
     if [ -z "$told" ]; then
         item router ticked 'this is the router of the plan' "$board, OpenWrt $release, started from $medium"
@@ -105,7 +107,7 @@ check_env_copy() { # - a copy of the environment that its sum proves
     local copy sums whole=''
     for copy in "$env_copies"/env-*.txt "$env_copies"/bootplan-*.tar.gz; do
         sums=$copy.sha256
-        [ -e "$copy" ] && [ -e "$sums" ] || continue
+        { [ -e "$copy" ] && [ -e "$sums" ]; } || continue
         case $copy in
             *.tar.gz)
                 tar -tzf "$copy" >"$work/names" 2>>"$log" || continue
@@ -175,7 +177,11 @@ check_slots() { # - both are installed, none is on trial, and the service that c
 
 check_packages() { # - what the plan needs is installed
     local told
-    (missing_packages=''; plan_packages; say "missing:$missing_packages") >"$work/said"
+    (
+        missing_packages=''
+        plan_packages
+        say "missing:$missing_packages"
+    ) >"$work/said"
     told=$(first_of refused: "$work/said")
     [ -n "$told" ] || told=$(sed -n 's/^missing: /missing: /p' "$work/said")
     if [ -z "$told" ]; then
@@ -191,7 +197,7 @@ check_files() { # - the files that the plan names, where this script would look 
     while IFS=$tab read -r name sum title; do
         state=ask evidence="$name with SHA-256 $sum"
         for folder in . "${0%/*}" /tmp; do
-            [ "$state" = ask ] && [ -f "$folder/$name" ] || continue
+            { [ "$state" = ask ] && [ -f "$folder/$name" ]; } || continue
             have=$(sha256sum "$folder/$name")
             have=${have%% *}
             if [ "$have" = "$sum" ]; then

@@ -1,4 +1,3 @@
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
 # ---- library: actions and the command line ---------------------------------------------------------------
 
 exit_code=0
@@ -230,7 +229,7 @@ main() { # ACTION [WORD]... - the command line
             --clean) upgrade_word="${upgrade_word}clean" ;;
             --drop-settings) drop_settings=yes upgrade_settings=drop ;;
             --backup)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--backup needs a folder, or USER@HOST:FOLDER"
+                { [ "$#" -ge 2 ] && [ -n "$2" ]; } || misused "--backup needs a folder, or USER@HOST:FOLDER"
                 backup_wanted=$2
                 shift
                 ;;
@@ -247,22 +246,22 @@ main() { # ACTION [WORD]... - the command line
                 shift
                 ;;
             --image)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--image needs a file"
+                { [ "$#" -ge 2 ] && [ -n "$2" ]; } || misused "--image needs a file"
                 image_wanted=$2
                 shift
                 ;;
             --kit)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--kit needs a backup"
+                { [ "$#" -ge 2 ] && [ -n "$2" ]; } || misused "--kit needs a backup"
                 kit_wanted=$2
                 shift
                 ;;
             --seen)
-                [ "$#" -ge 3 ] && [ -n "$2" ] || misused "--seen needs a date and a release"
+                { [ "$#" -ge 3 ] && [ -n "$2" ]; } || misused "--seen needs a date and a release"
                 seen_date=$2 seen_release=$3
                 shift 2
                 ;;
             --wipe)
-                [ "$#" -ge 2 ] && [ -n "$2" ] || misused "--wipe needs the disk's serial number"
+                { [ "$#" -ge 2 ] && [ -n "$2" ]; } || misused "--wipe needs the disk's serial number"
                 wipe="$wipe$newline$2"
                 shift
                 ;;

@@ -1,21 +1,22 @@
 #!/bin/sh
-# shellcheck shell=busybox enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
-# shellcheck disable=SC2329,SC2317,SC2016 # one plan does not call all of the library; nothing is behind the last exit; U-Boot expands its own
-{ # the shell reads up to the closing brace before it runs any of this
-#
+# SPDX-License-Identifier: MIT
+# shellcheck shell=dash enable=check-set-e-suppressed,check-extra-masked-returns,quote-safe-variables
+# shellcheck disable=SC2329,SC2317,SC2016 # no plan calls all of the library; U-Boot expands its own variables
+{ # the shell reads all of this up to the closing brace, the last line, before it runs any
+
 # bench router, own kernel: OpenWrt 25.12 on a Banana Pi BPI-R4 (two SFP+ ports), booted from nand
+#
+# This page is the plan: each line calls a function of the library below it. First come the looks, then the
+# steps of `install`, in order. How to run it, on the router, as root:
+#
+#   sh THIS check               looks at everything, changes nothing
+#   sh THIS install             rehearsal: shows every change, makes none
+#   sh THIS install --apply     does it
+#   sh THIS status              after a restart: is root where the plan wants it?
 #
 # Made by bootplan 0.1.0 from guide-cmdline.yaml; the same plan gives the same bytes.
 #   plan     sha256 ebb645bff2846b4503cd1b8e2893aa916bd707b790d189ece06dd98117be8717
 #   library  sha256 (that of the library)
-#
-# How to read it: this page is the plan, each line a call of a function of the library below it. First the
-# looks, then the steps of `install`, in order. How to run it, on the router, as root:
-#
-#   sh THIS check                   look at everything, change nothing
-#   sh THIS install                 rehearsal: every change is shown, none is made
-#   sh THIS install --apply         do it
-#   sh THIS status                  after a restart: is root where the plan wants it?
 
 plan_name='bench router, own kernel'
 plan_digest='9cace487d0f58852'
