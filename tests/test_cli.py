@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bootplan import __version__
 from bootplan.cli import main
 
 PlanWith = Callable[[str], str]
@@ -503,6 +504,6 @@ def test_wrong_usage_is_two(arguments: list[str], capsys: Capture) -> None:
 
 def test_help_and_version_are_zero(capsys: Capture) -> None:
     assert refused("--version") == 0
-    assert capsys.readouterr().out == "bootplan 0.1.0\n"
+    assert capsys.readouterr().out == f"bootplan {__version__}\n"
     assert refused("check", "--help") == 0
     assert "exit codes: 0 done, 1 the plan is wrong" in capsys.readouterr().out
