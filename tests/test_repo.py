@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "bootplan"
 # A module may import from the layers below its own, and from modules of its own layer that come before it.
 LAYERS = [
     ["bootplan"],
-    ["units", "shell", "assets", "diagnostics", "chooser"],
+    ["units", "shell", "assets", "examples", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],
