@@ -16,6 +16,7 @@ from bootplan.files import (
     opened,
     read,
     rewrite,
+    write_new,
     write_script,
     write_text,
 )
@@ -62,6 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bootplan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = _command(commands, "example", _example, "give an example plan to begin with; all examples without NAME")
+    one.add_argument("name", nargs="?", metavar="NAME", help="an example like nand-nvme")
+    one.add_argument(
+        "-o",
+        dest="output",
+        metavar="OUT",
+        help="the plan; a file that is there already stays as it is; -, the default, is standard output",
+    )
 
     one = _command(commands, "check", _check, "say everything that is wrong with plans")
     one.add_argument("files", nargs="+", metavar="FILE", help="a plan; - is standard input")
@@ -135,6 +145,23 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 def _add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="let warnings fail, too")
+
+
+def _example(options: argparse.Namespace) -> int:
+    from bootplan.examples import examples
+
+    known = examples()
+    if options.name is None:
+        if options.output is not None:
+            raise Unusable("-o needs the name of an example; `bootplan example` lists all examples")
+        _print("".join(f"{name:<13}  {one.about}\n" for name, one in known.items()))
+        return DONE
+    if options.name not in known:
+        _complain(f"there is no example '{report.visible(options.name)}'; `bootplan example` lists all examples")
+        return UNUSABLE
+    chosen = known[options.name]
+    write_new(chosen.text, "-" if options.output is None else options.output, str(chosen.path))
+    return DONE
 
 
 def _check(options: argparse.Namespace) -> int:

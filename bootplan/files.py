@@ -106,6 +106,13 @@ def write_text(text: str, name: str, source: str, mode: int = 0o666) -> None:
         raise Unusable(f"{visible(name)}: {error.strerror}") from None
 
 
+def write_new(text: str, name: str, source: str) -> None:
+    """Write *text* to the file *name*, as `write_text` does, but not over a file: that may be somebody's plan."""
+    if name != "-" and os.path.isfile(name):
+        raise Unusable(f"{visible(name)}: this file is there already; choose another name for the plan")
+    write_text(text, name, source)
+
+
 def _replace(target: Path, data: bytes, mode: int, like: os.stat_result | None = None) -> None:
     unfinished = target.with_name(f".bootplan.{os.getpid()}")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -66,7 +66,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     terminal = config.get_terminal_writer()
     terminal.line("the bench (U-Boot, BusyBox, tools): built once, in about three minutes, and kept")
     try:
-        build([1], lambda line: (terminal.line(f"  {line}"), terminal.flush()))
+        build([1], lambda line: terminal.line(f"  {line}"))
     except BuildError as failure:
         terminal.line(f"the tests of the bench will fail: {failure}")
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from bootplan import __version__
+from bootplan.assets import PLANS
 from bootplan.cli import main
 
 PlanWith = Callable[[str], str]
@@ -61,6 +63,73 @@ def refused(*arguments: str) -> int:
 def last_line(text: str) -> str:
     """What is said last; the note about the plan comes before it."""
     return text.splitlines(keepends=True)[-1]
+
+
+def test_example_lists_all_examples_with_what_they_are_for(capsys: Capture) -> None:
+    assert main(["example"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(path.stem for path in PLANS.glob("*.yaml"))
+    assert (
+        "nand-nvme      OpenWrt as it comes, on the SPI-NAND of the board, "
+        "and everything you change or install on an NVMe disk." in lines
+    )
+    assert all(re.fullmatch(r"[a-z-]{1,13} +[A-Z].*[.]", line) for line in lines)
+
+
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_example_gives_the_plan_without_what_only_a_checkout_has(path: Path, capfd: Capture) -> None:
+    assert main(["example", path.stem]) == 0
+
+    plan = capfd.readouterr().out
+    head, found, _ = path.read_text(encoding="utf-8").partition(plan)
+    assert found
+    assert head == "# yaml-language-server: $schema=../schemas/plan.schema.json\n#\n"
+
+
+def test_an_example_compiles_after_it_was_written(tmp_path: Path, capfd: Capture) -> None:
+    plan = tmp_path / "plan.yaml"
+
+    assert main(["example", "nand-nvme", "-o", str(plan)]) == 0
+
+    assert plan.stat().st_mode & 0o777 == 0o644
+    assert main(["compile", "--strict", str(plan), "-o", str(tmp_path / "r4.sh")]) == 0
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("mine.yaml", "this file is there already; choose another name for the plan"),
+        ("link.yaml", "this file is there already; choose another name for the plan"),
+        ("missing/plan.yaml", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("x" * 300, "File name too long"),
+        ("", "Is a directory"),
+    ],
+)
+def test_example_writes_over_no_plan(tmp_path: Path, out: str, reason: str, capsys: Capture) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
+    (tmp_path / "link.yaml").symlink_to("mine.yaml")
+
+    assert main(["example", "nand-nvme", "-o", f"{tmp_path}/{out}"]) == 2
+
+    assert capsys.readouterr().err == f"bootplan: {tmp_path}/{out}: {reason}\n"
+    assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nand"], "there is no example 'nand'; `bootplan example` lists all examples"),
+        (["../x\x1b"], "there is no example '../x\\x1b'; `bootplan example` lists all examples"),
+        (["-o", "x"], "-o needs the name of an example; `bootplan example` lists all examples"),
+    ],
+)
+def test_example_refuses_what_is_none(words: list[str], complaint: str, capsys: Capture) -> None:
+    assert main(["example", *words]) == 2
+    assert capsys.readouterr() == ("", f"bootplan: {complaint}\n")
 
 
 def test_check_has_only_notes_on_a_good_plan(good: Path, capsys: Capture) -> None:
@@ -280,7 +349,7 @@ def test_closed_streams_are_no_traceback(good: Path, command: list[str]) -> None
 
 
 @pytest.mark.parametrize("command", [["check", "{doubtful}"], ["steps", "{good}"], ["packages", "{good}"], ["explain"],
-                                     ["schema"], ["explain-log", "{good}"]])  # fmt: skip
+                                     ["example"], ["schema"], ["explain-log", "{good}"]])  # fmt: skip
 def test_what_nobody_can_read_is_no_success(good: Path, doubtful: Path, command: list[str]) -> None:
     words = " ".join(word.format(good=good, doubtful=doubtful) for word in command)
 
@@ -500,6 +569,6 @@ def test_wrong_usage_is_two(arguments: list[str], capsys: Capture) -> None:
 
 def test_help_and_version_are_zero(capsys: Capture) -> None:
     assert refused("--version") == 0
-    assert capsys.readouterr().out == "bootplan 0.1.0\n"
+    assert capsys.readouterr().out == f"bootplan {__version__}\n"
     assert refused("check", "--help") == 0
     assert "exit codes: 0 done, 1 the plan is wrong" in capsys.readouterr().out

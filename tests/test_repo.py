@@ -3,13 +3,14 @@
 import ast
 import functools
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from bootplan import board
+from bootplan import __version__, board
 from bootplan.board import Board, WrongBoard, load_board
 from bootplan.document import parse
 
@@ -18,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "bootplan"
 # A module may import from the layers below its own, and from modules of its own layer that come before it.
 LAYERS = [
     ["bootplan"],
-    ["units", "shell", "assets", "diagnostics", "chooser"],
+    ["units", "shell", "assets", "examples", "diagnostics", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],
@@ -191,6 +192,24 @@ def test_a_wrong_board_file_is_told_with_its_places(
     line = facts[: facts.index("  soc:")].count("\n") + 1
     assert f"wrong.yaml:{line}:3: unknown key 'sok' [BP002]" in str(caught.value)
     assert "'soc' is missing [BP003]" in str(caught.value)
+
+
+def test_the_changelog_begins_with_the_version(root: Path) -> None:
+    """Its newest section is that of the version, or it is [Unreleased], and the version is a later one's `.dev0`."""
+    changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest, *older = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", changes, re.MULTILINE)
+    numbers = [tuple(map(int, one.split("."))) for one in [__version__.removesuffix(".dev0"), *older]]
+
+    assert newest == ("Unreleased" if __version__.endswith(".dev0") else __version__)
+    assert changes.count("\n## ") == len(numbers)
+    assert numbers == sorted(set(numbers), reverse=True)
+
+
+def test_the_version_is_written_once(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"] == {"path": "bootplan/__init__.py"}
 
 
 def test_switches_are_told_by_digits_only(root: Path) -> None:

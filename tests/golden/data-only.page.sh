@@ -14,14 +14,14 @@
 #   sh THIS install --apply     does it
 #   sh THIS status              after a restart: is root where the plan wants it?
 #
-# Made by bootplan 0.1.0 from data-only.yaml; the same plan gives the same bytes.
+# Made by bootplan 0.2.0.dev0 from data-only.yaml; the same plan gives the same bytes.
 #   plan     sha256 a0c5c7cd1bf103eda639aa420b7a67378fc491838b02e9b02289978d88ab064d
 #   library  sha256 (that of the library)
 
 plan_name='storage router'
 plan_digest='bb3cd8d9cfc505c7'
 plan_medium='sd'
-plan_version='0.1.0'
+plan_version='0.2.0.dev0'
 
 # This plan has no slots; how its one system is upgraded.
 plan_slots() {

@@ -14,14 +14,14 @@
 #   sh THIS install --apply     does it
 #   sh THIS status              after a restart: is root where the plan wants it?
 #
-# Made by bootplan 0.1.0 from emmc-pivot.yaml; the same plan gives the same bytes.
+# Made by bootplan 0.2.0.dev0 from emmc-pivot.yaml; the same plan gives the same bytes.
 #   plan     sha256 1006224e5fd5c01140b766ea3e8a9bb5bf8a1188c825bf6b4f54c90d9f4bd575
 #   library  sha256 (that of the library)
 
 plan_name='lab router, root on NVMe'
 plan_digest='635ab44ca005e1d5'
 plan_medium='emmc'
-plan_version='0.1.0'
+plan_version='0.2.0.dev0'
 
 # This plan has no slots; how its one system is upgraded.
 plan_slots() {

@@ -14,14 +14,14 @@
 #   sh THIS install --apply     does it
 #   sh THIS status              after a restart: is root where the plan wants it?
 #
-# Made by bootplan 0.1.0 from guide-ab.yaml; the same plan gives the same bytes.
+# Made by bootplan 0.2.0.dev0 from guide-ab.yaml; the same plan gives the same bytes.
 #   plan     sha256 d563cee5aa9099203211fa77d4331302bf340b46229b5945c46ce67115fa0988
 #   library  sha256 (that of the library)
 
 plan_name='bench router, A and B on NVMe'
 plan_digest='0ad299b30719ffad'
 plan_medium='nand'
-plan_version='0.1.0'
+plan_version='0.2.0.dev0'
 
 # The two slots, and how one on trial proves itself.
 plan_slots() {

@@ -14,14 +14,14 @@
 #   sh THIS install --apply     does it
 #   sh THIS status              after a restart: is root where the plan wants it?
 #
-# Made by bootplan 0.1.0 from guide-cmdline.yaml; the same plan gives the same bytes.
+# Made by bootplan 0.2.0.dev0 from guide-cmdline.yaml; the same plan gives the same bytes.
 #   plan     sha256 ebb645bff2846b4503cd1b8e2893aa916bd707b790d189ece06dd98117be8717
 #   library  sha256 (that of the library)
 
 plan_name='bench router, own kernel'
 plan_digest='9cace487d0f58852'
 plan_medium='nand'
-plan_version='0.1.0'
+plan_version='0.2.0.dev0'
 
 # This plan has no slots; how its one system is upgraded.
 plan_slots() {

@@ -14,14 +14,14 @@
 #   sh THIS install --apply     does it
 #   sh THIS status              after a restart: is root where the plan wants it?
 #
-# Made by bootplan 0.1.0 from nand-nvme.yaml; the same plan gives the same bytes.
+# Made by bootplan 0.2.0.dev0 from nand-nvme.yaml; the same plan gives the same bytes.
 #   plan     sha256 5d450952e243ff201d6fad663b0596e63dfd349d810a45baeac0c7810c2f25e2
 #   library  sha256 (that of the library)
 
 plan_name='home router, overlay on NVMe'
 plan_digest='a333421205555b4b'
 plan_medium='nand'
-plan_version='0.1.0'
+plan_version='0.2.0.dev0'
 
 # This plan has no slots; how its one system is upgraded.
 plan_slots() {

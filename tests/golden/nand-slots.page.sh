@@ -14,14 +14,14 @@
 #   sh THIS install --apply     does it
 #   sh THIS status              after a restart: is root where the plan wants it?
 #
-# Made by bootplan 0.1.0 from nand-slots.yaml; the same plan gives the same bytes.
+# Made by bootplan 0.2.0.dev0 from nand-slots.yaml; the same plan gives the same bytes.
 #   plan     sha256 84e8c300aaf03efceb661c9e9694e2414f59e586b66781cecd07e151a7f2b256
 #   library  sha256 (that of the library)
 
 plan_name='home router, two slots'
 plan_digest='88240bfcc2f6e8d4'
 plan_medium='nand'
-plan_version='0.1.0'
+plan_version='0.2.0.dev0'
 
 # The two slots, and how one on trial proves itself.
 plan_slots() {
