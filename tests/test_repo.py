@@ -221,3 +221,12 @@ def test_switches_are_told_by_digits_only(root: Path) -> None:
             for line in path.read_text(encoding="utf-8").splitlines():
                 directions = re.search(r"\b(up|down|upper|lower)\b", line)
                 assert not (directions and re.search(r"(?i)switch|SW3|lever", line)), f"{path.name}: {line}"
+
+
+def test_what_the_readme_says_is_typed_in_continuous_integration(root: Path) -> None:
+    readme, script = ((root / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
+    commands = re.findall(r"^    (python3 -m venv .*)$", readme, re.MULTILINE)
+    typed = re.findall(r"""^\s+typed (["'])(.*)\1$""", script, re.MULTILINE)
+
+    assert len(commands) == 2
+    assert [line for _, line in typed] == commands

@@ -15,6 +15,7 @@ from bootplan.script import library
 
 ROOT = Path(__file__).parent.parent
 PLANS = sorted((ROOT / "plans").glob("*.yaml"))
+LONGEST = max(PLANS, key=lambda path: len(path.read_bytes()))
 LIBRARY = sorted((ROOT / "templates" / "lib").glob("*.sh"))
 SHELL = re.compile(rb"#!/bin/(sh|ash|bash)\b|# shellcheck shell=")  # how each of our shell scripts begins
 OURS = sorted(
@@ -66,7 +67,12 @@ def test_every_script_has_the_same_library() -> None:
         ), carried
 
 
-@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+# Each takes some seconds for the library, which is the same in all: a plain run asks for the longest page only.
+@pytest.mark.parametrize(
+    "path",
+    [LONGEST, *(pytest.param(path, marks=pytest.mark.slow) for path in PLANS if path != LONGEST)],
+    ids=lambda path: path.stem,
+)
 def test_shellcheck_is_content_with_a_script(path: Path, tmp_path: Path, findings: Callable[[Path], str]) -> None:
     script = tmp_path / "r4.sh"
     script.write_text(script_of(path))
