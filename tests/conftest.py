@@ -33,7 +33,7 @@ _KEY = re.compile(r"^(\w+):", re.MULTILINE)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bench", action="store_true", help="the tests that a plain run leaves out, and only these")
     parser.addoption("--update", action="store_true", help="write the expected outputs instead of comparing them")
-    parser.addoption("--prefix-step", type=int, default=199, metavar="N", help="cut the script at each N-th character")
+    parser.addoption("--prefix-step", type=int, default=997, metavar="N", help="cut the script at each N-th character")
     parser.addoption(
         "--shellcheck",
         default=str(Path(sysconfig.get_path("scripts"), "shellcheck")),

@@ -3,6 +3,8 @@
 import json
 import re
 import time
+import zlib
+from collections.abc import Iterable
 from pathlib import Path as File
 
 import pytest
@@ -163,16 +165,26 @@ def _fields() -> list[tuple[str, Path]]:
     return list(fields.values())
 
 
+def every(step: int, cases: Iterable[str], *where: object) -> list[str]:
+    """Each *step*-th case; at which one it begins depends on where, so that all cases are tried somewhere."""
+    return list(cases)[zlib.crc32(repr(where).encode()) % step :: step]
+
+
+# A plain run tries some texts in every place, --bench tries all of them.
+some_and_all = pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
+
+
+@some_and_all
 @pytest.mark.parametrize(
     ("name", "path"), _fields(), ids=lambda value: value if isinstance(value, str) else ".".join(map(str, value))
 )
-def test_hostile_text_in_every_field(name: str, path: Path) -> None:
+def test_hostile_text_in_every_field(name: str, path: Path, step: int) -> None:
     document = check(PLANS[name], name).document
     span = document.span(path)
     lines = PLANS[name].splitlines()
     before, behind = lines[span.line - 1][: span.column - 1], lines[span.end_line - 1][span.end_column - 1 :]
 
-    for text in HOSTILE:
+    for text in every(step, HOSTILE, path):
         quoted = '"' + "".join(f"\\U{ord(one):08x}" if one != "\udcff" else "\\udcff" for one in text) + '"'
         for written in (quoted, text):
             answer("\n".join([*lines[: span.line - 1], before + written + behind, *lines[span.end_line :]]) + "\n")
@@ -181,19 +193,21 @@ def test_hostile_text_in_every_field(name: str, path: Path) -> None:
 ODD_KEYS = ["[key]", "nvme", "emmc", "sd", "nand", "type", "size_bytes", "media", "model_fields", "<<", "0", "?", ""]
 
 
+@some_and_all
 @pytest.mark.parametrize("name", PLANS)
 @pytest.mark.parametrize("value", ["1", "x", "{a: 1}", "[b]", "nvme", "{type: nvme}"])
-def test_odd_keys_in_every_mapping(name: str, value: str) -> None:
+def test_odd_keys_in_every_mapping(name: str, value: str, step: int) -> None:
     plan = json.dumps(check(PLANS[name], name).document.data)
 
     for beginning in re.finditer("{", plan):
-        for key in ODD_KEYS:
+        for key in every(step, ODD_KEYS, name, value, beginning.start()):
             answer(f"{plan[: beginning.end()]}{json.dumps(key)}: {value}, {plan[beginning.end() :]}")
 
 
+@some_and_all
 @pytest.mark.parametrize("name", PLANS)
-def test_every_beginning_of_a_plan(name: str) -> None:
+def test_every_beginning_of_a_plan(name: str, step: int) -> None:
     data = PLANS[name].encode()
 
-    for length in range(0, len(data), 7):
+    for length in range(0, len(data), 7 * step):
         answer(data[:length])

@@ -139,7 +139,7 @@ def first_start(method: str, **more: Any) -> Action:
             "kind": kind_of(method),
             "words": "first-start",
             "prepare": flashed(method),
-            "stops": without(compiled(text), "    reboot # the last word\n"),
+            "stops": without(compiled(text), "    reboot    # the last word\n"),
             "judge": UpgradeJudge,
             "old": (INTERNAL,),
             "new": ROOTS[method],
