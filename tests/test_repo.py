@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bootplan import __version__, board
+from bootplan import __version__, assets, board
 from bootplan.board import Board, WrongBoard, load_board
 from bootplan.document import parse
 
@@ -210,6 +210,16 @@ def test_the_version_is_written_once(root: Path) -> None:
 
     assert project["project"]["dynamic"] == ["version"]
     assert project["tool"]["hatch"]["version"] == {"path": "bootplan/__init__.py"}
+
+
+def test_a_wheel_has_each_folder_that_is_read(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    folders = {path.name for path in vars(assets).values() if isinstance(path, Path) and path.parent == assets.ROOT}
+    folders -= {PACKAGE.name}
+
+    assert wheel["sources"] == {name: f"bootplan/{name}" for name in folders}
+    assert set(wheel["only-include"]) == {"bootplan", *folders}
 
 
 def test_switches_are_told_by_digits_only(root: Path) -> None:
