@@ -424,7 +424,7 @@ class TestUpgradeJudge:
 @pytest.mark.quick
 def test_an_install_is_cut_from_coarse_to_fine(board_parts: dict[str, Path], tmp_path: Path) -> None:
     """A row of the table, shortened: power cuts and kills leave the old system or the new one, and it goes on."""
-    report = examine(install("extroot-overlay"), tmp_path, limit=12)
+    report = examine(install("extroot-overlay"), tmp_path, limit=6)
 
     assert report.bad == []
     assert min(report.cuts, report.kills) > 2

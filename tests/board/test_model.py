@@ -18,8 +18,6 @@ from .sandbox.slots import CASES, SlotBoard
 from .sandbox.uboot import UbiVolumes, UBoot
 from .ubi import LEB
 
-pytestmark = pytest.mark.quick
-
 # What the model leaves out: the button at power-on, and what U-Boot saves at its first boot.
 LEFT_OUT = {"button"}
 FORGOTTEN = {"both copies bad"}
@@ -65,6 +63,7 @@ def uboot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UBoot]:
         yield board
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_each_habit_of_the_shell(uboot: UBoot, snippet: str) -> None:
     """The same commands leave the same variables."""
@@ -120,7 +119,12 @@ def volumes_of(board: UBoot) -> list[str]:
     return re.findall(r"^\s+name\s+(\S+)\r?$", board.run(["ubi part ubi", "ubi info l"]), re.MULTILINE)
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+# A plain run has one kind of slots of each medium.
+QUICK = (("nand", "pair"), ("emmc", "partition"), ("sd", "shared"))
+KINDS = [pytest.param(case, marks=[pytest.mark.quick] if case in QUICK else [], id="-".join(case)) for case in CASES]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlotBoard]:
     """Return a board of each kind."""
     with SlotBoard(tmp_path_factory.mktemp("board"), *request.param) as made:
