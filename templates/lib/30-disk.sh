@@ -131,6 +131,27 @@ partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and
     run write_mark "$disk" "${numbers# }"
 }
 
+need_table() { # DISK [NAME START SIZE]... - the disk's table is the plan's: who writes to a partition by its number asks first
+    local disk had wanted number start size name part
+    disk=$(disk_named "$1")
+    [ -b "/dev/${disk:-none}" ] || return 0 # whoever needs the disk tells it
+    shift
+    wanted_partitions "$disk" "$@" >"$work/$disk.wanted"
+    partitions_of "$disk" >"$work/$disk.had"
+    had=$(cut -d ' ' -f 1-3,5- "$work/$disk.had")
+    wanted=$(cat "$work/$disk.wanted")
+    if [ "$had" != "$wanted" ]; then
+        list_disk "$disk"
+        refuse "the partition table of $disk is not that of the plan: correct the plan, or see what would change with: sh ${0##*/} install"
+        return 0
+    fi
+    while read -r number start size name; do
+        part=$(part_at "$disk" "$number")
+        [ "$part" = "${disk}p$number" ] ||
+            refuse "the kernel has partition $number of $disk elsewhere than its table says, or not at all; restart the router first"
+    done <"$work/$disk.wanted"
+}
+
 show_wanted() { # DISK - the partitions about to be
     local number start size name bytes
     bytes=$(sector_bytes "$1")
@@ -169,6 +190,10 @@ partitions_of() { # DISK - what its table says; nothing when it has none, one li
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\),.* uuid=\([0-9A-Fa-f-]*\).*name="\(.*\)".*/\1 \2 \3 \4 \5/p;t' \
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\),.* uuid=\([0-9A-Fa-f-]*\).*/\1 \2 \3 \4 /p;t' \
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\).*/\1 \2 \3 - /p' "$dump"
+}
+
+uuid_in_table() { # DISK NUMBER - the PARTUUID of that partition as need_table() found it; nothing when it has none
+    sed -n "s/^$2 [0-9]* [0-9]* \\([0-9A-Fa-f-]*\\) .*/\\1/p" "$work/$1.had"
 }
 
 kept_uuid() { # DISK START SIZE - the PARTUUID of what was at this very place before; - if it had none; nothing if nothing was there
