@@ -92,7 +92,7 @@ need_pci() { # DISK ADDRESS - that disk sits at that PCI address
 
 need_wipe_to_fit() { # - what --wipe names are disks of this plan
     local name
-    while read -r name; do
+    while IFS= read -r name; do
         case "$planned_ids$newline" in
             *"$newline$name$newline"*) ;;
             *) [ -z "$name" ] || refuse "--wipe names '$name', which is no disk of this plan" ;;

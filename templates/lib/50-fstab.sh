@@ -76,7 +76,7 @@ commit_fstab() { # - brings what was staged into force, all of it at once, and r
 
 fstab_reads_back() { # - the file says what was staged
     local line have
-    while read -r line; do
+    while IFS= read -r line; do
         have=$(uci -q get "${line%%=*}") || have=''
         [ "$have" = "${line#*=}" ] || fail "fstab reads back as ${line%%=*}='$have', not as '${line#*=}'"
     done <"$work/staged"

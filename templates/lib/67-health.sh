@@ -80,7 +80,7 @@ conf_with_ours() { # - $work/conf: /etc/sysupgrade.conf with what is to be in it
     [ "$slots_kind" = none ] || deadman="/etc/init.d/bootplan-deadman$newline/etc/rc.d/S00bootplan-deadman"
     : >"$work/conf"
     [ ! -e "$file" ] || awk 1 "$file" >"$work/conf" # its last line may have no end
-    while read -r path; do
+    while IFS= read -r path; do
         [ -z "$path" ] || grep -qxF "$path" "$work/conf" || printf '%s\n' "$path" >>"$work/conf"
     done <<END
 /etc/bootplan/
