@@ -78,7 +78,8 @@ run() { # COMMAND [ARGUMENT]... - the only way anything is changed: shown, then 
     changes=$((changes + 1))
     [ "$apply" = yes ] || return 0
     [ "$installed_stays" = yes ] || rm -f "$just_installed" # what was installed before is being changed
-    "$@" >>"$log" 2>&1
+    # What a command leaves running, as scripts of packages do, must not hold our locks.
+    "$@" >>"$log" 2>&1 8>&- 9>&-
 }
 
 as_typed() { # WORD... - the words as one could type them
