@@ -123,6 +123,12 @@ begin() { # ACTION - log, lock and our folder in RAM
         exit 3
     fi
     mkdir -p "${lock%/*}"
+    for free in "$log" "$lock" "$lock.look"; do # whoever made a link in /tmp would have root write through it
+        [ ! -h "$free" ] || {
+            printf 'refused: %s is a link, which this script did not make; remove it: rm %s\n' "$free" "$free" >&2
+            exit 3
+        }
+    done
     if ! touch "$lock" "$log" 2>/dev/null; then
         printf 'refused: %s or %s cannot be written; do they belong to somebody else?\n' "$lock" "$log" >&2
         exit 3

@@ -93,11 +93,10 @@ END
 
 # ---- the health of a system that has just started
 
-quietly() { # - no lock: this waits for minutes, and the owner may want to look or to decide meanwhile
-    log=/tmp/bootplan-$1.log
-    work=/tmp/bootplan-$1
-    rm -rf "$work"
-    mkdir -p "$work/uci"
+quietly() { # NAME - no lock: this waits for minutes, and the owner may want to look or to decide meanwhile
+    work=$(mktemp -d "/tmp/bootplan-$1.XXXXXX") # a name that nobody else can have made before
+    log=$work/log
+    mkdir "$work/uci"
     trap '' HUP PIPE INT
     : >"$work/env"
     plan_env
