@@ -117,6 +117,16 @@ begin() { # ACTION - log, lock and our folder in RAM
         printf 'refused: this must be run as root\n' >&2
         exit 3
     }
+    case $1 in
+        check | check-sd | status | checklist) ;;
+        *)
+            # It is put into the system, into backups and onto the card, and is named in what is to be typed next.
+            grep -qsxF "plan_digest='$plan_digest'" "$0" || {
+                printf "refused: this script cannot read itself ('%s'); copy it here and run it as a file: sh /tmp/r4.sh %s\\n" "$0" "$1" >&2
+                exit 3
+            }
+            ;;
+    esac
     free=$(room_in /tmp)
     if [ "$free" -lt 8192 ]; then
         printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2

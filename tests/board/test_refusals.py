@@ -260,6 +260,22 @@ def test_a_full_tmp(router: MakeRouter) -> None:
     assert box.digests() == untouched
 
 
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_script_that_is_read_from_a_pipe(router: MakeRouter, shell: str) -> None:
+    """Looking is all that it can do: what it puts into the system is itself, and that would be /bin/sh."""
+    box = router(shell=shell).boot()
+    bench = Bench(box, plan())
+    untouched = box.digests()
+
+    for action in ("install --apply", "backup /root"):
+        result = box.run(f"cd /bin && cat {bench.name} | sh -s {action}")
+
+        assert (result.code, "cannot read itself ('sh')" in result.err) == (3, True), result
+    assert box.run(f"cat {bench.name} | sh -s check").code == 0
+    assert box.run(f"cat {bench.name} | sh -s status").code == 1
+    assert box.digests() == untouched
+
+
 def test_a_second_run_at_the_same_time(router: MakeRouter) -> None:
     """The lock; status may look all the same."""
     box = router().boot()
