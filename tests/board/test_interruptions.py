@@ -320,7 +320,7 @@ def test_a_commit_that_did_not_take_place_is_noticed(router: MakeRouter) -> None
 
     result = bench.sh("install --apply")
 
-    assert (result.code, "fstab reads back as" in result.out) == (1, True)
+    assert (result.code, "fstab does not read back as it was written" in result.out) == (1, True)
 
 
 def test_status_does_not_believe_in_an_install_that_was_undone(router: MakeRouter) -> None:
