@@ -94,7 +94,8 @@ END
 # ---- the health of a system that has just started
 
 quietly() { # NAME - no lock: this waits for minutes, and the owner may want to look or to decide meanwhile
-    work=$(mktemp -d "/tmp/bootplan-$1.XXXXXX") # a name that nobody else can have made before
+    # A name that nobody else can have made before.
+    work=$(mktemp -d "/tmp/bootplan-$1.XXXXXX")
     log=$work/log
     mkdir "$work/uci"
     trap '' HUP PIPE INT
