@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
     "a disk in use": (
         {},
         {},
-        f"{TWO}; mkfs.ext4 -q -F /dev/nvme0n1p2; mkdir /tmp/m; mount /dev/nvme0n1p2 /tmp/m",
+        f"{TWO}; mkfs.ext4 -q -F -E lazy_itable_init=0 /dev/nvme0n1p2; mkdir /tmp/m; mount /dev/nvme0n1p2 /tmp/m",
         "the disk is in use: /tmp/m",
     ),
     "a boot layout on the disk": (
