@@ -95,10 +95,13 @@ class SlotSteps:
         yield "a copy of the environment", ("save_env_before_slots",), here
         yield "U-Boot chooses between the slots", ("choose_slots",), here
 
-    def look_at_upgrade(self) -> Iterator[Titled]:
-        """What must be true before the idle slot is written."""
+    def look_at_image(self) -> Iterator[Titled]:
+        """What must be true of the image before the idle slot is written."""
         image = ("need_image", self._release.version_pattern, self._board.target)
         yield "the image", image, ("firmware", "release")
+
+    def look_at_place(self) -> Iterator[Titled]:
+        """What must be true of the idle slot's places before it is written."""
         yield "the idle slot", ("need_idle_place", self._slots.firmware_bytes), ("slots",)
 
     def upgrade(self) -> Iterator[Titled]:

@@ -18,7 +18,7 @@ from bootplan.document import Document
 from bootplan.fallback import Text, fallback_steps, kit_texts
 from bootplan.layout import Part, disk_id, lay_out, parts, smallest_disk_mib
 from bootplan.packages import needed
-from bootplan.plan import Plan
+from bootplan.plan import Nvme, Plan
 from bootplan.slots import Call, SlotSteps, Titled
 from bootplan.sysupgrade import CONTENT, TARGET, UpgradeSteps
 from bootplan.units import MIB
@@ -144,7 +144,7 @@ class _Steps:
         if self._slots:
             yield self.action("decide", "What every decision about the slots looks at first.", self.decide())
             yield self.action(
-                "upgrade_look", "Is the image one for the slot that does not run?", self._slots.look_at_upgrade()
+                "upgrade_look", "Is the image one for the slot that does not run?", self.look_at_slot_upgrade()
             )
             yield self.action("upgrade", "A new system into the slot that does not run.", self._slots.upgrade(), True)
             yield self.action(
@@ -232,13 +232,7 @@ class _Steps:
         if self._slots:
             yield from self._slots.make_places()
         for name, disk in self._plan.disks():
-            table = [
-                word
-                for place in lay_out(disk.partitions)
-                for word in (place.name, place.start_mib, "rest" if place.size_mib is None else place.size_mib)
-            ]
-            path = ("media", name, "partitions")
-            yield f"partition table of {name}", ("partition_disk", disk_id(disk), *table), path
+            yield self._table("partition_disk", name, disk)
         for part in self._parts:
             yield from self._make_filesystem(part)
         for part, target in self._mounts:
@@ -248,6 +242,25 @@ class _Steps:
             yield from self._install_root(self._root)
         if self._slots:
             yield from self._slots.fill_first()
+
+    def _table(self, verb: str, name: str, disk: Nvme) -> Titled:
+        """The verb with the partition table of a disk: name, first MiB and size in MiB of each partition."""
+        table = [
+            word
+            for place in lay_out(disk.partitions)
+            for word in (place.name, place.start_mib, "rest" if place.size_mib is None else place.size_mib)
+        ]
+        return f"partition table of {name}", (verb, disk_id(disk), *table), ("media", name, "partitions")
+
+    def look_at_slot_upgrade(self) -> Iterator[Titled]:
+        """What must be true before the slot that does not run is written: also that its partition is the plan's."""
+        assert self._slots
+        yield from self._slots.look_at_image()
+        used = {part.medium for part in self._slots.roots.values()}
+        for name, disk in self._plan.disks():
+            if name in used:
+                yield self._table("need_table", name, disk)
+        yield from self._slots.look_at_place()
 
     def _make_filesystem(self, part: Part) -> Iterator[Titled]:
         if self._slots and part in self._slots.roots.values():

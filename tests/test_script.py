@@ -103,6 +103,20 @@ def test_a_library_file_uses_what_a_stock_router_has(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_a_whole_line_is_read_with_its_blanks(path: Path) -> None:
+    """`read -r name` takes blanks off both ends: a file whose name ends in one is then not found."""
+    assert re.findall(r"^.*(?<!IFS= )\bread -r \w+; do$", path.read_text(), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_a_package_manager_gets_no_lock(path: Path) -> None:
+    """What a package's script leaves running would hold the locks of the run that installed it: 8 and 9."""
+    calls = re.findall(r"^ *(?:apk|opkg) (?:update|add|install) .*$", path.read_text(), re.MULTILINE)
+
+    assert [call for call in calls if "8>&- 9>&-" not in call] == []
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
 def test_every_function_says_how_to_call_it(path: Path) -> None:
     for match in FUNCTION.finditer(path.read_text()):
         assert match["usage"] and re.fullmatch(

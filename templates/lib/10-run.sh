@@ -78,7 +78,8 @@ run() { # COMMAND [ARGUMENT]... - the only way anything is changed: shown, then 
     changes=$((changes + 1))
     [ "$apply" = yes ] || return 0
     [ "$installed_stays" = yes ] || rm -f "$just_installed" # what was installed before is being changed
-    "$@" >>"$log" 2>&1
+    # What a command leaves running, as scripts of packages do, must not hold our locks.
+    "$@" >>"$log" 2>&1 8>&- 9>&-
 }
 
 as_typed() { # WORD... - the words as one could type them
@@ -116,12 +117,28 @@ begin() { # ACTION - log, lock and our folder in RAM
         printf 'refused: this must be run as root\n' >&2
         exit 3
     }
+    case $1 in
+        check | check-sd | status | checklist) ;;
+        *)
+            # It is put into the system, into backups and onto the card, and is named in what is to be typed next.
+            grep -qsxF "plan_digest='$plan_digest'" "$0" || {
+                printf "refused: this script cannot read itself ('%s'); copy it here and run it as a file: sh /tmp/r4.sh %s\\n" "$0" "$1" >&2
+                exit 3
+            }
+            ;;
+    esac
     free=$(room_in /tmp)
     if [ "$free" -lt 8192 ]; then
         printf 'refused: /tmp has %s KiB left, 8192 KiB are needed for lists and the log\n' "$free" >&2
         exit 3
     fi
     mkdir -p "${lock%/*}"
+    for free in "$log" "$lock" "$lock.look"; do # whoever made a link in /tmp would have root write through it
+        [ ! -h "$free" ] || {
+            printf 'refused: %s is a link, which this script did not make; remove it: rm %s\n' "$free" "$free" >&2
+            exit 3
+        }
+    done
     if ! touch "$lock" "$log" 2>/dev/null; then
         printf 'refused: %s or %s cannot be written; do they belong to somebody else?\n' "$lock" "$log" >&2
         exit 3

@@ -10,6 +10,7 @@
 # A disk and its partitions are read past the page cache (iflag=direct): the kernel caches /dev/nvme0n1 and
 # /dev/nvme0n1p1 apart, and one would show what was there before the other was written.
 
+unseen=''        # disks, each between blanks, whose partitions the kernel does not have as their table says
 planned_disks='' # the kernel names of the disks that need_disk() found
 planned_ids=''   # what --wipe may name, one a line
 
@@ -92,7 +93,7 @@ need_pci() { # DISK ADDRESS - that disk sits at that PCI address
 
 need_wipe_to_fit() { # - what --wipe names are disks of this plan
     local name
-    while read -r name; do
+    while IFS= read -r name; do
         case "$planned_ids$newline" in
             *"$newline$name$newline"*) ;;
             *) [ -z "$name" ] || refuse "--wipe names '$name', which is no disk of this plan" ;;
@@ -114,7 +115,7 @@ partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and
     had=$(cut -d ' ' -f 1-3,5- "$work/$disk.had")
     wanted=$(cat "$work/$disk.wanted")
     if [ "$had" = "$wanted" ]; then
-        [ "$phase" = look ] || so "partition table of $disk"
+        write_again_if_damaged "$disk"
         unmark_what_is_done "$disk" table # a run ended just behind the writing
         return 0
     fi
@@ -129,6 +130,56 @@ partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and
     run write_mark "$disk" "table$numbers"
     run write_table "$disk"
     run write_mark "$disk" "${numbers# }"
+}
+
+write_again_if_damaged() { # DISK - its table is the plan's, in one of its two copies; the kernel reads the first one only
+    local lost why
+    lost=$(parts_not_seen "$1")
+    why=$(first_copy_of_table "$1")
+    if [ -z "$lost$why" ]; then
+        [ "$phase" = look ] || so "partition table of $1"
+        return 0
+    fi
+    say "  ${why:-the kernel does not see partition$lost of $1 where the table has it}; the same table is written again, nothing else changes"
+    if [ "$phase" = look ]; then
+        [ -z "$lost" ] || refuse_if_used "$1"
+        [ -z "$lost" ] || unseen="$unseen $1 "
+        return 0
+    fi
+    run write_table "$1"
+    [ "$apply" = no ] || unseen=''
+}
+
+parts_not_seen() { # DISK - the planned partitions that the kernel has elsewhere than the plan, or not at all, each with a blank before it
+    local number start size name part
+    while read -r number start size name; do
+        part=$(part_at "$1" "$number")
+        [ "$part" = "$1p$number" ] || printf ' %s' "$number"
+    done <"$work/$1.wanted"
+}
+
+first_copy_of_table() { # DISK - what is wrong with it, after partitions_of(): Linux takes a GPT without it for none (block/partitions/efi.c)
+    ! grep -q 'primary GPT table is corrupt' "$work/$1.said" || printf 'the first copy of the partition table of %s is damaged' "$1"
+}
+
+need_table() { # DISK [NAME START SIZE]... - the disk's table is the plan's: who writes to a partition by its number asks first
+    local disk had wanted
+    disk=$(disk_named "$1")
+    [ -b "/dev/${disk:-none}" ] || return 0 # whoever needs the disk tells it
+    shift
+    wanted_partitions "$disk" "$@" >"$work/$disk.wanted"
+    partitions_of "$disk" >"$work/$disk.had"
+    had=$(cut -d ' ' -f 1-3,5- "$work/$disk.had")
+    wanted=$(cat "$work/$disk.wanted")
+    if [ "$had" != "$wanted" ]; then
+        list_disk "$disk"
+        refuse "the partition table of $disk is not that of the plan: correct the plan, or see what would change with: sh ${0##*/} install"
+        return 0
+    fi
+    had=$(parts_not_seen "$disk")
+    [ -z "$had" ] || had="the kernel does not see partition$had of $disk where the table has it"
+    wanted=$(first_copy_of_table "$disk")
+    [ -z "$had$wanted" ] || refuse "${wanted:-$had}; what writes the same table again: sh ${0##*/} install --apply"
 }
 
 show_wanted() { # DISK - the partitions about to be
@@ -162,13 +213,17 @@ wanted_partitions() { # DISK [NAME START SIZE]... - the plan's partitions in thi
 
 partitions_of() { # DISK - what its table says; nothing when it has none, one line "other LABEL" when it is no GPT
     local dump="$work/$1.dump" kind
-    sfdisk --dump "/dev/$1" >"$dump" 2>/dev/null || return 0
+    sfdisk --dump "/dev/$1" >"$dump" 2>"$work/$1.said" || return 0
     kind=$(sed -n 's/^label: //p' "$dump")
     [ "$kind" = gpt ] || printf 'other %s\n' "$kind"
     sed -n -e '/^\/dev\//!d' \
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\),.* uuid=\([0-9A-Fa-f-]*\).*name="\(.*\)".*/\1 \2 \3 \4 \5/p;t' \
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\),.* uuid=\([0-9A-Fa-f-]*\).*/\1 \2 \3 \4 /p;t' \
         -e 's/^[^:]*[^0-9]\([0-9]*\) : start= *\([0-9]*\), size= *\([0-9]*\).*/\1 \2 \3 - /p' "$dump"
+}
+
+uuid_in_table() { # DISK NUMBER - the PARTUUID of that partition as need_table() found it; nothing when it has none
+    sed -n "s/^$2 [0-9]* [0-9]* \\([0-9A-Fa-f-]*\\) .*/\\1/p" "$work/$1.had"
 }
 
 kept_uuid() { # DISK START SIZE - the PARTUUID of what was at this very place before; - if it had none; nothing if nothing was there
@@ -196,7 +251,10 @@ write_table() { # DISK - writes $work/DISK.wanted as a GPT and reads it back
             printf 'start=%s, size=%s%s, name="%s"\n' "$start" "$size" "$uuid" "$name"
         done <"$work/$1.wanted"
     } >"$work/$1.sfdisk"
-    sfdisk --wipe always --wipe-partitions never "/dev/$1" <"$work/$1.sfdisk"
+    # A disk that is in use gets the very table that the kernel has: no need to read it again, which it would refuse.
+    # shellcheck disable=SC2046 # kernel names, split on purpose
+    uuid=$(users_of $(blocks_of "$1"))
+    sfdisk --wipe always --wipe-partitions never ${uuid:+--no-reread --no-tell-kernel} "/dev/$1" <"$work/$1.sfdisk"
     partitions_of "$1" >"$work/$1.now"
     have=$(cut -d ' ' -f 1-3,5- "$work/$1.now")
     want=$(cat "$work/$1.wanted")

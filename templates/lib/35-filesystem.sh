@@ -134,6 +134,7 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
     case "$numbers " in *" $2 "*) return 0 ;; *) ;; esac
     place=$(place_of "$1" "$2")
     part=$(part_at "$1" "$2")
+    case $unseen in *" $1 "*) part=${part:-unseen} ;; *) ;; esac
     probe "/dev/$1" "${place% *}"
     numbers=$(marked "$1")
     case "$kind/ $numbers " in
@@ -170,7 +171,7 @@ judge_root() { # PART KIND METHOD - the file system is ours by kind and label; i
         'in use' | empty) verdict=keep ;;
         unread*)
             verdict=keep
-            note "$1 was not unmounted before the power went: what it holds can be seen with --apply only"
+            note "the file system '$label' ${inside#unread: }: what it holds can be seen with --apply only"
             ;;
         unfinished) verdict='make' ;;
         "complete $3")
@@ -224,13 +225,15 @@ wait_for_part() { # DISK NUMBER - until the kernel sees it at its place and its 
 
 look_inside() { # PART KIND - after probe(): sets inside: in use, empty, unfinished, complete METHOD, unread: WHY, or what it holds; and stale: why such a copy is old
     local users options
-    inside='a file system without a device' stale=''
+    inside='unread: has no device until the table is written' stale=''
+    [ "$1" != unseen ] || return 0
+    inside='a file system without a device'
     [ -b "/dev/${1:-none}" ] || return 0
     users=$(users_of "$1")
     inside='in use'
     [ -z "$users" ] || return 0
     # Mounting it as it is would read half of it, and replaying its journal writes to the disk: only with --apply.
-    inside='unread: its journal has to be replayed first'
+    inside='unread: was not unmounted before the power went'
     [ "$unclean/$apply" != yes/no ] || return 0
     case $apply/$2 in
         yes/*) options=ro ;;

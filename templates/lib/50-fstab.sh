@@ -7,6 +7,13 @@
 need_fstab() { # [TARGET SECTION]... - nothing else is staged, and only SECTION (none: nothing) may be mounted at TARGET
     local staged section enabled
     [ -w /etc/config ] || refuse "/etc/config cannot be written"
+    if [ -e /etc/config/fstab ] && ! uci -q show fstab >/dev/null; then
+        refuse "/etc/config/fstab cannot be read, 'uci show fstab' says why; correct it, or move it away: mv /etc/config/fstab /root/"
+    fi
+    # uci asks neither whether it could write nor whether it could sync, and puts what it has in the file's place.
+    staged=$(room_in /etc/config)
+    [ "$staged" -ge "$fstab_room" ] ||
+        refuse "there is no room for the fstab: /etc/config has $staged KiB left, $fstab_room KiB are needed; find what is large: du -xk /overlay | sort -n | tail"
     staged=$(uci -q changes fstab) || true
     [ -z "$staged" ] || refuse "uncommitted changes in fstab; commit or revert them first (uci changes fstab)"
     while [ "$#" -ge 2 ]; do
@@ -53,19 +60,23 @@ stage() { # SECTION TYPE [OPTION VALUE]... - stages what is not so yet
         have=$(uci -q get "fstab.$section.$1") || have=''
         if [ "$have" != "$2" ]; then
             run uci -t "$work/uci" set "fstab.$section.$1=$2"
-            printf '%s\n' "fstab.$section.$1=$2" >>"$work/staged"
             staged=yes
         fi
         shift 2
     done
 }
 
-staged=no # yes when something waits for commit_fstab
+staged=no     # yes when something waits for commit_fstab
+fstab_room=64 # KiB, for the file that uci writes and for the folders beside it
 
 commit_fstab() { # - brings what was staged into force, all of it at once, and reads the file back
     if [ "$staged" = no ]; then
         so "fstab"
         return 0
+    fi
+    if [ "$apply" = yes ]; then
+        cp -p /etc/config/fstab "$work/fstab.had"
+        uci -t "$work/uci" show fstab >"$work/fstab.wanted"
     fi
     run uci -t "$work/uci" commit fstab
     run fsync /etc/config/fstab
@@ -74,13 +85,21 @@ commit_fstab() { # - brings what was staged into force, all of it at once, and r
     staged=no
 }
 
-fstab_reads_back() { # - the file says what was staged
-    local line have
-    while read -r line; do
-        have=$(uci -q get "${line%%=*}") || have=''
-        [ "$have" = "${line#*=}" ] || fail "fstab reads back as ${line%%=*}='$have', not as '${line#*=}'"
-    done <"$work/staged"
-    rm "$work/staged"
+fstab_reads_back() { # - the file says what was staged, and all that it said before; if not, it is put back
+    local first saved
+    uci -q show fstab >"$work/fstab.now" || true
+    ! cmp -s "$work/fstab.wanted" "$work/fstab.now" || return 0
+    first=$(grep -vxF -f "$work/fstab.now" "$work/fstab.wanted" | sed -n 1p) || first='more than was written'
+    cat "$work/fstab.had" >/etc/config/fstab || true
+    fsync /etc/config/fstab || true
+    if ! cmp -s "$work/fstab.had" /etc/config/fstab; then
+        saved=$(mktemp /tmp/bootplan-fstab.XXXXXX)
+        cp "$work/fstab.had" "$saved"
+        stands="/etc/config/fstab is damaged. Make room, then, before any restart: cp $saved /etc/config/fstab"
+        fail "fstab does not read back as it was written ($first), and could not be put back"
+    fi
+    boots='what it would have started before this run'
+    fail "fstab does not read back as it was written ($first); the fstab is what it was. Is /overlay full? df /overlay"
 }
 
 root_from_disk() { # TARGET DISK NUMBER LABEL - fstools takes the overlay (/overlay) or the whole root (/) from that partition

@@ -77,7 +77,7 @@ see_fit() { # FILE - sets fit_bytes, rootfs_at and rootfs_size; fit_bytes=0 when
         mib=$((mib + 16))
     done
     end=0
-    while read -r at; do
+    while IFS= read -r at; do
         dd if="$1" of="$work/head" bs=4096 skip=$((at / 4096)) count=1 2>/dev/null
         size=$(bytes 28 4)
         [ "$size" = 04000000 ] || continue # version 4.0 (fs/squashfs/squashfs_fs.h of Linux)

@@ -153,7 +153,7 @@ make_card_partitions() { # MIB - partitions for two kernels, behind all others o
     [ "$phase" = change ] || return 0
     printf 'start=%s, size=%s, name="fit_a"\nstart=%s, size=%s, name="fit_b"\n' \
         "$next" $(($1 * 2048)) $((next + $1 * 2048)) $(($1 * 2048)) >"$work/card.new"
-    while read -r name; do
+    while IFS= read -r name; do
         say "    $name"
     done <"$work/card.new"
     run append_partitions "$all"

@@ -142,7 +142,7 @@ env_change=no # yes when change_env() found something to write
 
 write_change() { # - writes what $work/env.new says, and shows it
     say "  the environment:"
-    while read -r line; do
+    while IFS= read -r line; do
         say "    $line"
     done <"$work/env.new"
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
@@ -259,7 +259,7 @@ leave_slots() { # - the stock commands alone, and none of our variables
     boot=${boot#"$chooser_first"}
     sed -n '/^bp_proven=/d; s/^\(bp_[^=]*\)=.*/\1/p' "$work/env" >"$work/env.ours"
     set -- bootcmd "$boot"
-    while read -r name; do
+    while IFS= read -r name; do
         set -- "$@" "$name" ''
     done <"$work/env.ours"
     change_env "$@"

@@ -25,7 +25,7 @@ list_kept() { # - every file that travels, a line for each, with a slash before 
     [ "$upgrade_settings" = drop ] || sysupgrade -l >"$work/kept" 2>>"$log"
     # /var and /tmp of a system are RAM: what is unpacked there would hide the link.
     sed -i -e '/^\/tmp\//d' -e '/^\/var\//d' "$work/kept"
-    while read -r path; do
+    while IFS= read -r path; do
         [ -z "$path" ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } || find "$path" \( -type f -o -type l \) >>"$work/kept"
     done <<END
 /etc/config/fstab
@@ -96,11 +96,11 @@ without_disk_root() { # FOLDER - in the fstab of this configuration folder nothi
     [ -e "$1/fstab" ] || return 0
     all=$(uci -q -c "$1" show fstab) || all=''
     printf '%s\n' "$all" | sed -n -e "s|^fstab\\.\\(.*\\)\\.target='/'\$|\\1|p" -e "s|^fstab\\.\\(.*\\)\\.target='/overlay'\$|\\1|p" >"$work/roots"
-    while read -r section; do
+    while IFS= read -r section; do
         uci -c "$1" -t "$work/uci" set "fstab.$section.enabled=0"
     done <"$work/roots"
     uci -c "$1" -t "$work/uci" commit fstab
-    while read -r section; do
+    while IFS= read -r section; do
         all=$(uci -q -c "$1" get "fstab.$section.enabled") || all=1
         [ "$all" = 0 ] || fail "the fstab that travels would still take the root from the disk"
     done <"$work/roots"
@@ -177,7 +177,7 @@ packages_lost() { # - the recorded packages that this system lacks, on one line
 
 not_installed() { # - those of the names in $work/recorded that the package manager does not know, on one line
     local name
-    while read -r name; do
+    while IFS= read -r name; do
         [ -e "/usr/lib/opkg/info/$name.control" ] || [ -e "/lib/apk/packages/$name.list" ] || printf ' %s' "$name"
     done <"$work/recorded"
 }

@@ -129,7 +129,7 @@ release_in() { # FOLDER NAME - a value of its etc/openwrt_release
 }
 
 need_idle_place() { # FIRMWARE - the idle slot's disk is here and not in use, and its kernel fits into FIRMWARE bytes
-    local disk part users state
+    local disk part users id making
     use_slot "$slot_idle"
     disk=$(disk_named "$slot_disk")
     part=${disk:-none}p$slot_number
@@ -139,17 +139,20 @@ need_idle_place() { # FIRMWARE - the idle slot's disk is here and not in use, an
     fi
     users=$(users_of "$part")
     [ -z "$users" ] || refuse "/dev/$part is in use:$users"
-    state=$(slot_says "$slot_idle" state)
-    if [ "$state" != unfinished ]; then # what an upgrade that was cut left there may be anything
-        probe "/dev/$part" 0
-        if [ "$kind/$label" = "$slot_kind/$slot_label" ]; then
-            judge_idle "$part" "$kind"
-        elif [ "$kind" = blank ]; then
-            verdict=keep
-        else
-            verdict="$kind '$label', not $slot_kind '$slot_label'"
-        fi
-        [ "$verdict" = keep ] || refuse "/dev/$part holds $verdict; this script did not put it there"
+    # An upgrade that was cut inside mkfs leaves neither the old file system nor the new one, and nothing else.
+    id=$(uuid_in_table "$disk" "$slot_number")
+    making=$(slot_says "$slot_idle" making)
+    probe "/dev/$part" 0
+    if [ "$kind/$label" = "$slot_kind/$slot_label" ]; then
+        judge_idle "$part" "$kind"
+    elif [ "$kind" = blank ] || [ "$kind/$making" = "unknown data/$id" ]; then
+        verdict=keep
+    else
+        verdict="$kind '$label', not $slot_kind '$slot_label'"
+    fi
+    if [ "$verdict" != keep ]; then
+        case $slot_kind in ext4) id="mkfs.ext4 -L $slot_label" ;; *) id="mkfs.f2fs -f -l $slot_label" ;; esac
+        refuse "/dev/$part holds $verdict; this script did not put it there. Save what you need of it, then empty it: $id /dev/$part"
     fi
     [ "$slots_kind" = shared ] || need_kernel_place "$1"
 }
@@ -184,6 +187,12 @@ need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, 
 slot_is_unfinished() { # - whoever asks from now on: the idle slot holds nothing that can start
     [ "$phase" = change ] || return 0
     run record_slot '' "$slot_idle" unfinished "$image_version" "$image_sum" "$image_bytes"
+}
+
+slot_is_being_made() { # SLOT PARTUUID - from now on until the slot is finished, that partition may hold half a file system of ours
+    local record
+    record=$(sed '/^making /d' "$env_copies/slot-$1")
+    write_file "$env_copies/slot-$1" "$record${newline}making $2"
 }
 
 put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; a volume is made anew when it is too small
@@ -222,11 +231,13 @@ keep_settings() { # - what sysupgrade would keep and what the plan keeps, this s
 }
 
 fill_root() { # - a new file system on the idle slot's partition, with the new system in it
-    local node into
+    local node into id
     [ "$phase" = change ] || return 0
     use_slot "$slot_idle"
     node=$(disk_named "$slot_disk")
+    id=$(uuid_in_table "$node" "$slot_number")
     node=/dev/${node}p$slot_number
+    run slot_is_being_made "$slot_idle" "$id"
     case $slot_kind in
         ext4) run mkfs.ext4 -q -F -L "$slot_label" "$node" ;;
         *) run mkfs.f2fs -q -f -l "$slot_label" "$node" ;;

@@ -80,7 +80,7 @@ conf_with_ours() { # - $work/conf: /etc/sysupgrade.conf with what is to be in it
     [ "$slots_kind" = none ] || deadman="/etc/init.d/bootplan-deadman$newline/etc/rc.d/S00bootplan-deadman"
     : >"$work/conf"
     [ ! -e "$file" ] || awk 1 "$file" >"$work/conf" # its last line may have no end
-    while read -r path; do
+    while IFS= read -r path; do
         [ -z "$path" ] || grep -qxF "$path" "$work/conf" || printf '%s\n' "$path" >>"$work/conf"
     done <<END
 /etc/bootplan/
@@ -93,11 +93,11 @@ END
 
 # ---- the health of a system that has just started
 
-quietly() { # - no lock: this waits for minutes, and the owner may want to look or to decide meanwhile
-    log=/tmp/bootplan-$1.log
-    work=/tmp/bootplan-$1
-    rm -rf "$work"
-    mkdir -p "$work/uci"
+quietly() { # NAME - no lock: this waits for minutes, and the owner may want to look or to decide meanwhile
+    # A name that nobody else can have made before.
+    work=$(mktemp -d "/tmp/bootplan-$1.XXXXXX")
+    log=$work/log
+    mkdir "$work/uci"
     trap '' HUP PIPE INT
     : >"$work/env"
     plan_env

@@ -151,18 +151,18 @@ reinstall() { # NAMES - installs them one by one, as soon as there is a network:
     while [ "$now" -lt "$end" ]; do
         updated=yes failed=''
         if command -v apk >/dev/null; then
-            apk update >>"$log" 2>&1 || updated=no
+            apk update >>"$log" 2>&1 8>&- 9>&- || updated=no
         else
-            opkg update >>"$log" 2>&1 || updated=no
+            opkg update >>"$log" 2>&1 8>&- 9>&- || updated=no
         fi
         for name in $left; do
             if [ "$updated" = no ]; then
                 failed=$left
                 break
             elif command -v apk >/dev/null; then
-                apk add "$name" >>"$log" 2>&1 || failed="$failed $name"
+                apk add "$name" >>"$log" 2>&1 8>&- 9>&- || failed="$failed $name"
             else
-                opkg install "$name" >>"$log" 2>&1 || failed="$failed $name"
+                opkg install "$name" >>"$log" 2>&1 8>&- 9>&- || failed="$failed $name"
             fi
         done
         left=$failed

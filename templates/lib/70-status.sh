@@ -109,6 +109,11 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         probe "/dev/$2p$3" 0
         have="$kind/$label"
     fi
+    if [ -z "$have" ] && sfdisk --dump "/dev/$2" 2>/dev/null | grep -q "^/dev/$2p$3 "; then
+        not_as_planned "the kernel does not see partition $3 of $2, although its table has it: the first copy of that is damaged" \
+            "sh ${0##*/} install --apply, which writes the same table again"
+        return 0
+    fi
     if [ "$have" != "$4/$5" ]; then
         not_as_planned "partition $3 of $2 is no $4 file system '$5'" "sh ${0##*/} install, and read what it would do"
         return 0

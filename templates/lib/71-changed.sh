@@ -47,7 +47,7 @@ list_changed() { # - in $work/lost: each changed name of the system that is not 
         mount -o remount,bind,ro "$work/root"
         # shellcheck disable=SC2086 # names of folders, split on purpose
         (cd "$work/root" && find $folders ! -type d) >"$work/have"
-        while read -r name; do
+        while IFS= read -r name; do
             compare_with_firmware "$name"
             [ "$same" = yes ] || printf '/%s\n' "$name"
         done <"$work/have" >"$work/changed"
@@ -57,7 +57,7 @@ list_changed() { # - in $work/lost: each changed name of the system that is not 
         sed 's|^\.||' "$work/have" >"$work/changed"
     fi
     grep -vxFf "$work/kept" "$work/changed" >"$work/left" || true
-    while read -r name; do
+    while IFS= read -r name; do
         why_changed "$name"
     done <"$work/left" >"$work/lost.all"
     sort -u "$work/lost.all" >"$work/lost"

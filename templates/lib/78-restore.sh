@@ -109,7 +109,7 @@ see_settings() { # - $work/todo: the names that differ and are to come back; sho
     (cd "$work/settings" && find . ! -type d) >"$work/names"
     sed -i 's|^\./||' "$work/names"
     sort "$work/names" >"$work/all"
-    while read -r name; do
+    while IFS= read -r name; do
         how=$(how_different "$name")
         case $how in
             same)
@@ -242,7 +242,7 @@ show_env_changes() { # FILE - the variables in which FILE differs from the store
     ' "$work/env" "$1" >"$work/env.changes"
     tr '\001-\011\013-\037' '?' <"$work/env.changes" >"$work/env.shown"
     sort "$work/env.shown" >"$work/env.changes"
-    while read -r name; do
+    while IFS= read -r name; do
         say "  $name"
     done <"$work/env.changes"
 }
@@ -273,7 +273,7 @@ put_back() { # NAME - that file of the backup in its place, whole or not at all
 settings_are_back() { # - every file is as the backup has it
     local name how
     sync
-    while read -r name; do
+    while IFS= read -r name; do
         how=$(how_different "$name")
         [ "$how" = same ] || fail "/$name is not as the backup has it"
     done <"$work/todo"
@@ -305,7 +305,7 @@ action_restore() { # ARCHIVE - the settings of a backup, and the environment whe
         run keep_archive "$env_copies"
     fi
     phase=change at='the settings'
-    while read -r name; do
+    while IFS= read -r name; do
         run put_back "$name"
     done <"$work/todo"
     [ ! -s "$work/todo" ] || run settings_are_back

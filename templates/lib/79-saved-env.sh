@@ -78,7 +78,7 @@ write_env() { # FILE - the environment becomes what FILE says, and reads back so
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
     # It drops the blanks a value begins with (a menu title does): those follow by themselves.
     sed -n 's/^\([^=]*\)= .*/\1/p' "$1" >"$work/blanks"
-    while read -r name; do
+    while IFS= read -r name; do
         line=$(grep "^$name= " "$1")
         grep -qxF "$line" "$work/env" || run fw_setenv -c "$work/fw_env.config" "$name" "${line#*=}"
     done <"$work/blanks"

@@ -150,7 +150,7 @@ see_card_fit() { # - sets card_fit: how long the FIT in production is, up to the
     image_bytes_at "$start" 4 >"$work/packed"
     printf '\320\015\376\355' | cmp -s - "$work/packed" || return 0
     squashfs_places "$start" >"$work/found"
-    while read -r at; do
+    while IFS= read -r at; do
         [ "$card_fit" -eq 0 ] || break
         image_bytes_at $((start + at)) 96 >"$work/super"
         dd if="$work/super" of="$work/packed" bs=4 skip=7 count=1 2>/dev/null

@@ -15,7 +15,6 @@ no_kit='it has no partition with a rescue kit'
 
 need_kit() { # - what --kit names is a backup, or a folder that one was unpacked into, and whole
     local name
-    { [ -f "$0" ] && [ -r "$0" ]; } || refuse "this script cannot read itself ('$0'): run it as a file"
     [ -n "$kit_wanted" ] || return 0
     if [ -f "$kit_wanted" ]; then
         open_archive "$kit_wanted" "$work/unpacked"

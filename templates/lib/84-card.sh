@@ -51,7 +51,7 @@ need_room_on_card() { # - the image, the kit and the second table fit; sets kit_
 
 need_wipe_word() { # - what --wipe names is this card
     local name
-    while read -r name; do
+    while IFS= read -r name; do
         [ -z "$name" ] || [ "$name" = "$card_word" ] ||
             refuse "--wipe names '$name', but $card_node is '$card_word'"
     done <<END
@@ -87,7 +87,7 @@ list_card() { # - what it holds, as far as we can tell
         say "    data without a partition table"
         return 0
     fi
-    while read -r model; do
+    while IFS= read -r model; do
         say "    $model"
     done <"$work/card.table"
     [ -z "$card_faults" ] || say "  it is no finished card of this plan: $card_faults"
@@ -112,7 +112,7 @@ see_state() { # - sets card_state from what the card holds
     fi
     awk '{ print int($2 / 2048) }' "$work/card.layout" >"$work/mibs"
     printf '%s\n%s\n' $((kit_first / 2048)) $((card_sectors / 2048 - 1)) >>"$work/mibs"
-    while read -r place; do
+    while IFS= read -r place; do
         card_mib "$place"
         zeros_in_mib
         [ "$zeros" = yes ] || return 0

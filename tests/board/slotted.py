@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any, Self
 
 from .images import GiB, MiB
@@ -25,10 +26,17 @@ KINDS = {
 SECONDS = {"slots_within": 4, "slots_deadman": 20}  # a plan's own are minutes
 
 
-def plan(kind: str, *, tries: int = 2, checks: str = "root, lan, wan, dns, ssh", more: str = "") -> str:
+def plan(
+    kind: str,
+    *,
+    tries: int = 2,
+    checks: str = "root, lan, wan, dns, ssh",
+    partitions: Sequence[str] = PARTITIONS,
+    more: str = "",
+) -> str:
     """Return the text of a plan with slots of this kind; ``more`` is put at the end."""
     method, medium, kernel = KINDS[kind]
-    lines = "".join(f"      - {partition}\n" for partition in PARTITIONS)
+    lines = "".join(f"      - {partition}\n" for partition in partitions)
     firmware = "nvme-builtin" if method == "cmdline" else "stock"
     return (
         "version: 1\nname: bench\nboard: {model: bpi-r4}\n"

@@ -320,7 +320,7 @@ def test_a_commit_that_did_not_take_place_is_noticed(router: MakeRouter) -> None
 
     result = bench.sh("install --apply")
 
-    assert (result.code, "fstab reads back as" in result.out) == (1, True)
+    assert (result.code, "fstab does not read back as it was written" in result.out) == (1, True)
 
 
 def test_status_does_not_believe_in_an_install_that_was_undone(router: MakeRouter) -> None:
@@ -332,3 +332,30 @@ def test_status_does_not_believe_in_an_install_that_was_undone(router: MakeRoute
     bench.sh(f"restore-env {saved} --apply").ok()
 
     assert "advice       reboot" not in bench.sh("status").out
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_daemon_that_a_command_leaves_keeps_no_lock(router: MakeRouter, shell: str) -> None:
+    """A program that a run starts may leave one behind, as packages' scripts do: the next run is not refused for it."""
+    box = router(shell=shell).boot()
+    box.run("mkdir /root/real && mv /usr/sbin/mkfs.ext4 /root/real").ok()
+    box.put("/usr/sbin/mkfs.ext4", '#!/bin/sh\nsleep 600 >/dev/null 2>&1 &\nexec /root/real/mkfs.ext4 "$@"\n', 0o755)
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    assert box.run("pgrep -f 'sleep 600'").ok().out
+
+    assert bench.sh("check").code == 0
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_run_is_alone_while_a_command_runs(router: MakeRouter, shell: str) -> None:
+    """The lock is not the command's, but it is held all the time."""
+    box = router(shell=shell).boot()
+    box.run("mkdir /root/real && mv /usr/sbin/mkfs.ext4 /root/real").ok()
+    box.put("/usr/sbin/mkfs.ext4", '#!/bin/sh\nsleep 3\nexec /root/real/mkfs.ext4 "$@"\n', 0o755)
+    bench = Bench(box, plan())
+    run = box.start(f"exec sh {bench.name} install --apply", terminal=True)
+    wait_for(run, "mkfs.ext4 -q")
+
+    assert "another run of this script is under way" in bench.sh("check").err
+    assert run.wait(60).code == 0

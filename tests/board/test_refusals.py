@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
     "a disk in use": (
         {},
         {},
-        f"{TWO}; mkfs.ext4 -q -F /dev/nvme0n1p2; mkdir /tmp/m; mount /dev/nvme0n1p2 /tmp/m",
+        f"{TWO}; mkfs.ext4 -q -F -E lazy_itable_init=0 /dev/nvme0n1p2; mkdir /tmp/m; mount /dev/nvme0n1p2 /tmp/m",
         "the disk is in use: /tmp/m",
     ),
     "a boot layout on the disk": (
@@ -257,6 +257,22 @@ def test_a_full_tmp(router: MakeRouter) -> None:
     result = bench.sh("install --apply")
 
     assert (result.code, "8192 KiB are needed" in result.err) == (3, True)
+    assert box.digests() == untouched
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_script_that_is_read_from_a_pipe(router: MakeRouter, shell: str) -> None:
+    """Looking is all that it can do: what it puts into the system is itself, and that would be /bin/sh."""
+    box = router(shell=shell).boot()
+    bench = Bench(box, plan())
+    untouched = box.digests()
+
+    for action in ("install --apply", "backup /root"):
+        result = box.run(f"cd /bin && cat {bench.name} | sh -s {action}")
+
+        assert (result.code, "cannot read itself ('sh')" in result.err) == (3, True), result
+    assert box.run(f"cat {bench.name} | sh -s check").code == 0
+    assert box.run(f"cat {bench.name} | sh -s status").code == 1
     assert box.digests() == untouched
 
 

@@ -446,3 +446,21 @@ def test_a_backup_of_the_other_slot(router: MakeRouter, kind: str) -> None:
     bench.restart()
     assert bench.status() == before
     assert "# of slot a" in box.read("/etc/config/firewall")
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_names_that_begin_or_end_in_blanks(router: MakeRouter, shell: str) -> None:
+    """Each file comes back under its own name, and the same again has nothing to do."""
+    box, bench = bench_for(router, shell=shell)
+    names = ("' in front'", "'behind '", "' '", "'back\\slash'")
+    box.run("echo /etc/secret >>/etc/sysupgrade.conf; mkdir /etc/secret").ok()
+    for name in names:
+        box.run(f"echo {name} >/etc/secret/{name}").ok()
+    before = box.run('cd /etc/secret; for one in *; do printf \'%s|\' "$one"; cat "$one"; done').ok().out
+    backup_of(box, bench)
+    box.run("rm -r /etc/secret").ok()
+
+    bench.sh(f"restore {AT} --apply").ok()
+
+    assert box.run('cd /etc/secret; for one in *; do printf \'%s|\' "$one"; cat "$one"; done').ok().out == before
+    assert "nothing was changed" in bench.sh(f"restore {AT} --apply").ok().out

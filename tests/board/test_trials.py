@@ -166,3 +166,31 @@ def test_the_disk_is_gone_for_the_trial_and_comes_back(slots: MakeSlots) -> None
     box.disks = disks
     assert bench.restart() == ["a"]
     assert bench.status()["as_planned"] is True
+
+
+def test_links_that_somebody_left_in_tmp_are_not_followed(slots: MakeSlots) -> None:
+    """The services of a trial run as root: a name in /tmp that others can make must lead them nowhere."""
+    bench = slots()
+    box = bench.router
+    bench.restart_all()
+    box.run("echo mine >/etc/victim; mkdir -p /sys/fs/pstore; echo record >/sys/fs/pstore/dmesg-ramoops-0").ok()
+    for name in ("health.log", "health", "deadman.log", "deadman"):
+        box.run(f"rm -rf /tmp/bootplan-{name}; ln -s /etc/victim /tmp/bootplan-{name}").ok()
+
+    box.run("sh /etc/bootplan/bootplan.sh health && sh /etc/bootplan/bootplan.sh deadman").ok()
+
+    assert "record" in box.run("cat /etc/bootplan/crash/*").ok().out
+    assert box.read("/etc/victim") == "mine\n"
+
+
+def test_a_log_that_is_a_link_is_refused(slots: MakeSlots) -> None:
+    """Root would write through it."""
+    bench = slots()
+    box = bench.router
+    bench.restart_all()
+    box.run("echo mine >/etc/victim; rm -f /tmp/bootplan.log; ln -s /etc/victim /tmp/bootplan.log").ok()
+
+    result = bench.sh("check")
+
+    assert (result.code, "/tmp/bootplan.log is a link" in result.err) == (3, True), result
+    assert box.read("/etc/victim") == "mine\n"

@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='bench router, A and B on NVMe'
-plan_digest='0ad299b30719ffad'
+plan_digest='269f5d894de7d02c'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
@@ -109,6 +109,7 @@ plan_decide() {
 # Is the image one for the slot that does not run?
 plan_upgrade_look() {
     need_image '25.12.*' 'mediatek/filogic'
+    need_table 'serial:S4EWNF0M531930D' 'root-a' 1 8192 'root-b' 8193 8192 'data' 16385 'rest'
     need_idle_place 20971520
 }
 

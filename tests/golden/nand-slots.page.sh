@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='home router, two slots'
-plan_digest='88240bfcc2f6e8d4'
+plan_digest='0b45b0a8dd4c48b6'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
@@ -106,6 +106,7 @@ plan_decide() {
 # Is the image one for the slot that does not run?
 plan_upgrade_look() {
     need_image '25.12.*' 'mediatek/filogic'
+    need_table 'serial:S4EWNF0M531930D' 'root-a' 1 8192 'root-b' 8193 8192 'data' 16385 'rest'
     need_idle_place 25165824
 }
 

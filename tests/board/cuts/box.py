@@ -108,7 +108,7 @@ class Box(Router):
         end = time.monotonic() + seconds
         while self.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[b]ootplan.sh health'").code != 0:
             if time.monotonic() > end:
-                raise Timeout(f"the health check is still busy: {self.run('tail -n 2 /tmp/bootplan-health.log').out}")
+                raise Timeout(f"the health check is still busy: {self.run('tail -n 2 /tmp/bootplan-health.*/log').out}")
             time.sleep(0.1)
 
 

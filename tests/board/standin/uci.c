@@ -1,7 +1,9 @@
 /* A stand-in for OpenWrt's uci: the commands, the file format, the staged changes and the exit codes a script sees.
  *
- * Changes are staged as lines in SAVEDIR/CONFIG (/tmp/.uci) until commit, which writes a temporary file beside the
- * configuration, syncs it and renames it. Memory is never freed: the program ends at once. */
+ * Changes are staged as lines in SAVEDIR/CONFIG (/tmp/.uci) until commit, which forgets them, writes a temporary file
+ * beside the configuration, syncs it and renames it, as libuci does: whether it could be written is not asked (file.c,
+ * uci_file_commit), so on a full file system the configuration becomes empty. A file with an open quote is no
+ * configuration, for any command. Memory is never freed: the program ends at once. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -44,7 +46,7 @@ struct address {
 };
 
 static const char *config_folder = "/etc/config", *save_folder = "/tmp/.uci";
-static bool quiet;
+static bool quiet, unparsable;
 
 static int fail(const char *text)
 {
@@ -55,7 +57,7 @@ static int fail(const char *text)
 
 static int not_found(void)
 {
-	return fail("Entry not found");
+	return fail(unparsable ? "Parse error (EOF with unterminated ')" : "Entry not found");
 }
 
 static char *format(const char *pattern, ...)
@@ -115,6 +117,7 @@ static int next_words(char **place, char **words)
 				*to++ = *from;
 			from++;
 		}
+		unparsable |= quote;
 		if (count < MAX_WORDS)
 			words[count++] = word;
 		if (*from == '\n') {
@@ -339,6 +342,8 @@ static struct package *load(const char *name)
 		else
 			return NULL;
 	}
+	if (unparsable)
+		return NULL;
 	for (int i = 0; i < package->count; i++)
 		if (package->sections[i]->anonymous)
 			name_section(package->sections[i], i + 1);
@@ -410,18 +415,19 @@ static int commit(const char *name)
 		return not_found();
 	if (access(save_path(name), F_OK))
 		return 0;
+	unlink(save_path(name));
 	descriptor = mkstemp(temporary);
 	file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
 	if (!file)
 		return fail("I/O error");
-	fchmod(descriptor, before.st_mode & 07777);
 	export_package(package, file);
-	if (fflush(file) || ferror(file) || fsync(descriptor) || rename(temporary, path)) {
+	fflush(file);
+	fsync(descriptor);
+	fclose(file);
+	if (chmod(temporary, before.st_mode & 07777) || rename(temporary, path)) {
 		unlink(temporary);
 		return fail("I/O error");
 	}
-	fclose(file);
-	unlink(save_path(name));
 	return 0;
 }
 
