@@ -111,11 +111,15 @@ def _compose(text: str, lines: tuple[str, ...]) -> Node:
     stack: list[Node] = []
     anchors: dict[str, Node] = {}
     root: Node | None = None
+    last = START  # the place of the node that was written last; an alias stands elsewhere than what it repeats
     for event in _events(text):
         if isinstance(event, CollectionEndEvent):
-            _close(stack.pop(), event)
+            node = stack.pop()
+            _close(node, event, last)
+            last = node.span
         elif isinstance(event, NodeEvent):
             node = _node(event, anchors, lines)
+            last = _span(event) if isinstance(event, AliasEvent) else node.span
             if stack:
                 stack[-1].children.append(node)
             root = root or node
@@ -199,11 +203,11 @@ def _trimmed(span: Span, lines: tuple[str, ...]) -> Span:
     return Span(span.line, span.column, line, column)
 
 
-def _close(node: Node, event: Any) -> None:
-    """Set where a collection ends: at its bracket, or, written without one, where its last child ends."""
+def _close(node: Node, event: Any, last: Span) -> None:
+    """Set where a collection ends: at its bracket, or, written without one, where its *last* child is written."""
     end = _span(event)
     if (end.line, end.column) == (end.end_line, end.end_column) and node.children:
-        end = node.children[-1].span
+        end = last
     node.span = Span(node.span.line, node.span.column, end.end_line, end.end_column)
     node.closed = True
 
