@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from bootplan.board import Board
+from bootplan.diagnostics import short
 from bootplan.plan import Plan
 from bootplan.units import BINARY_UNITS
 
@@ -69,7 +70,7 @@ def kind_of_part(part: str, board: Board) -> Kind | None:
 
 def end_of_name(plan: Plan, board: Board, part: str) -> str:
     """How the name of the file *part* ends for the plan's board."""
-    return f"{board.files.profile}{plan.board.model}-{part}"
+    return f"{board.files.profile}{short(plan.board.model)}-{part}"
 
 
 def for_memory(plan: Plan, board: Board, part: str) -> str:

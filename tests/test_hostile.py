@@ -19,6 +19,7 @@ PLANS = {
     path.stem: path.read_text(encoding="utf-8") for path in sorted(File(__file__).parent.parent.glob("plans/*.yaml"))
 }
 LONGEST_SECONDS = 2
+LONGEST_MESSAGE = 400
 
 # The same examples in every run: a failure is found by whoever causes it.
 budget = settings(
@@ -104,7 +105,7 @@ def answer(text: str | bytes) -> Compiled:
     for one in compiled.diagnostics:
         assert 1 <= one.span.line <= len(compiled.document.lines)
         assert 1 <= one.span.column <= len(compiled.document.lines[one.span.line - 1]) + 1
-        assert one.message
+        assert 0 < len(one.message) < LONGEST_MESSAGE and len(one.hint or "") < LONGEST_MESSAGE
     spans = [*compiled.document.keys.values(), *compiled.document.values.values()]
     spans += [place.span for one in compiled.diagnostics for place in (one, *one.related)]
     assert all((one.line, one.column) <= (one.end_line, one.end_column) for one in spans)

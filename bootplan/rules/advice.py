@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bootplan.board import Board
 from bootplan.diagnostics import Severity
-from bootplan.packages import image_variable, missing, needed
+from bootplan.packages import image_hint, missing, needed
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 from bootplan.units import BINARY_UNITS
@@ -50,9 +50,9 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     names = missing(needed(plan, board))
     if plan.root.method == "cmdline" or plan.slots is not None or not names:
         return
-    hint = f"bake them in: {image_variable(names)}"
+    hint = f"bake them in: {image_hint(names)}"
     if plan.root.method == "extroot-overlay":
-        hint = f"upgrade by the script: upgrade IMAGE; the image needs {image_variable(names)}"
+        hint = f"upgrade by the script: upgrade IMAGE; the image needs {image_hint(names)}"
     yield Finding(("root", "method"), f"after a sysupgrade by hand, {_WITHOUT_PACKAGES[plan.root.method]}", hint)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import nearest
+from bootplan.diagnostics import nearest, short
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
@@ -50,8 +50,8 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
         return
     known = [partition.name for medium in plan.media.values() for partition in medium.partitions]
     close = nearest(name, known)
-    hint = f"did you mean '{close}'?" if close else f"the plan has: {', '.join(known) or 'no partition'}"
-    yield Finding(("root", "partition"), f"no partition is called '{name:.40}'", hint)
+    hint = f"did you mean '{close}'?" if close else short(f"the plan has: {', '.join(known) or 'no partition'}", 200)
+    yield Finding(("root", "partition"), f"no partition is called '{short(name)}'", hint)
 
 
 @rule("BP304", reads="media root slots")

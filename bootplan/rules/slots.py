@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import Path, nearest
+from bootplan.diagnostics import Path, nearest, short
 from bootplan.plan import Plan, Slots
 from bootplan.rules.rule import Finding, rule
 
@@ -81,8 +81,12 @@ def slot_root_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     for name, path in _roots(plan.slots):
         if name not in known:
             close = nearest(name, known)
-            hint = f"did you mean '{close}'?" if close else f"the plan has: {', '.join(known) or 'no partition'}"
-            yield Finding(path, f"no partition is called '{name:.40}'", hint)
+            hint = (
+                f"did you mean '{close}'?"
+                if close
+                else short(f"the plan has: {', '.join(known) or 'no partition'}", 200)
+            )
+            yield Finding(path, f"no partition is called '{short(name)}'", hint)
 
 
 @rule("BP703", reads="slots")
@@ -111,7 +115,7 @@ def slots_have_two_roots(plan: Plan, board: Board) -> Iterator[Finding]:
     if plan.slots is not None and plan.slots.a.root == plan.slots.b.root:
         yield Finding(
             ("slots", "b", "root"),
-            f"'{plan.slots.b.root:.40}' is the root of slot a already",
+            f"'{short(plan.slots.b.root)}' is the root of slot a already",
             "make a second partition and name it here",
             related=(("slot a has it here", ("slots", "a", "root")),),
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bootplan.board import Board
 from bootplan.diagnostics import Severity
-from bootplan.packages import image_variable, missing, needed
+from bootplan.packages import image_hint, missing, needed
 from bootplan.plan import Plan
 from bootplan.rules.names import other_release, wrong_file
 from bootplan.rules.rule import Finding, rule
@@ -266,6 +266,6 @@ def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(
             ("slots",),
             "a slot has the packages that are in its image, and no others",
-            f"bake them in: {image_variable(names)}",
+            f"bake them in: {image_hint(names)}",
             of_key=True,
         )
