@@ -204,6 +204,54 @@ def test_slots_go_with_what_can_switch(plan_with: PlanWith, fragment: str, right
     assert check(plan_with(AB + slots() + fragment), "plan.yaml").holds(strict=True) is right
 
 
+CIRCLES = {"BP301", "BP307", "BP701", "BP706", "BP707"}
+Settings = dict[str, str]
+
+
+def following(text: str) -> list[Settings]:
+    """What the hints of a plan's errors propose, each alternative with its settings by `section.key`."""
+    hints = [one.hint or "" for one in check(text, "plan.yaml").diagnostics if one.severity is Severity.ERROR]
+    return [
+        dict(re.findall(r"`(\w+\.\w+): ([^`]+)`", alternative)) for hint in hints for alternative in hint.split(", or ")
+    ]
+
+
+@pytest.mark.parametrize("kernel", ["own", "shared"])
+@pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
+def test_whoever_follows_the_hints_gets_a_plan_that_holds(plan_with: PlanWith, medium: str, kernel: str) -> None:
+    """From every plan with slots, by every alternative, and without coming to a plan twice."""
+
+    def text(settings: Settings) -> str:
+        return plan_with(
+            AB
+            + f"firmware: {{release: {settings['firmware.release']}, kernel: {settings['firmware.kernel']}}}\n"
+            + f"boot: {{medium: {settings['boot.medium']}}}\nroot: {{method: {settings['root.method']}}}\n"
+            + slots(kernel=settings["slots.kernel"])
+        )
+
+    def follow(settings: Settings, seen: tuple[Settings, ...]) -> None:
+        assert settings not in seen, seen
+        checked = check(text(settings), "plan.yaml")
+        errors = {one.code for one in checked.diagnostics if one.severity is Severity.ERROR}
+        assert errors <= CIRCLES
+        for alternative in following(text(settings)):
+            assert alternative, [one.hint for one in checked.diagnostics]
+            follow(settings | alternative, (*seen, settings))
+        assert errors or checked.holds(strict=True)
+
+    for release in ('"24.10"', '"25.12"', "snapshot"):
+        for firmware in ("stock", "nvme-builtin"):
+            for method in ("extroot-overlay", "extroot-pivot", "cmdline", "internal"):
+                start = {"firmware.release": release, "firmware.kernel": firmware, "boot.medium": medium}
+                follow(start | {"root.method": method, "slots.kernel": kernel}, ())
+
+
+def test_slots_on_the_emmc_need_a_kernel_with_nvme(plan_with: PlanWith) -> None:
+    text = plan_with(AB + slots() + "boot: {medium: emmc}\nroot: {method: extroot-overlay}\n")
+
+    assert {"root.method": "cmdline", "firmware.kernel": "nvme-builtin"} in following(text)
+
+
 @pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
 def test_both_slots_may_have_one_kernel(plan_with: PlanWith, medium: str) -> None:
     text = plan_with(AB + slots(kernel="shared") + CMDLINE + f"boot: {{medium: {medium}}}\n")

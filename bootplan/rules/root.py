@@ -109,7 +109,7 @@ def internal_has_no_partition(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP306", reads="media root")
+@rule("BP306", reads="media root slots")
 def internal_mounts_something(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the method `internal`, at least one partition is mounted.
 
@@ -129,7 +129,7 @@ def internal_mounts_something(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: the plan language itself.
     """
     mounts = [one.mount for medium in plan.media.values() for one in medium.partitions if one.mount is not None]
-    if plan.root.method == "internal" and not mounts:
+    if plan.root.method == "internal" and plan.slots is None and not mounts:  # with slots another rule says more
         yield Finding(
             ("root", "method"),
             "root stays on the boot medium and no partition is mounted, so the disk is used for nothing",
