@@ -61,7 +61,7 @@ def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
         upgrade:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         media:
@@ -76,7 +76,7 @@ def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
         upgrade:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt target/linux/mediatek/image/filogic.mk: the profile, its artifacts and
     DEVICE_COMPAT_VERSION.
