@@ -21,6 +21,7 @@ from bootplan.rules.cmdline import OWN_BYTES
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 EXAMPLES = sorted(Path(__file__).parent.parent.glob("plans/*.yaml"))
 WHOLE_TEXT = {"BP001", "BP004", "BP007", "BP008", "BP009", "BP010", "BP011", "BP012"}
+TOLD = [code for code, rule in explained().items() if "\nTold of:\n" in rule.explanation]
 MOUNTED = (
     "media: {{ssd: {{type: nvme, serial: A1, "
     "partitions: [{{name: data, size: rest, filesystem: f2fs, mount: {mount}}}]}}}}\n"
@@ -68,6 +69,10 @@ def test_every_code_has_a_bad_plan_and_every_report_a_plan() -> None:
 @pytest.mark.parametrize("code", explained())
 def test_the_examples_of_an_explanation_are_true(code: str, plan_with: PlanWith) -> None:
     explanation = explained()[code].explanation
+    if code in TOLD:
+        assert code in codes_of(plan_with(example(explanation, "Told of")))
+        assert check(plan_with(example(explanation, "Told of")), "plan.yaml").holds(strict=True)
+        return
     wrong, right = example(explanation, "Wrong"), example(explanation, "Right")
     if code not in WHOLE_TEXT:
         wrong = plan_with(wrong)
@@ -76,6 +81,39 @@ def test_the_examples_of_an_explanation_are_true(code: str, plan_with: PlanWith)
     assert code in codes_of(wrong)
     assert code not in {one.code for one in answer.diagnostics}
     assert answer.holds(strict=True), answer.diagnostics
+
+
+@pytest.mark.parametrize("code", TOLD)
+def test_a_note_about_a_good_plan_says_what_to_do(code: str) -> None:
+    rule = explained()[code]
+
+    assert rule.severity is Severity.NOTE
+    assert re.search(r"^Do:\n    \S", rule.explanation, re.MULTILINE)
+    assert "Wrong:" not in rule.explanation and "Right:" not in rule.explanation
+
+
+def risks(plan: Plan) -> set[str]:
+    """What makes a plan riskier than another one."""
+    found = {
+        "a kernel of your own": plan.firmware.kernel != "stock",
+        "a snapshot": plan.firmware.release == "snapshot",
+        "no way back": plan.slots is None,
+        "root by the command line": plan.root.method == "cmdline",
+        "settings dropped": plan.upgrade is not None and plan.upgrade.settings == "drop",
+    }
+    return {risk for risk, there in found.items() if there}
+
+
+@pytest.mark.parametrize("code", [code for code, rule in explained().items() if rule.severity is not Severity.ERROR])
+def test_what_is_right_is_no_riskier_than_what_is_wrong(code: str, plan_with: PlanWith) -> None:
+    """Where a plan holds either way; what is refused may only be right with a kernel of one's own."""
+    explanation = explained()[code].explanation
+    if code in TOLD:
+        return
+    wrong, right = (check(plan_with(example(explanation, one)), "plan.yaml").plan for one in ("Wrong", "Right"))
+
+    assert wrong is not None and right is not None
+    assert risks(right) <= risks(wrong)
 
 
 @pytest.mark.parametrize("code", explained())

@@ -210,7 +210,7 @@ def sysupgrade_knows_no_slots(plan: Plan, board: Board) -> Iterator[Finding]:
     script's `upgrade` writes the slot that does not run, starts it on trial, and comes back by
     itself when the trial fails.
 
-    Wrong:
+    Told of:
         media:
           ssd:
             type: nvme
@@ -221,8 +221,8 @@ def sysupgrade_knows_no_slots(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: extroot-overlay}
         slots: {a: {root: root-a}, b: {root: root-b}}
 
-    Right:
-        root: {method: extroot-overlay, partition: root}
+    Do:
+        sh r4.sh upgrade IMAGE --apply      # in place of sysupgrade IMAGE
 
     Source: OpenWrt package/utils/fitblk/files/fit.sh.
     """
@@ -245,7 +245,7 @@ def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
     them. Other packages can be installed after the start, if it has a network. The firmware
     selector and ImageBuilder bake them in from the PACKAGES line.
 
-    Wrong:
+    Told of:
         media:
           ssd:
             type: nvme
@@ -256,8 +256,9 @@ def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: extroot-overlay}
         slots: {a: {root: root-a}, b: {root: root-b}}
 
-    Right:
-        root: {method: extroot-overlay, partition: root}
+    Do:
+        bootplan packages plan.yaml                     # the line for an image that has them
+        bootplan inspect --plan plan.yaml IMAGE         # has it?
 
     Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c.
     """
