@@ -1,12 +1,18 @@
 """Read a serial log: which stage a start came to, what most likely broke, and what to type next.
 
-The log is read once, piece by piece. Of each start only the first and the last sight of each pattern are kept, so
-memory stays small whatever the log is; the cases of schemas/bootlog.yaml are judged at the end. The last start counts.
+The log is read once, in chunks of whole lines. Of each start only the first and the last sight of each pattern are
+kept, so memory stays small whatever the log is; the cases of schemas/bootlog.yaml are judged at the end. The last start
+counts. A chunk is searched for the plain text of each pattern first, and only pieces of lines that have some are looked
+at: what a log costs grows with its size alone.
 """
 
+import os
 import re
-from collections.abc import Iterator
+import stat
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
 from bootplan.board import Board
@@ -19,11 +25,12 @@ from bootplan.units import BINARY_UNITS
 
 LONGEST_PIECE = 4096
 LARGEST_LOG = 2**26
+_CHUNK = 2**16
+_MOST_KNOWN, _LONGEST_KNOWN = 4096, 200  # answers that are kept, and the longest text one is kept for
 WIDEST = 160  # characters of a line of the log that are shown
 
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlsu]|\x1b[78DEHMc]|[\r\x0b\x0c]+")  # what comes next is somewhere else
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*m|\x1b\([AB0]|[\x00-\x08\x0e-\x1f\x7f]+")
-_NOTHING = bytes(range(33))
 _DAY, _TIME = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:[.,:]\d{1,6})?"
 _STAMPS = tuple(
     re.compile(stamp)
@@ -51,6 +58,11 @@ class Sight(NamedTuple):
 
 
 NO_SIGHT = Sight(1, 0, "")
+
+_Place = tuple[int, int, str]
+"""A sight before it is made fit to be shown."""
+_Hits = tuple[tuple[str, ...], int | None]
+"""The patterns that are in a piece, and the stage that begins there."""
 
 
 @dataclass(frozen=True)
@@ -102,35 +114,26 @@ def explain(stream: BinaryIO, board: Board, plan: Plan | None = None) -> Explana
     """Read the log in *stream*; with a *plan* its values are in the steps. Raises Unreadable."""
     judge = _Judge(load_cases(), board, plan)
     watch = _Watch(judge.cases)
-    line = starts = 0
-    now, before, end = _Seen(1), None, None
-    for at, (line, piece) in enumerate(_pieces(stream), start=1):
-        if len(piece) < watch.shortest and (not piece or piece.isalnum()):
-            end = (line, at, piece) if piece else end
-            continue
-        text = bare(piece, watch.shortest)
-        if not text:
-            continue
-        hits = watch.hits(text)
-        begun = next((watch.begins[one] for one in hits if one in watch.begins), None)
-        if begun is not None and now.is_over(begun):
-            now.end = end
-            before, now, starts = now, _Seen(line), starts + 1
-        end = line, at, piece
-        if hits:
-            now.add(_sight(*end), hits, watch.stages, begun)
+    lines = starts = at = 0
+    now, before = _Seen(1), None
+    end: _Place | None = None
+    for first, lines, text in _chunks(stream):  # noqa: B007, it is the number of all of them in the end
+        plains = watch.in_chunk(text)
+        pieces, numbers = _pieces(first, text) if plains else _last_piece(first, text)
+        for place, (hits, begun) in watch.hits(pieces, plains):
+            if begun is not None and now.is_over(begun):
+                now.end = _last(pieces, numbers, at, place) or end
+                before, now, starts = now, _Seen(numbers[place]), starts + 1
+            now.add((numbers[place], at + place, pieces[place]), hits, watch.stages, begun)
+        end = _last(pieces, numbers, at, len(pieces)) or end
+        at += len(pieces)
     now.end = end
-    return Explanation(line, starts + bool(now.first), judge.start(now), judge.start(before) if before else None)
+    return Explanation(lines, starts + bool(now.first), judge.start(now), judge.start(before) if before else None)
 
 
-def bare(piece: str, shortest: int = 0) -> str:
-    """A *piece* of a line without what terminals, logread and the kernel put before and into it.
-
-    What has less than *shortest* characters is left as it is: no pattern is in it.
-    """
+def bare(piece: str) -> str:
+    """A *piece* of a line without what terminals, logread and the kernel put before and into it."""
     text = _COLOUR.sub("", piece).strip()
-    if len(text) < shortest:
-        return text
     for stamp in _STAMPS:
         found = stamp.match(text)
         if found and found.end() < len(text):
@@ -138,25 +141,78 @@ def bare(piece: str, shortest: int = 0) -> str:
     return text
 
 
-def _pieces(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    """The pieces of all lines, each with its line's number: what stands together, and is not too long to look at."""
-    number, size, whole = 1, 0, True
-    while raw := stream.readline(LONGEST_PIECE):
+def _chunks(stream: BinaryIO) -> Iterator[tuple[int, int, str]]:
+    """Whole lines, as many as are read at once: the numbers of the first and the last one, and their text.
+
+    A line that is longer comes in parts. What comes next somewhere else on the screen begins behind a carriage return;
+    there are no other control characters.
+    """
+    number, size, rest = 1, 0, b""
+    _refuse_if_larger(_size(stream))
+    while raw := stream.read(_CHUNK):
         size += len(raw)
-        if size > LARGEST_LOG:
-            raise Unreadable(f"more than {LARGEST_LOG >> 20} MiB; give only the end of it, like `tail -c 10M LOG`")
-        whole = raw.endswith(b"\n")
-        if not raw.strip(_NOTHING):
-            yield number, ""
-            number += whole
-            continue
-        for piece in _CURSOR.split(raw.decode("utf-8", "replace").rstrip("\n")):
-            yield number, piece
-        number += whole
+        _refuse_if_larger(size)
+        raw = rest + raw
+        cut = raw.rfind(b"\n") + 1 or len(raw)
+        raw, rest = raw[:cut], raw[cut:]
+        more = raw.count(b"\n")
+        yield number, number + more - raw.endswith(b"\n"), _plain(raw)
+        number += more
+    if rest:
+        yield number, number, _plain(rest)
 
 
-def _sight(line: int, at: int, piece: str) -> Sight:
-    text = visible(_COLOUR.sub("", piece).strip().replace("\t", " "))
+def _refuse_if_larger(size: int) -> None:
+    if size > LARGEST_LOG:
+        raise Unreadable(f"more than {LARGEST_LOG >> 20} MiB; give only the end of it, like `tail -c 10M LOG`")
+
+
+def _size(stream: BinaryIO) -> int:
+    """How much is to be read from a file; of what is none, nobody knows."""
+    try:
+        facts = os.fstat(stream.fileno())
+        return facts.st_size - stream.tell() if stat.S_ISREG(facts.st_mode) else 0
+    except OSError:
+        return 0
+
+
+def _plain(raw: bytes) -> str:
+    text = raw.decode("utf-8", "replace").removesuffix("\n")
+    return _COLOUR.sub("", _CURSOR.sub("\r", text))
+
+
+def _pieces(first: int, text: str) -> tuple[Sequence[str], Sequence[int]]:
+    """The pieces of all lines of *text*, and the line's number of each: what is not too long to look at."""
+    lines = text.split("\n")
+    if "\r" not in text and max(map(len, lines)) <= LONGEST_PIECE:
+        return lines, range(first, first + len(lines))
+    pieces, numbers = [], []
+    for number, line in enumerate(lines, start=first):
+        for part in line.split("\r"):
+            for begin in range(0, len(part), LONGEST_PIECE):
+                pieces.append(part[begin : begin + LONGEST_PIECE])
+                numbers.append(number)
+    return pieces, numbers
+
+
+def _last_piece(first: int, text: str) -> tuple[Sequence[str], Sequence[int]]:
+    """The last of the `_pieces` that is not empty, alone: nothing else of *text* matters."""
+    text = text.rstrip()
+    begin = max(text.rfind("\n"), text.rfind("\r")) + 1
+    return [text[begin:][-LONGEST_PIECE:]], [first + text.count("\n")]
+
+
+def _last(pieces: Sequence[str], numbers: Sequence[int], at: int, behind: int) -> _Place | None:
+    """The last of the *pieces* ahead of number *behind* that is not empty; *at* is the number of the first one."""
+    for place in range(behind - 1, -1, -1):
+        if pieces[place].strip():
+            return numbers[place], at + place, pieces[place]
+    return None
+
+
+def _sight(place: _Place) -> Sight:
+    line, at, piece = place
+    text = visible(piece.strip().replace("\t", " "))
     return Sight(line, at, text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…")
 
 
@@ -164,22 +220,46 @@ class _Watch:
     """All patterns, ready to be looked for."""
 
     def __init__(self, cases: Cases) -> None:
-        watched = [(one, plain_text(one), re.compile(one).search) for one in cases.patterns]
-        sized = ((len(plain), plain, one, search) for one, plain, search in watched)
-        self._all = sorted(sized, key=lambda one: one[:3])
-        self.shortest = self._all[0][0]
+        self._by_plain: dict[str, list[str]] = {}
+        for one in sorted(cases.patterns, key=lambda one: (len(plain_text(one)), one)):
+            self._by_plain.setdefault(plain_text(one), []).append(one)
+        self._searches = {one: re.compile(one).search for one in cases.patterns}
+        self._known: dict[str, _Hits] = {}
         self.stages = {one: place for place, stage in enumerate(cases.stages) for one in (*stage.starts, *stage.signs)}
-        self.begins = {one: place for place, stage in enumerate(cases.stages) for one in stage.starts}
+        self._begins = {one: place for place, stage in enumerate(cases.stages) for one in stage.starts}
 
-    def hits(self, text: str) -> list[str]:
-        """The patterns that are in *text*."""
-        found, size = [], len(text)
-        for least, plain, one, search in self._all:
-            if least > size:
-                break
-            if plain in text and search(text):
-                found.append(one)
-        return found
+    def in_chunk(self, text: str) -> list[str]:
+        """The plain texts that are in *text*: without one no pattern is."""
+        return [plain for plain in self._by_plain if plain in text]
+
+    def hits(self, pieces: Sequence[str], plains: list[str]) -> Iterator[tuple[int, _Hits]]:
+        """The *pieces* that patterns are in, by number, and which; all patterns have one of the *plains*."""
+        if not plains:
+            return
+        text = "\n".join(pieces)
+        begins = list(accumulate((len(piece) + 1 for piece in pieces), initial=0))
+        near: dict[int, list[str]] = {}
+        for plain in plains:
+            found = text.find(plain)
+            while found >= 0:
+                place = bisect_right(begins, found) - 1
+                near.setdefault(place, []).append(plain)
+                found = text.find(plain, begins[place + 1])
+        for place in sorted(near):
+            hits = self._known.get(pieces[place]) or self._hits(pieces[place], near[place])
+            if hits[0]:
+                yield place, hits
+
+    def _hits(self, piece: str, plains: list[str]) -> _Hits:
+        """What is in a *piece*; it is kept, since logs of many starts have the same pieces again and again."""
+        text = bare(piece)
+        found = tuple(one for plain in plains for one in self._by_plain[plain] if self._searches[one](text))
+        hits = found, next((self._begins[one] for one in found if one in self._begins), None)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        if len(piece) <= _LONGEST_KNOWN:
+            self._known[piece] = hits
+        return hits
 
 
 @dataclass
@@ -187,11 +267,11 @@ class _Seen:
     """What was seen of one start."""
 
     first_line: int
-    first: dict[str, Sight] = field(default_factory=dict)
+    first: dict[str, _Place] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
     reached: dict[int, int] = field(default_factory=dict)
     began: int | None = None
-    end: tuple[int, int, str] | None = None
+    end: _Place | None = None
 
     def is_over(self, begun: int) -> bool:
         """Whether the beginning of stage *begun* is that of another start: this one is beyond it, or began with it."""
@@ -200,23 +280,25 @@ class _Seen:
         stage = max(self.reached, default=None)
         return stage is None or stage > begun or stage == begun == self.began
 
-    def add(self, sight: Sight, hits: list[str], stages: dict[str, int], begun: int | None) -> None:
-        """Remember a *sight* of the patterns in *hits*."""
+    def add(self, place: _Place, hits: tuple[str, ...], stages: dict[str, int], begun: int | None) -> None:
+        """Remember that the patterns in *hits* were seen at this *place*."""
+        at = place[1]
         for one in hits:
-            self.first.setdefault(one, sight)
-            self.last[one] = sight.at
+            self.first.setdefault(one, place)
+            self.last[one] = at
             if one in stages:
-                self.reached[stages[one]] = sight.at
+                self.reached[stages[one]] = at
         if begun is not None and self.began is None:
             self.began = begun
 
     def earliest(self, patterns: tuple[str, ...]) -> Sight | None:
         """The first sight of any of the *patterns*."""
-        return min((self.first[one] for one in patterns if one in self.first), key=lambda one: one.at, default=None)
+        places = [self.first[one] for one in patterns if one in self.first]
+        return _sight(min(places, key=lambda one: one[1])) if places else None
 
     def up_to(self, pattern: str, at: int) -> bool:
         """Whether the *pattern* was seen up to the piece number *at*."""
-        return pattern in self.first and self.first[pattern].at <= at
+        return pattern in self.first and self.first[pattern][1] <= at
 
     def behind(self, pattern: str, at: int) -> bool:
         """Whether the *pattern* was seen behind the piece number *at*."""
@@ -243,7 +325,7 @@ class _Judge:
         found.sort(key=lambda one: (one.case.kind == "note", one.proof.at))
         return Start(
             seen.first_line,
-            _sight(*seen.end) if seen.end else NO_SIGHT,
+            _sight(seen.end) if seen.end else NO_SIGHT,
             None if stage is None else self.cases.stages[stage].name,
             medium,
             self._of(seen, self.cases.systems, last=True),
@@ -255,7 +337,7 @@ class _Judge:
         """Which of the *marks* was seen: first, or last."""
         when = {}
         for name, one in marks.items():
-            sights = [seen.last[sign] if last else seen.first[sign].at for sign in one.signs if sign in seen.first]
+            sights = [seen.last[sign] if last else seen.first[sign][1] for sign in one.signs if sign in seen.first]
             if sights:
                 when[name] = max(sights) if last else min(sights)
         if not when:

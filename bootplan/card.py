@@ -15,7 +15,7 @@ from bootplan.assets import TEMPLATES
 from bootplan.board import Board, BootMedium
 from bootplan.chain import Chain, chain, digits
 from bootplan.failures import SCRIPT, SCRIPT_FROM_CARD, Failure, failures
-from bootplan.images import TITLES
+from bootplan.images import TITLES, is_placeholder
 from bootplan.picture import across, down
 from bootplan.plan import Plan
 
@@ -28,11 +28,11 @@ _MARKUP = re.compile(r"([\\`*_<>\[\]#|&~])")
 
 @dataclass(frozen=True)
 class File:
-    """A file that the plan names, and what it is for."""
+    """A file that the plan names, and what it is for; without a sum when the plan has a placeholder."""
 
     role: str
     name: str
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ def recovery_card(plan: Plan, board: Board) -> Card:
         chain=chain(plan, board),
         choices=tuple(_choice(medium, name == plan.boot.medium) for name, medium in board.media.items()),
         failures=failures(plan, board),
-        files=tuple(File(TITLES[place], image.file, image.sha256) for place, image in plan.files().items()),
+        files=tuple(
+            File(TITLES[place], image.file, None if is_placeholder(image.sha256) else image.sha256)
+            for place, image in plan.files().items()
+        ),
         script=SCRIPT,
         script_from_card=SCRIPT_FROM_CARD,
         has_fallback=plan.fallback is not None,

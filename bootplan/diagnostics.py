@@ -51,6 +51,11 @@ def in_order(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(one for _, one in sorted(once.items()))
 
 
+def short(text: str, most: int = 60) -> str:
+    """*text* of a plan as a message repeats it: its beginning when it has more than *most* characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def nearest(word: str, known: list[str]) -> str | None:
     """The one of *known* that *word* is probably a slip of, whatever its case, or None."""
     from difflib import get_close_matches  # needed for wrong plans only

@@ -20,7 +20,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from bootplan.diagnostics import Diagnostic, Path, Related, Span
+from bootplan.diagnostics import Diagnostic, Path, Related, Span, short
 from bootplan.source import START, decode
 from bootplan.tree import DEEPEST, MOST_NODES, Node, Refused, Unfolding
 
@@ -111,11 +111,15 @@ def _compose(text: str, lines: tuple[str, ...]) -> Node:
     stack: list[Node] = []
     anchors: dict[str, Node] = {}
     root: Node | None = None
+    last = START  # the place of the node that was written last; an alias stands elsewhere than what it repeats
     for event in _events(text):
         if isinstance(event, CollectionEndEvent):
-            _close(stack.pop(), event)
+            node = stack.pop()
+            _close(node, event, last)
+            last = node.span
         elif isinstance(event, NodeEvent):
             node = _node(event, anchors, lines)
+            last = _span(event) if isinstance(event, AliasEvent) else node.span
             if stack:
                 stack[-1].children.append(node)
             root = root or node
@@ -145,7 +149,7 @@ def _events(text: str) -> Iterator[Any]:
     except MarkedYAMLError as error:
         raise _syntax_error(error) from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise Refused("BP001", f"this is not YAML: {error}", START) from None
+        raise Refused("BP001", f"this is not YAML: {short(str(error), 200)}", START) from None
 
 
 def _syntax_error(error: MarkedYAMLError) -> Refused:
@@ -158,7 +162,7 @@ def _syntax_error(error: MarkedYAMLError) -> Refused:
     related: tuple[Related, ...] = ()
     if error.context and begun and begun.line + 1 != span.line:
         related = (Related(_CONTEXTS.get(error.context, error.context), _point(begun)),)
-    return Refused("BP001", problem, span, _REMEDIES.get(problem), *related)
+    return Refused("BP001", short(problem, 200), span, _REMEDIES.get(problem), *related)
 
 
 def _point(mark: Any) -> Span:
@@ -168,16 +172,16 @@ def _point(mark: Any) -> Span:
 def _node(event: Any, anchors: dict[str, Node], lines: tuple[str, ...]) -> Node:
     span = _span(event)
     if isinstance(event, AliasEvent):
-        node = anchors.get(event.anchor)
+        node, name = anchors.get(event.anchor), short(event.anchor)
         if node is None:
-            raise Refused("BP001", f"'*{event.anchor}' repeats '&{event.anchor}', which is not written before it", span)
+            raise Refused("BP001", f"'*{name}' repeats '&{name}', which is not written before it", span)
         if not node.closed:
-            raise Refused("BP010", f"'*{event.anchor}' stands inside the very thing it repeats", span)
+            raise Refused("BP010", f"'*{name}' stands inside the very thing it repeats", span)
         return node
     if event.tag is not None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
         raise Refused(
-            "BP007", f"'{tag}' is a YAML tag; a plan has none", span, "write plain values, and text in quotes"
+            "BP007", f"'{short(tag)}' is a YAML tag; a plan has none", span, "write plain values, and text in quotes"
         )
     if isinstance(event, ScalarEvent):
         if any("\ud800" <= character <= "\udfff" for character in event.value):
@@ -199,11 +203,11 @@ def _trimmed(span: Span, lines: tuple[str, ...]) -> Span:
     return Span(span.line, span.column, line, column)
 
 
-def _close(node: Node, event: Any) -> None:
-    """Set where a collection ends: at its bracket, or, written without one, where its last child ends."""
+def _close(node: Node, event: Any, last: Span) -> None:
+    """Set where a collection ends: at its bracket, or, written without one, where its *last* child is written."""
     end = _span(event)
     if (end.line, end.column) == (end.end_line, end.end_column) and node.children:
-        end = node.children[-1].span
+        end = last
     node.span = Span(node.span.line, node.span.column, end.end_line, end.end_column)
     node.closed = True
 

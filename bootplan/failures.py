@@ -12,7 +12,7 @@ from typing import Literal
 
 from bootplan.board import Board
 from bootplan.chain import digits
-from bootplan.images import LARGE_MEMORY_BYTES, end_of_name, for_memory
+from bootplan.images import LARGE_MEMORY_BYTES, end_of_name, for_memory, is_placeholder
 from bootplan.plan import (
     DEFAULT_PANIC_SECONDS,
     DEFAULT_ROOTWAIT_SECONDS,
@@ -386,6 +386,13 @@ class _Failures:
         bl2 = self._plan.bootloader.bl2 if self._plan.bootloader else None
         if bl2 is None:
             return []
+        if is_placeholder(bl2.sha256):
+            return [
+                _hand(
+                    f"The plan's checksum of this BL2 is a placeholder, so no line here writes it. Let 'bootplan pin' "
+                    f"write that of {bl2.file} into the plan, and make this page again."
+                )
+            ]
         part, write = {"nand": ("bl2", "run snand_write_bl2"), "emmc": ("emmc", "run emmc_write_bl2")}[self._name]
         return [
             _hand("The router starts: file and script to /tmp; this writes it, or says how:"),

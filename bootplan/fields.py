@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from bootplan.diagnostics import kind_of
+from bootplan.diagnostics import kind_of, short
 from bootplan.units import BINARY_UNITS, parse_capacity, parse_duration, parse_size, show_duration, show_size
 
 _RAM_BYTES = (4 * BINARY_UNITS["GiB"], 8 * BINARY_UNITS["GiB"])
@@ -26,7 +26,7 @@ def _matches(code: str, pattern: str, message: str, hint: str) -> tuple[AfterVal
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise wrong(code, message.format(text[:80]), hint)
+            raise wrong(code, message.format(short(text, 80)), hint)
         return text
 
     return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
@@ -60,7 +60,7 @@ def _lasting(smallest: int, largest: int, pattern: str) -> tuple[BeforeValidator
             raise wrong("BP112", str(error)) from None
         if not smallest <= seconds <= largest:
             limits = f"{show_duration(smallest)} to {show_duration(largest)}"
-            raise wrong("BP112", f"{value:.40} is out of range; write {limits}")
+            raise wrong("BP112", f"{short(value)} is out of range; write {limits}")
         return seconds
 
     return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
@@ -84,7 +84,7 @@ def _days(smallest: int, largest: int, pattern: str) -> tuple[BeforeValidator, W
         match = re.fullmatch("0*([0-9]{1,6}) ?d", value) if isinstance(value, str) else None
         if match is None or not smallest <= int(match[1]) <= largest:
             raise wrong(
-                "BP117", f"{value!r:.40} is not a number of days", f"write {smallest}d to {largest}d, like 180d"
+                "BP117", f"{short(repr(value))} is not a number of days", f"write {smallest}d to {largest}d, like 180d"
             )
         return int(match[1])
 
@@ -124,7 +124,7 @@ def _check_serial(text: str) -> str:
     if not (text.isascii() and text.isprintable() and 1 <= len(text) <= 20 and text == text.strip()):
         raise wrong(
             "BP103",
-            f"'{text[:40]}' is not a disk's serial number",
+            f"'{short(text)}' is not a disk's serial number",
             "1 to 20 printable ASCII characters, no blank at either end; "
             "on the router: cat /sys/class/nvme/nvme*/serial",
         )

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from bootplan.board import Board
+from bootplan.diagnostics import short
 from bootplan.plan import Plan
 from bootplan.units import BINARY_UNITS
 
@@ -67,9 +68,14 @@ def kind_of_part(part: str, board: Board) -> Kind | None:
     return kinds.get(small)
 
 
+def is_placeholder(sha256: str) -> bool:
+    """Whether a sum only stands for one: what repeats itself, like 000… or 0123…, is no file's (1 chance in 2**128)."""
+    return any(sha256 == sha256[:length] * (64 // length) for length in (1, 2, 4, 8, 16, 32))
+
+
 def end_of_name(plan: Plan, board: Board, part: str) -> str:
     """How the name of the file *part* ends for the plan's board."""
-    return f"{board.files.profile}{plan.board.model}-{part}"
+    return f"{board.files.profile}{short(plan.board.model)}-{part}"
 
 
 def for_memory(plan: Plan, board: Board, part: str) -> str:

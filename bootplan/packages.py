@@ -44,6 +44,12 @@ def image_variable(names: tuple[str, ...]) -> str:
     return f'PACKAGES="{" ".join(names)}"'
 
 
+def image_hint(names: tuple[str, ...]) -> str:
+    """`image_variable` for a message: where it has no room for all *names*, who prints them."""
+    line = image_variable(names)
+    return line if len(line) <= 200 else f"the {len(names)} packages that `bootplan packages` prints"
+
+
 def ways(names: tuple[str, ...], plan: Plan, board: Board) -> tuple[tuple[str, str], ...]:
     """Each way to get *names*, in words, and the line to type or paste for it.
 

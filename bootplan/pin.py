@@ -150,12 +150,17 @@ class _Editor:
             if start <= self._range(one)[0] and self._range(one)[1] <= end
         ]
         if self._text[start] == "{":
-            if not inside:
-                return _Edit(start + 1, start + 1, _flow(missing)[1:-1])
+            if not inside:  # what is there may still be `<<:`
+                more = ", " if "<<" in self._text[start:end] else ""
+                return _Edit(start + 1, start + 1, _flow(missing)[1:-1] + more)
             behind = max(self._range(one)[1] for one in inside)
             return _Edit(behind, behind, f", {_flow(missing)[1:-1]}")
-        last = max(one.end_line for one in inside)
         indent = span.column - 1
+        if not inside:  # `<<:` alone has no keys with a place here
+            first = self._starts[span.line - 1]
+            lines = self._newline.join(_block(missing, indent, self._step()))
+            return _Edit(first, first, lines + self._newline)
+        last = max(one.end_line for one in inside)
         while last < len(self._document.lines) and _is_comment(self._document.lines[last], indent):
             last += 1
         lines = self._newline.join(_block(missing, indent, self._step()))

@@ -95,6 +95,8 @@ def _excerpt(span: Span, label: str | None, document: Document, shade: str, colo
 
 def visible(text: str) -> str:
     """*text* with everything that could move the cursor of a terminal written as an escape."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 

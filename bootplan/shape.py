@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from bootplan.diagnostics import Diagnostic, Path, Severity, kind_of, nearest
+from bootplan.diagnostics import Diagnostic, Path, Severity, kind_of, nearest, short
 from bootplan.document import Document
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
@@ -99,7 +99,7 @@ def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagn
         code, message, hint = "BP003", f"'{path[-1]}' is missing", _description(model, document.data, path)
     elif kind == "extra_forbidden":
         of_key = True
-        code, message, hint = "BP002", f"unknown key '{path[-1]}'", _instead(model, document.data, path)
+        code, message, hint = "BP002", f"unknown key '{short(str(path[-1]))}'", _instead(model, document.data, path)
     elif kind == "union_tag_not_found":
         path = (*path, "type")
         code, message, hint = "BP003", "'type' is missing", "write nvme, emmc, sd or nand"
@@ -116,7 +116,7 @@ def _diagnostic(error: Any, document: Document, model: type[BaseModel]) -> Diagn
     elif kind in _WANTED:
         code, message, hint = "BP005", *_wrong_type(kind, error["input"], path, document)
     else:
-        code, message, hint = "BP005", error["msg"][:1].lower() + error["msg"][1:], None
+        code, message, hint = "BP005", short(error["msg"][:1].lower() + error["msg"][1:], 200), None
     return Diagnostic(code, Severity.ERROR, message, hint, path, document.span(path, of_key))
 
 
@@ -141,7 +141,7 @@ def _no_choice(word: str, expected: str) -> tuple[str, str]:
     known = [part.strip().strip("'") for part in expected.replace(" or ", ", ").split(",")]
     close = nearest(word, known)
     hint = f"did you mean '{close}'?" if close else f"write {', '.join(known[:-1])} or {known[-1]}"
-    return f"'{word:.40}' is not a choice here", hint if len(known) > 1 else f"write {known[0]}"
+    return f"'{short(word)}' is not a choice here", hint if len(known) > 1 else f"write {known[0]}"
 
 
 def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple[str, str, str]:
@@ -153,7 +153,7 @@ def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple
     written = document.written(path)
     if f"'{written}'" in expected:
         return "BP005", f"{written} is a number, and '{path[-1]}' is text", f'write it in quotes: "{written}"'
-    return "BP006", f"'{path[-1]}' cannot be {written[:40] or 'this'}", f"write {expected}"
+    return "BP006", f"'{path[-1]}' cannot be {short(written) or 'this'}", f"write {expected}"
 
 
 def _wrong_type(kind: str, value: Any, path: Path, document: Document) -> tuple[str, str | None]:
@@ -161,15 +161,15 @@ def _wrong_type(kind: str, value: Any, path: Path, document: Document) -> tuple[
     if value is None:
         return f"{place} has no value; it must be {_WANTED[kind]}", None
     if kind == "int_type" and isinstance(value, float):
-        hint = f"write {value:.0f}" if value.is_integer() else None
-        return f"{place} must be a whole number, not {document.written(path)[:40]}", hint
+        hint = f"write {short(f'{value:.0f}')}" if value.is_integer() else None
+        return f"{place} must be a whole number, not {short(document.written(path))}", hint
     message = f"{place} must be {_WANTED[kind]}, not {kind_of(value)}"
     if kind == "int_type" and isinstance(value, str) and value.isdecimal():
         return message, "write it without quotes"
     if kind == "string_type" and isinstance(value, int | float):
-        return message, f'write it in quotes: "{document.written(path)}"'
+        return message, f'write it in quotes: "{short(document.written(path))}"'
     if kind == "tuple_type" and isinstance(value, str):
-        return message, f"write [{value[:40]}]"
+        return message, f"write [{short(value)}]"
     return message, None
 
 

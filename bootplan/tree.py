@@ -6,7 +6,7 @@ Aliases repeat nodes, so the walk may see far more than is written: it stops at 
 import re
 from typing import Any
 
-from bootplan.diagnostics import Diagnostic, Path, Related, Severity, Span
+from bootplan.diagnostics import Diagnostic, Path, Related, Severity, Span, short
 
 MOST_NODES = 10_000
 DEEPEST = 64
@@ -80,11 +80,9 @@ class Unfolding:
             elif key.kind != "scalar":
                 self._tell("BP012", "a key must be text, not a list or a mapping", key.span)
             elif key.value in own:
-                first = own[key.value]
-                note = Related(f"'{key.value}' is first written here", first)
-                self._tell(
-                    "BP004", f"the key '{key.value}' is already written at line {first.line}", key.span, None, note
-                )
+                first, name = own[key.value], short(key.value)
+                note = Related(f"'{name}' is first written here", first)
+                self._tell("BP004", f"the key '{name}' is already written at line {first.line}", key.span, None, note)
             else:
                 own[key.value] = key.span
                 self._add(data, key, value, path)
@@ -97,7 +95,7 @@ class Unfolding:
     def _add(self, data: dict[str, Any], key: Node, value: Node, path: Path) -> None:
         name = key.value
         if key.plain and not isinstance(_scalar(name), str):
-            self._tell("BP012", f"the key '{name}' is not text", key.span, "write it in quotes")
+            self._tell("BP012", f"the key '{short(name)}' is not text", key.span, "write it in quotes")
         if name not in data:
             self.keys[(*path, name)] = key.span
             data[name] = self.value(value, (*path, name))

@@ -2,6 +2,8 @@
 
 import re
 
+from bootplan.diagnostics import short
+
 BINARY_UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 DECIMAL_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MIB = BINARY_UNITS["MiB"]
@@ -41,7 +43,7 @@ def show_roughly(size_bytes: int) -> str:
 def parse_duration(text: str) -> int:
     """The seconds in *text*, a whole number and s or min (`10min`); ValueError says what is wrong."""
     match = _DURATION.fullmatch(text)
-    shown = text[:40]
+    shown = short(text)
     if match is None:
         raise ValueError(f"duration '{shown}' is not a whole number and a unit; write it like 10min or 90s")
     number, unit = match.groups()
@@ -57,7 +59,7 @@ def show_duration(seconds: int) -> str:
 
 def _parse(text: str, units: dict[str, int], remedy: str) -> int:
     match = _SIZE.fullmatch(text)
-    shown = text[:40]
+    shown = short(text)
     if match is None:
         raise ValueError(f"size '{shown}' is not a whole number and a unit; write it like 8GiB")
     number, unit = match.groups()

@@ -46,6 +46,10 @@ def judge(content: Content, name: str, plan: Plan | None, board: Board) -> Verdi
         verdict.against.append("it has no metadata: sysupgrade refuses it")
     if plan is None or content.kind is None:
         return verdict
+    model = board.models.get(plan.board.model)
+    if model is None or not model.supported:  # nothing is known of what it would need
+        verdict.against.append("the plan is for a board that is not supported")
+        return verdict
     if content.kind in ("bl2", "fip"):
         _loader(verdict, content, found, plan, board)
     else:

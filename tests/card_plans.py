@@ -8,7 +8,7 @@ from bootplan.board import load_board
 from bootplan.compiler import check
 from bootplan.plan import Plan
 
-SUM = "0123456789abcdef" * 4
+SUM = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 FILE = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-{}"
 BOOT_LOADER = {"nand": "snand", "emmc": "emmc"}
 METHODS = ("extroot-overlay", "extroot-pivot", "cmdline", "internal")

@@ -1,12 +1,14 @@
 """No serial log is slow, large in memory, or a traceback."""
 
 import io
+import os
 import random
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -108,24 +110,92 @@ def test_fifty_megabytes_take_seconds_and_no_memory(tmp_path: Path, kind: str) -
     assert processor_seconds() - begin < 60
 
 
+BANNERS = {
+    "a start a line": b"U-Boot 2025.10-OpenWrt-r32463-0000000000 (Jun 27 2026 - 20:12:36 +0000)\n",
+    "a start and its end": b"F0: 102B 0000\nSystem halt!\n",
+    "whole starts": log_of("good-nand").encode(),
+    "one character": b"a\n",
+}
+
+
+@pytest.mark.parametrize("kind", BANNERS)
+def test_a_line_costs_no_more_than_some_steps(kind: str) -> None:
+    """In steps of the same processor at the same time: one is to take a line out of the log and to look at it."""
+    log = BANNERS[kind] * (1 + (1 << 20) // len(BANNERS[kind]))
+    begin = time.process_time()
+    for _ in range(5):
+        for line in log.split(b"\n"):
+            line.decode("utf-8", "replace").strip().isprintable()
+    step = (time.process_time() - begin) / 5
+
+    begin = time.process_time()
+    told(log)
+    told(log)
+
+    assert (time.process_time() - begin) / 2 < 30 * step
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    class Untouched(io.FileIO):
+        def readinto(self, buffer: object) -> int:
+            raise AssertionError("it was read")
+
+        read = readall = readline = readinto  # type: ignore[assignment]
+
+    path = tmp_path / "large.log"
+    path.write_bytes(b"")
+    os.truncate(path, bootlog.LARGEST_LOG + 1)
+
+    with Untouched(path) as stream, pytest.raises(bootlog.Unreadable, match="more than 64 MiB"):
+        explain(stream, BOARD)
+
+
+@pytest.mark.parametrize(("size", "read"), [(0, True), (1, False)])
+def test_a_pipe_is_refused_behind_the_limit(monkeypatch: pytest.MonkeyPatch, size: int, read: bool) -> None:
+    monkeypatch.setattr(bootlog, "LARGEST_LOG", 1 << 17)
+    log = b"\n" * (bootlog.LARGEST_LOG + size)
+
+    with nullcontext() if read else pytest.raises(bootlog.Unreadable):
+        assert told(log).lines == len(log)
+
+
+@pytest.mark.parametrize("length", [1, 7, 100, 1000])
+def test_where_a_chunk_ends_changes_nothing(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """A chunk ends with a line: only one that is longer than it is taken apart."""
+    for name in ("three-starts", "good-nand"):
+        log = log_of(name) + "\n\n"
+        longest = max(map(len, log.encode().splitlines())) + 1
+        whole = told(log)
+        monkeypatch.setattr(bootlog, "_CHUNK", longest + length)
+
+        parts = told(log)
+
+        assert (parts.lines, parts.starts) == (whole.lines, whole.starts)
+        assert [(one.case.name, one.proof.line, one.proof.text) for one in parts.last.findings] == [
+            (one.case.name, one.proof.line, one.proof.text) for one in whole.last.findings
+        ]
+        assert (parts.last.first_line, parts.last.last.line) == (whole.last.first_line, whole.last.last.line)
+        monkeypatch.undo()
+
+
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     import tracemalloc
 
     class Endless(io.BytesIO):
-        """A start after the other, *left* of them."""
+        """A start after the other, a thousand at a time, *left* times."""
 
         def __init__(self, left: int) -> None:
             super().__init__()
             self.left = left
 
-        def readline(self, size: int | None = -1) -> bytes:
+        def read(self, size: int | None = -1) -> bytes:
             self.left -= 1
-            return b"F0: 102B 0000 %d\n" % self.left if self.left > 0 else b""
+            return b"".join(b"F0: 102B 0000 %d\n" % (self.left * 1000 + one) for one in range(1000 * (self.left > 0)))
 
     peaks = []
-    for lines in (2_000, 20_000):
+    for reads in (5, 50):
         tracemalloc.start()
-        explain(Endless(lines), BOARD)
+        explain(Endless(reads), BOARD)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 

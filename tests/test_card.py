@@ -122,6 +122,21 @@ def test_the_plans_values_are_on_it() -> None:
     assert card.count(SUM) == 5 + 1  # and in the line that writes BL2
 
 
+@pytest.mark.parametrize("medium", ["nand", "emmc"])
+def test_a_placeholder_is_told_and_compared_with_nothing(medium: str) -> None:
+    text = text_of(medium, "internal", ram=", ram: 4GiB")
+    placeholder = "0123456789abcdef" * 4
+
+    steps = steps_of(text.replace(SUM, placeholder), "Wrong BL2")
+
+    assert [one for one in steps_of(text, "Wrong BL2") if f'test "$sum" = {SUM}' in one]
+    assert not [one for one in steps if placeholder in one or "write_bl2" in one or "reflash" in one]
+    assert [one for one in steps if one.startswith("The plan's checksum of this BL2 is a placeholder")]
+    for page in (markdown(text.replace(SUM, placeholder)), html(text.replace(SUM, placeholder))):
+        assert placeholder not in page and page.count("a placeholder: see ") == 4
+    assert "placeholder" not in markdown(text) + html(text)
+
+
 def test_a_plan_without_files_says_so() -> None:
     text = text_of("nand", "internal", files=False)
 

@@ -51,6 +51,49 @@ def test_a_slip_is_recognised(word: str, suggestion: str | None) -> None:
     assert nearest(word, ["nand", "emmc", "sd"]) == suggestion
 
 
+LONG = "x" * 5000
+CARD = "openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz"
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        f"name: {LONG}\n",
+        f"a: *{LONG}\n",
+        f"a: &{LONG} [*{LONG}]\n",
+        f"a: !{LONG} b\n",
+        f"? {LONG}\n: 1\n? {LONG}\n: 2\n",
+        f"? {'1' * 17}.{'1' * 5000}\n: 1\n",
+        f"boot:\n  ? {LONG}\n  : 1\n",
+        f"boot: {{medium: {LONG}}}\n",
+        f"boot: {{medium: nand, switch: 1.{'1' * 5000}}}\n",
+        f"version: 1.{'1' * 5000}\n",
+        "version: 1.0e300\n",
+        f"packages: {LONG}\n",
+        f"packages: [{LONG}]\n",
+        f"packages: [{', '.join(f'package-{number}' for number in range(500))}]\n",
+        f"board: {{model: {LONG}}}\nfallback: {{medium: sd, image: {{file: {CARD}, sha256: '{'0' * 64}'}}}}\n",
+        f"root: {{method: extroot-overlay, partition: {LONG}}}\n",
+        f"slots: {{a: {{root: {LONG}}}, b: {{root: {LONG}}}}}\n",
+        f"fallback: {{medium: sd, max_age: {LONG}}}\n",
+        f"slots: {{confirm: {{within: {LONG}}}}}\n",
+        "root: {method: extroot-overlay, partition: other}\nmedia: {ssd: {type: nvme, serial: A1, partitions: ["
+        + ", ".join(f"{{name: partition-{number}, size: 1GiB, filesystem: ext4}}" for number in range(500))
+        + "]}}\n",
+    ],
+    ids=lambda fragment: fragment[:40],
+)
+def test_no_message_repeats_a_long_text(plan_with: PlanWith, fragment: str) -> None:
+    for one in check(plan_with(fragment), "plan.yaml").diagnostics:
+        for text in (one.message, one.hint or "", *(other.message for other in one.related)):
+            assert len(text) < 400
+
+
+def test_a_text_that_is_cut_says_so(plan_with: PlanWith) -> None:
+    assert said(plan_with(f"boot: {{medium: {LONG}}}\n"))[0][0] == f"'{'x' * 59}…' is not a choice here"
+    assert said(plan_with(f"boot: {{medium: {'x' * 60}}}\n"))[0][0] == f"'{'x' * 60}' is not a choice here"
+
+
 @pytest.mark.parametrize(
     ("fragment", "message", "hint"),
     [

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bootplan.diagnostics import Span
+from bootplan.diagnostics import Path, Span
 from bootplan.document import Document, parse
 
 
@@ -159,6 +159,27 @@ def test_an_alias_repeats_its_value() -> None:
 
     assert document.data == {"a": {"k": 1}, "b": {"k": 1}}
     assert document.span(("b", "k")) == Span(1, 11, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "span"),
+    [
+        ("a: &x {k: 1}\nb:\n  - *x\n", ("b",), Span(3, 3, 3, 7)),
+        ("a: &x {k: 1}\nb:\n- 1\n- *x  # c\n", ("b",), Span(3, 1, 4, 5)),
+        ("a: &x {k: 1}\nb:\n  c: *x\n", ("b",), Span(3, 3, 3, 8)),
+        ("a: &x {k: 1}\nb:\n  <<: *x\n\n", ("b",), Span(3, 3, 3, 9)),
+        ("a: &x\n  - 1\n  - 2\nb:\n  c:\n    d: *x\n", ("b",), Span(5, 3, 6, 10)),
+        ("a: &x |\n  text\n\nb:\n  - *x\nc: 1\n", ("b",), Span(5, 3, 5, 7)),
+        ("a: &x |\n  text\n\nb: 1\n", ("a",), Span(1, 4, 2, 7)),
+        ("b:\n  c: |\n    text\n\n\nd: 1\n", ("b",), Span(2, 3, 3, 9)),
+        ("a: &x\nb:\n  c: *x\n", ("b",), Span(3, 3, 3, 8)),
+    ],
+)
+def test_a_block_ends_where_its_last_alias_is_written(text: str, path: Path, span: Span) -> None:
+    document = parse(text, "plan.yaml")
+
+    assert document.span(path) == span
+    assert all((one.line, one.column) <= (one.end_line, one.end_column) for one in document.values.values())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ PLANS = {
     path.stem: path.read_text(encoding="utf-8") for path in sorted(File(__file__).parent.parent.glob("plans/*.yaml"))
 }
 LONGEST_SECONDS = 2
+LONGEST_MESSAGE = 400
 
 # The same examples in every run: a failure is found by whoever causes it.
 budget = settings(
@@ -104,7 +105,10 @@ def answer(text: str | bytes) -> Compiled:
     for one in compiled.diagnostics:
         assert 1 <= one.span.line <= len(compiled.document.lines)
         assert 1 <= one.span.column <= len(compiled.document.lines[one.span.line - 1]) + 1
-        assert one.message
+        assert 0 < len(one.message) < LONGEST_MESSAGE and len(one.hint or "") < LONGEST_MESSAGE
+    spans = [*compiled.document.keys.values(), *compiled.document.values.values()]
+    spans += [place.span for one in compiled.diagnostics for place in (one, *one.related)]
+    assert all((one.line, one.column) <= (one.end_line, one.end_column) for one in spans)
     return compiled
 
 
@@ -137,7 +141,7 @@ def test_changed_lines(name: str, data: st.DataObject) -> None:
     lines = PLANS[name].splitlines(keepends=True)
     for _ in range(data.draw(st.integers(1, 4))):
         source, target = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, len(lines) - 1))
-        change = data.draw(st.sampled_from(["delete", "copy", "swap", "indent"]))
+        change = data.draw(st.sampled_from(["delete", "copy", "swap", "indent", "anchor", "alias"]))
         if change == "delete" and len(lines) > 1:
             del lines[source]
             continue
@@ -145,6 +149,10 @@ def test_changed_lines(name: str, data: st.DataObject) -> None:
             lines.insert(target, lines[source])
         elif change == "swap":
             lines[source], lines[target] = lines[target], lines[source]
+        elif change in ("anchor", "alias"):
+            name, found = ("&x", source) if change == "anchor" else ("*x", target)
+            key, colon, value = lines[found].partition(":")
+            lines[found] = f"{key}{colon} {name}{value if change == 'anchor' else chr(10)}"
         else:
             lines[source] = "  " + lines[source]
     answer("".join(lines))

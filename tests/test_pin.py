@@ -81,6 +81,13 @@ def test_every_comment_and_blank_line_stays(path: Path) -> None:
             "recovery:\n  image:\n    sha256: 12\n    file:\n      x  # y\n",
             'recovery:\n  image:\n    sha256: "S"\n    file:\n      N  # y\n',
         ),
+        ("<<: {}\n", 'recovery:\n  image:\n    file: N\n    sha256: "S"\n<<: {}\n'),
+        ("a: 1\nrecovery:\n  <<: {}\n", 'a: 1\nrecovery:\n  image:\n    file: N\n    sha256: "S"\n  <<: {}\n'),
+        (
+            "a: &a {x: 1}\nrecovery:  # y\n  # z\n  <<: *a",
+            'a: &a {x: 1}\nrecovery:  # y\n  # z\n  image:\n    file: N\n    sha256: "S"\n  <<: *a',
+        ),
+        ("recovery: {<<: {}}\n", 'recovery: {image: {file: N, sha256: "S"}, <<: {}}\n'),
     ],
 )
 def test_the_layout_is_the_plans_own(old: str, new: str) -> None:
@@ -143,7 +150,9 @@ def layouts(draw: st.DrawFn) -> str:
             value = draw(VALUE)
         elif draw(st.booleans()):
             inner = draw(
-                st.sampled_from(["", "x: 1", "x: 1,", "x: [y, z] ", "image: {file: u}", "fip: {sha256: 'v'}, bl2: {}"])
+                st.sampled_from(
+                    ["", "x: 1", "x: 1,", "x: [y, z] ", "image: {file: u}", "<<: {}", "fip: {sha256: 'v'}, bl2: {}"]
+                )
             )
             value = (
                 "{"
@@ -163,6 +172,8 @@ def layouts(draw: st.DrawFn) -> str:
                         'fip:\n{0}{0}sha256: "0"{1}\n{0}{0}file: u',
                         "x: >-\n{0}{0}folded\n{0}{0}text",
                         "x:\n{0}- 1\n{0}- 2",
+                        "<<: {{}}",
+                        "<<:\n{0}{0}x: 1",
                     ]
                 )
             )

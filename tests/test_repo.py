@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "bootplan"
 # A module may import from the layers below its own, and from modules of its own layer that come before it.
 LAYERS = [
     ["bootplan"],
-    ["units", "shell", "assets", "examples", "diagnostics", "chooser"],
+    ["diagnostics", "units", "shell", "assets", "examples", "chooser"],
     ["source", "tree", "document"],
     ["fields", "plan", "shape", "board", "report", "logcases"],
     ["layout", "packages", "bootargs", "images"],

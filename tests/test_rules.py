@@ -21,11 +21,14 @@ from bootplan.rules.cmdline import OWN_BYTES
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 EXAMPLES = sorted(Path(__file__).parent.parent.glob("plans/*.yaml"))
 WHOLE_TEXT = {"BP001", "BP004", "BP007", "BP008", "BP009", "BP010", "BP011", "BP012"}
+TOLD = [code for code, rule in explained().items() if "\nTold of:\n" in rule.explanation]
 MOUNTED = (
     "media: {{ssd: {{type: nvme, serial: A1, "
     "partitions: [{{name: data, size: rest, filesystem: f2fs, mount: {mount}}}]}}}}\n"
     "root: {{method: internal}}\n"
 )
+
+REAL_SUM = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 Golden = Callable[[Path, str], None]
 PlanWith = Callable[[str], str]
@@ -66,6 +69,10 @@ def test_every_code_has_a_bad_plan_and_every_report_a_plan() -> None:
 @pytest.mark.parametrize("code", explained())
 def test_the_examples_of_an_explanation_are_true(code: str, plan_with: PlanWith) -> None:
     explanation = explained()[code].explanation
+    if code in TOLD:
+        assert code in codes_of(plan_with(example(explanation, "Told of")))
+        assert check(plan_with(example(explanation, "Told of")), "plan.yaml").holds(strict=True)
+        return
     wrong, right = example(explanation, "Wrong"), example(explanation, "Right")
     if code not in WHOLE_TEXT:
         wrong = plan_with(wrong)
@@ -74,6 +81,39 @@ def test_the_examples_of_an_explanation_are_true(code: str, plan_with: PlanWith)
     assert code in codes_of(wrong)
     assert code not in {one.code for one in answer.diagnostics}
     assert answer.holds(strict=True), answer.diagnostics
+
+
+@pytest.mark.parametrize("code", TOLD)
+def test_a_note_about_a_good_plan_says_what_to_do(code: str) -> None:
+    rule = explained()[code]
+
+    assert rule.severity is Severity.NOTE
+    assert re.search(r"^Do:\n    \S", rule.explanation, re.MULTILINE)
+    assert "Wrong:" not in rule.explanation and "Right:" not in rule.explanation
+
+
+def risks(plan: Plan) -> set[str]:
+    """What makes a plan riskier than another one."""
+    found = {
+        "a kernel of your own": plan.firmware.kernel != "stock",
+        "a snapshot": plan.firmware.release == "snapshot",
+        "no way back": plan.slots is None,
+        "root by the command line": plan.root.method == "cmdline",
+        "settings dropped": plan.upgrade is not None and plan.upgrade.settings == "drop",
+    }
+    return {risk for risk, there in found.items() if there}
+
+
+@pytest.mark.parametrize("code", [code for code, rule in explained().items() if rule.severity is not Severity.ERROR])
+def test_what_is_right_is_no_riskier_than_what_is_wrong(code: str, plan_with: PlanWith) -> None:
+    """Where a plan holds either way; what is refused may only be right with a kernel of one's own."""
+    explanation = explained()[code].explanation
+    if code in TOLD:
+        return
+    wrong, right = (check(plan_with(example(explanation, one)), "plan.yaml").plan for one in ("Wrong", "Right"))
+
+    assert wrong is not None and right is not None
+    assert risks(right) <= risks(wrong)
 
 
 @pytest.mark.parametrize("code", explained())
@@ -96,7 +136,52 @@ def test_warnings_and_notes_let_a_plan_pass(plan_with: PlanWith) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_plans_hold(path: Path) -> None:
-    assert check(path.read_bytes(), path.name).holds(strict=True)
+    """And nothing is doubtful in them but the sums, which stand for those of the owner's files."""
+    checked = check(path.read_bytes(), path.name)
+
+    assert checked.holds()
+    assert {one.code for one in checked.diagnostics if one.severity is Severity.WARNING} <= {"BP806"}
+    real = path.read_text(encoding="utf-8").replace("0123456789abcdef" * 4, REAL_SUM)
+    assert check(real, path.name).holds(strict=True)
+
+
+@pytest.mark.parametrize(
+    ("serial", "right"),
+    [
+        ("<your serial>", False),
+        ("???", False),
+        ("S4EWNF0M53193??", False),
+        ("XXXX", False),
+        ("S4EWNF0MXXXXXXX", False),
+        ("TODO", False),
+        ("todo: serial", False),
+        ("YOUR-SERIAL-NUMBER", False),
+        ("changeme", False),
+        ("...", False),
+        ("S4EWNF0M531930D", True),
+        ("2J1820000000", True),
+        ("XXX1234", True),
+        ("0123456789ABCDEF", True),
+        ("AA000000000000000001", True),
+        ("NVME-SSD-0001", True),
+        ("PLACEBO", True),
+        ("1", True),
+    ],
+)
+def test_a_serial_number_is_no_placeholder(plan_with: PlanWith, serial: str, right: bool) -> None:
+    disk = f"{{type: nvme, serial: '{serial}', partitions: [{{name: root, size: 8GiB, filesystem: ext4}}]}}"
+
+    assert ("BP215" not in codes_of(plan_with(f"media: {{ssd: {disk}}}\n"))) is right
+
+
+@pytest.mark.parametrize(
+    ("digits", "right"),
+    [("0" * 64, False), ("0123456789abcdef" * 4, False), ("deadbeef" * 8, False), ("0" * 63 + "1", True)],
+)
+def test_a_sum_is_no_placeholder(plan_with: PlanWith, digits: str, right: bool) -> None:
+    image = f"{{file: {PREFIX}-initramfs-recovery.itb, sha256: '{digits}'}}"
+
+    assert ("BP806" not in codes_of(plan_with(f"recovery: {{image: {image}}}\n"))) is right
 
 
 def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
@@ -204,6 +289,54 @@ def test_slots_go_with_what_can_switch(plan_with: PlanWith, fragment: str, right
     assert check(plan_with(AB + slots() + fragment), "plan.yaml").holds(strict=True) is right
 
 
+CIRCLES = {"BP301", "BP307", "BP701", "BP706", "BP707"}
+Settings = dict[str, str]
+
+
+def following(text: str) -> list[Settings]:
+    """What the hints of a plan's errors propose, each alternative with its settings by `section.key`."""
+    hints = [one.hint or "" for one in check(text, "plan.yaml").diagnostics if one.severity is Severity.ERROR]
+    return [
+        dict(re.findall(r"`(\w+\.\w+): ([^`]+)`", alternative)) for hint in hints for alternative in hint.split(", or ")
+    ]
+
+
+@pytest.mark.parametrize("kernel", ["own", "shared"])
+@pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
+def test_whoever_follows_the_hints_gets_a_plan_that_holds(plan_with: PlanWith, medium: str, kernel: str) -> None:
+    """From every plan with slots, by every alternative, and without coming to a plan twice."""
+
+    def text(settings: Settings) -> str:
+        return plan_with(
+            AB
+            + f"firmware: {{release: {settings['firmware.release']}, kernel: {settings['firmware.kernel']}}}\n"
+            + f"boot: {{medium: {settings['boot.medium']}}}\nroot: {{method: {settings['root.method']}}}\n"
+            + slots(kernel=settings["slots.kernel"])
+        )
+
+    def follow(settings: Settings, seen: tuple[Settings, ...]) -> None:
+        assert settings not in seen, seen
+        checked = check(text(settings), "plan.yaml")
+        errors = {one.code for one in checked.diagnostics if one.severity is Severity.ERROR}
+        assert errors <= CIRCLES
+        for alternative in following(text(settings)):
+            assert alternative, [one.hint for one in checked.diagnostics]
+            follow(settings | alternative, (*seen, settings))
+        assert errors or checked.holds(strict=True)
+
+    for release in ('"24.10"', '"25.12"', "snapshot"):
+        for firmware in ("stock", "nvme-builtin"):
+            for method in ("extroot-overlay", "extroot-pivot", "cmdline", "internal"):
+                start = {"firmware.release": release, "firmware.kernel": firmware, "boot.medium": medium}
+                follow(start | {"root.method": method, "slots.kernel": kernel}, ())
+
+
+def test_slots_on_the_emmc_need_a_kernel_with_nvme(plan_with: PlanWith) -> None:
+    text = plan_with(AB + slots() + "boot: {medium: emmc}\nroot: {method: extroot-overlay}\n")
+
+    assert {"root.method": "cmdline", "firmware.kernel": "nvme-builtin"} in following(text)
+
+
 @pytest.mark.parametrize("medium", ["nand", "emmc", "sd"])
 def test_both_slots_may_have_one_kernel(plan_with: PlanWith, medium: str) -> None:
     text = plan_with(AB + slots(kernel="shared") + CMDLINE + f"boot: {{medium: {medium}}}\n")
@@ -271,7 +404,7 @@ SNAPSHOT = "openwrt-mediatek-filogic-bananapi_bpi-r4"
 
 def file(name: str) -> str:
     """A file of a release in a plan."""
-    return f"{{file: {name}, sha256: '{'0' * 64}'}}"
+    return f"{{file: {name}, sha256: '{REAL_SUM}'}}"
 
 
 @pytest.mark.parametrize(

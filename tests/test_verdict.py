@@ -236,3 +236,11 @@ def test_a_name_of_another_release_is_told(files: dict[str, bytes], plan_with: P
     assert verdict("system").against == [said]
     assert verdict("recovery").good and said in verdict("recovery").notes
     assert verdict("card").good and "its name says 24.10.7, its content 25.12.5" in verdict("card").notes
+
+
+@pytest.mark.parametrize("model", ["bpi-r4-lite", "zx81"])
+def test_a_plan_for_another_board_can_use_no_file(files: dict[str, bytes], plan_with: PlanWith, model: str) -> None:
+    text = plan_with(f"board: {{model: {model}}}\n")
+
+    for kind, data in files.items():
+        assert "the plan is for a board that is not supported" in fits(data, kind, text).against, kind

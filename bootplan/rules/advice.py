@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bootplan.board import Board
 from bootplan.diagnostics import Severity
-from bootplan.packages import image_variable, missing, needed
+from bootplan.packages import image_hint, missing, needed
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 from bootplan.units import BINARY_UNITS
@@ -28,31 +28,31 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     packages baked in has them at once; the firmware selector and ImageBuilder make one from the
     PACKAGES line that `bootplan packages` prints.
 
-    extroot-overlay needs more than packages. An overlay belongs to one squashfs, whose UUID is
-    noted in it, and the new squashfs has another: fstools leaves the overlay alone. The script's
-    `upgrade IMAGE` brings it along: the first start of the new system makes it fit. After a
-    sysupgrade by hand `upgrade --refit --apply` and a restart do the same.
+    extroot-overlay needs more than packages: an overlay belongs to one squashfs, and the new
+    system has another. The script's `upgrade IMAGE` brings it along: the first boot of the new
+    system makes it fit. After a sysupgrade by hand `upgrade --refit --apply` and a reboot do the
+    same.
 
     With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903. With
-    slots the system is upgraded another way: see BP724 and BP725.
+    slots the system is upgraded another way, with a way back: see BP724 and BP725.
 
-    Wrong:
+    Told of:
         firmware: {release: "25.12", kernel: stock}
         root: {method: extroot-overlay, partition: root}
 
-    Right:
-        firmware: {release: "25.12", kernel: nvme-builtin}
-        root: {method: cmdline, partition: root}
+    Do:
+        bootplan packages plan.yaml         # the line for an image that has them
+        sh r4.sh upgrade IMAGE --apply      # with that image, on the router
 
-    Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c
-    compares .extroot-uuid and falls back.
+    Source: OpenWrt sysupgrade keeps configuration files only; kmod-nvme and block-mount are not
+    in the image (DEVICE_PACKAGES of bananapi_bpi-r4 in image/filogic.mk).
     """
     names = missing(needed(plan, board))
     if plan.root.method == "cmdline" or plan.slots is not None or not names:
         return
-    hint = f"bake them in: {image_variable(names)}"
+    hint = f"bake them in: {image_hint(names)}"
     if plan.root.method == "extroot-overlay":
-        hint = f"upgrade by the script: upgrade IMAGE; the image needs {image_variable(names)}"
+        hint = f"upgrade by the script: upgrade IMAGE; the image needs {image_hint(names)}"
     yield Finding(("root", "method"), f"after a sysupgrade by hand, {_WITHOUT_PACKAGES[plan.root.method]}", hint)
 
 
@@ -61,15 +61,16 @@ def large_memory_needs_its_own_bl2(plan: Plan, board: Board) -> Iterator[Finding
     """A board with 8 GiB has a boot loader for 8 GiB on snapshot only.
 
     24.10 and 25.12 ship a BL2 for 4 GiB. Whoever installs that one on a board with 8 GiB
-    replaces the right one. The compiled script does not touch BL2.
+    replaces the right one, and the board then has half of its memory. That is no reason to run a
+    snapshot: the BL2 that is on the board can stay. The compiled script writes BL2 only when it
+    is told `reflash`.
 
-    Wrong:
+    Told of:
         board: {model: bpi-r4, ram: 8GiB}
         firmware: {release: "25.12"}
 
-    Right:
-        board: {model: bpi-r4, ram: 8GiB}
-        firmware: {release: snapshot}
+    Do:
+        Keep the BL2 that is on the board: write no *-preloader.bin of the release to it.
 
     Source: OpenWrt commits 02b2dd35 and 794b4dee, PR 21437: *-preloader-8g.bin, on main only.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
+from bootplan.diagnostics import short
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
@@ -38,7 +39,7 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
         hint = f"did you mean '{same}'?"
     elif same:
         hint = f"did you mean '{same}'? it is not supported: {board.models[same].reason}"
-    yield Finding(("board", "model"), f"there is no board '{plan.board.model:.40}' here", hint)
+    yield Finding(("board", "model"), f"there is no board '{short(plan.board.model)}' here", hint)
 
 
 def _letters(name: str) -> str:

@@ -32,7 +32,7 @@ def medium_has_a_bootloader_to_repair(plan: Plan, board: Board) -> Iterator[Find
         bootloader:
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         boot: {medium: nand}
@@ -41,11 +41,11 @@ def medium_has_a_bootloader_to_repair(plan: Plan, board: Board) -> Iterator[Find
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt target/linux/mediatek/image/filogic.mk, ARTIFACTS of bananapi_bpi-r4-common.
     """
@@ -73,7 +73,7 @@ def file_is_the_right_one(plan: Plan, board: Board) -> Iterator[Finding]:
         bootloader:
           bl2:
             file: openwrt-25.12.5-bpi-r4-bl2.img
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         board: {model: bpi-r4, ram: 4GiB}
@@ -81,11 +81,11 @@ def file_is_the_right_one(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           bl2:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt target/linux/mediatek/image/filogic.mk: the profiles and their artifacts.
     """
@@ -108,7 +108,7 @@ def bootloader_is_of_the_release(plan: Plan, board: Board) -> Iterator[Finding]:
         bootloader:
           fip:
             file: openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         board: {model: bpi-r4, ram: 4GiB}
@@ -116,11 +116,11 @@ def bootloader_is_of_the_release(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: openwrt issue 20873 (its root cause was not read).
     """
@@ -149,7 +149,7 @@ def bl2_is_for_this_memory(plan: Plan, board: Board) -> Iterator[Finding]:
         bootloader:
           bl2:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         board: {model: bpi-r4, ram: 8GiB}
@@ -158,11 +158,11 @@ def bl2_is_for_this_memory(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-mediatek-filogic-bananapi_bpi-r4-sdcard_8g.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           bl2:
             file: openwrt-mediatek-filogic-bananapi_bpi-r4-snand-preloader-8g.bin
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt commits 02b2dd35 and 794b4dee, PR 21437; Rahzadan/openwrt_bpi-r4_mtk_builder
     issue 3.
@@ -209,11 +209,11 @@ def write_enabler_has_something_to_do(plan: Plan, board: Board) -> Iterator[Find
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           bl2:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
           mtd_rw: true
 
     Source: the partition `bl2` in mt7988a-bananapi-bpi-r4.dtsi (OpenWrt
@@ -242,10 +242,10 @@ def both_files_are_of_one_release(plan: Plan, board: Board) -> Iterator[Finding]
         bootloader:
           bl2:
             file: openwrt-25.12.4-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         board: {model: bpi-r4, ram: 4GiB}
@@ -253,14 +253,14 @@ def both_files_are_of_one_release(plan: Plan, board: Board) -> Iterator[Finding]
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           bl2:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-preloader.bin
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt package/boot/arm-trusted-firmware-mediatek and uboot-mediatek are of one tree.
     """
@@ -289,18 +289,18 @@ def repair_has_a_net(plan: Plan, board: Board) -> Iterator[Finding]:
         bootloader:
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         fallback:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         bootloader:
           fip:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-snand-bl31-uboot.fip
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: frank-w/u-boot issue 16: "System halt!", and no other medium is tried.
     """

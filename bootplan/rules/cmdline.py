@@ -18,14 +18,44 @@ OWN_BYTES = 160  # root=PARTUUID=..., rootfstype, rootwait, panic and fstools_ov
 SLOT_BYTES = 200  # bootplan.slot and bootplan.trial, and U-Boot's commands in the variable that holds the line
 
 
-@rule("BP301", reads="firmware root")
+def with_stock_kernel(plan: Plan) -> str:
+    """What to write so that the stock kernel finds the plan's root, in the words of a hint: all that is to change."""
+    wanted = {"root.method": "extroot-overlay"}
+    if plan.slots is not None:
+        wanted = {"boot.medium": "nand"} | wanted | {"slots.kernel": "own"}
+    return _settings(plan, wanted)
+
+
+def with_own_kernel(plan: Plan, board: Board) -> str:
+    """The same for a kernel with NVMe built in, and a release that has what it needs."""
+    releases = [name for name, one in board.releases.items() if one.overlay_switch]
+    release = plan.firmware.release if plan.firmware.release in releases else releases[0]
+    wanted = {"root.method": "cmdline", "firmware.kernel": "nvme-builtin", "firmware.release": release}
+    return _settings(plan, wanted) + " if you built such a kernel" * (plan.firmware.kernel == "stock")
+
+
+def _settings(plan: Plan, wanted: dict[str, str]) -> str:
+    """Those of the *wanted* settings that the plan does not have."""
+    has = {
+        "boot.medium": plan.boot.medium,
+        "firmware.kernel": plan.firmware.kernel,
+        "firmware.release": plan.firmware.release,
+        "root.method": plan.root.method,
+        "slots.kernel": plan.slots.kernel if plan.slots else "own",
+    }
+    written = {key: f'"{one}"' if one[0].isdigit() else one for key, one in wanted.items() if has[key] != one}
+    return " and ".join(f"`{key}: {one}`" for key, one in written.items())
+
+
+@rule("BP301", reads="boot firmware root slots")
 def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
     """`root=` on NVMe needs a kernel with NVMe built in.
 
     OpenWrt's own kernel has NVMe as a module, which lies on the very root it is needed for.
     With `rootwait` such a kernel waits for ever: no panic, no reboot, no fallback. Choose
     extroot-overlay, which works on the stock kernel, or build a kernel with
-    CONFIG_BLK_DEV_NVME=y and say so.
+    CONFIG_BLK_DEV_NVME=y and say so. Two slots on eMMC or SD card need such a kernel: with the
+    stock one they are for SPI-NAND.
 
     Wrong:
         firmware: {release: "25.12", kernel: stock}
@@ -42,12 +72,12 @@ def kernel_can_read_the_disk(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(
             ("root", "method"),
             "the stock kernel has NVMe as a module, so it would wait for its root for ever",
-            "choose method extroot-overlay, or write `kernel: nvme-builtin` if you built such a kernel",
+            f"write `firmware.kernel: nvme-builtin` if you built such a kernel, or {with_stock_kernel(plan)}",
             related=(("the kernel is chosen here", ("firmware",)),),
         )
 
 
-@rule("BP307", reads="firmware root")
+@rule("BP307", reads="boot firmware root slots")
 def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
     """The method `cmdline` needs an OpenWrt that can be told to leave the internal overlay alone.
 
@@ -68,14 +98,15 @@ def overlay_can_be_switched_off(plan: Plan, board: Board) -> Iterator[Finding]:
     """
     if plan.root.method == "cmdline" and not board.releases[plan.firmware.release].overlay_switch:
         able = [
-            f"{name} (from {one.overlay_switch_since} on)" if one.overlay_switch_since else name
+            _settings(plan, {"firmware.release": name})
+            + (f" (from {one.overlay_switch_since} on)" if one.overlay_switch_since else "")
             for name, one in board.releases.items()
             if one.overlay_switch
         ]
         yield Finding(
             ("root", "method"),
             f"on {plan.firmware.release} the internal overlay would cover a root given by `root=`",
-            f"choose release {' or '.join(able)}, or method extroot-overlay or extroot-pivot",
+            f"write {', or '.join([*able, with_stock_kernel(plan)])}",
             related=(("the release is chosen here", ("firmware", "release")),),
         )
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import Severity
-from bootplan.images import LARGE_MEMORY_BYTES, end_of_name, read_name
+from bootplan.diagnostics import Severity, short
+from bootplan.images import LARGE_MEMORY_BYTES, end_of_name, is_placeholder, read_name
 from bootplan.plan import Plan
 from bootplan.rules.names import other_release, wrong_file
 from bootplan.rules.rule import Finding, rule
@@ -26,14 +26,14 @@ def card_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-lite-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         fallback:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt target/linux/mediatek/image/filogic.mk: the profiles and their artifacts.
     """
@@ -56,14 +56,14 @@ def card_is_of_the_same_release(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         fallback:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: DEVICE_COMPAT_VERSION 1.1 since 25.12 in OpenWrt
     target/linux/mediatek/image/filogic.mk; openwrt issue 20873.
@@ -92,7 +92,7 @@ def card_is_another_one(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         boot: {medium: nand}
@@ -100,7 +100,7 @@ def card_is_another_one(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: the strap selects one medium (OpenWrt
     package/boot/uboot-mediatek/patches/310-mt7988-select-rootdisk.patch).
@@ -112,6 +112,38 @@ def card_is_another_one(plan: Plan, board: Board) -> Iterator[Finding]:
             "write on both which is which; never give make-sd the one in use",
             related=(("the boot medium is chosen here", ("boot", "medium")),),
         )
+
+
+@rule("BP806", Severity.WARNING, reads="bootloader fallback recovery upgrade")
+def sum_is_that_of_a_file(plan: Plan, board: Board) -> Iterator[Finding]:
+    """A checksum (SHA-256) is that of a file, and no placeholder.
+
+    The example plans have 0123456789abcdef… where the checksum of your file belongs. No file has
+    that one: the script would refuse every file, and the line of the recovery sheet that compares
+    it would never write. `bootplan pin plan.yaml FILE` writes a file's name and checksum into a
+    plan.
+
+    Wrong:
+        recovery:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb
+            sha256: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+    Right:
+        recovery:
+          image:
+            file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+    Source: NIST FIPS 180-4: that a checksum repeats its first half has a chance of 1 in 2**128.
+    """
+    for place, image in plan.files().items():
+        if is_placeholder(image.sha256):
+            yield Finding(
+                (*place, "sha256"),
+                f"{short(image.sha256, 17)} is a placeholder: no file has this checksum",
+                "write what sha256sum prints, or let `bootplan pin` do it",
+            )
 
 
 @rule("BP804", reads="board fallback")
@@ -129,7 +161,7 @@ def card_is_for_this_memory(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         board: {model: bpi-r4, ram: 8GiB}
@@ -137,7 +169,7 @@ def card_is_for_this_memory(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-mediatek-filogic-bananapi_bpi-r4-sdcard_8g.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt commits 02b2dd35 and 794b4dee, PR 21437: sdcard_8g.img.gz, on main only.
     """
@@ -181,7 +213,7 @@ def there_is_a_fallback(plan: Plan, board: Board) -> Iterator[Finding]:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt package/boot/uboot-mediatek/patches/310-mt7988-select-rootdisk.patch;
     frank-w/u-boot issue 16: "System halt!", and no other medium is tried.

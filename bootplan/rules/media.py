@@ -1,10 +1,18 @@
 """Rules about media: which disk is meant, and who may lay it out."""
 
+import re
 from collections.abc import Iterator
 
 from bootplan.board import Board
+from bootplan.diagnostics import Severity
 from bootplan.plan import Nvme, Plan
 from bootplan.rules.rule import Finding, rule
+
+_STAND_INS = frozenset(
+    "a an change changeme disk example fill fixme goes here in insert me my na nvme of none null number placeholder "
+    "replace serial serialnumber sn ssd tba tbd the this todo unknown value x xx xxx your yourserial".split()
+)
+"""Words that stand for a serial number when it is made of nothing else."""
 
 
 @rule("BP204", reads="media")
@@ -37,6 +45,48 @@ def disk_is_named_by_what_never_changes(plan: Plan, board: Board) -> Iterator[Fi
                 "add `serial:`; on the router: cat /sys/class/nvme/nvme*/serial",
                 of_key=True,
             )
+
+
+@rule("BP215", Severity.WARNING, reads="media")
+def serial_is_that_of_a_disk(plan: Plan, board: Board) -> Iterator[Finding]:
+    """A serial number is the one that a disk reports, and no placeholder.
+
+    Words like TODO, question marks, angle brackets and a row of X stand for a number that is
+    still to come. The script compares them with what each disk reports, and finds none.
+
+    Wrong:
+        media:
+          ssd:
+            type: nvme
+            serial: "<your serial>"
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Right:
+        media:
+          ssd:
+            type: nvme
+            serial: S4EWNF0M531930D
+            partitions: [{name: root, size: 8GiB, filesystem: ext4}]
+
+    Source: NVM Express base specification, Identify Controller, Serial Number: the vendor
+    assigns it.
+    """
+    for name, medium in plan.disks():
+        if medium.serial is not None and _stands_for_a_serial(medium.serial):
+            yield Finding(
+                ("media", name, "serial"),
+                f"'{medium.serial}' is a placeholder, not a serial number",
+                "write the one that the disk reports; on the router: cat /sys/class/nvme/nvme*/serial",
+            )
+
+
+def _stands_for_a_serial(text: str) -> bool:
+    words = re.findall("[a-z]+", text.lower())
+    return (
+        re.search("[<>?]|[xX]{4}", text) is not None
+        or not any(one.isalnum() for one in text)
+        or (re.search("[0-9]", text) is None and set(words) <= _STAND_INS)
+    )
 
 
 @rule("BP205", reads="media")

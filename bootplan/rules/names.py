@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import Path
+from bootplan.diagnostics import Path, short
 from bootplan.images import end_of_name, for_memory, is_of_release, read_name
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding
@@ -21,14 +21,15 @@ def wrong_file(plan: Plan, board: Board, name: str, here: Path, part: str) -> It
         yield Finding(here, f"OpenWrt has no *-{not_made} for this board", hint)
         return
     if found is None:
-        message = f"'{name:.120}' is no file of OpenWrt for a BPI-R4"
+        message = f"'{short(name, 120)}' is no file of OpenWrt for a BPI-R4"
         yield Finding(here, message, f"{hint}; those of others expect another layout")
         return
     if found.model != plan.board.model:
         reason = board.models[found.model].reason
         yield Finding(
             here,
-            f"this file is for {found.model}, the plan is for {plan.board.model}" + (f": {reason}" if reason else ""),
+            f"this file is for {found.model}, the plan is for {short(plan.board.model)}"
+            + (f": {reason}" if reason else ""),
             hint,
             related=(("the board is chosen here", ("board", "model")),),
         )

@@ -24,13 +24,13 @@ def recovery_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
         recovery:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         recovery:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: KERNEL_INITRAMFS_SUFFIX in OpenWrt target/linux/mediatek/image/filogic.mk; bootfile
     in 450-add-bpi-r4.patch.
@@ -50,13 +50,13 @@ def recovery_is_of_the_same_release(plan: Plan, board: Board) -> Iterator[Findin
         recovery:
           image:
             file: openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         recovery:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-initramfs-recovery.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: DEVICE_COMPAT_VERSION 1.1 since 25.12 in OpenWrt
     target/linux/mediatek/image/filogic.mk.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import nearest
+from bootplan.diagnostics import nearest, short
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
@@ -50,8 +50,8 @@ def partition_exists(plan: Plan, board: Board) -> Iterator[Finding]:
         return
     known = [partition.name for medium in plan.media.values() for partition in medium.partitions]
     close = nearest(name, known)
-    hint = f"did you mean '{close}'?" if close else f"the plan has: {', '.join(known) or 'no partition'}"
-    yield Finding(("root", "partition"), f"no partition is called '{name:.40}'", hint)
+    hint = f"did you mean '{close}'?" if close else short(f"the plan has: {', '.join(known) or 'no partition'}", 200)
+    yield Finding(("root", "partition"), f"no partition is called '{short(name)}'", hint)
 
 
 @rule("BP304", reads="media root slots")
@@ -109,7 +109,7 @@ def internal_has_no_partition(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP306", reads="media root")
+@rule("BP306", reads="media root slots")
 def internal_mounts_something(plan: Plan, board: Board) -> Iterator[Finding]:
     """With the method `internal`, at least one partition is mounted.
 
@@ -129,7 +129,7 @@ def internal_mounts_something(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: the plan language itself.
     """
     mounts = [one.mount for medium in plan.media.values() for one in medium.partitions if one.mount is not None]
-    if plan.root.method == "internal" and not mounts:
+    if plan.root.method == "internal" and plan.slots is None and not mounts:  # with slots another rule says more
         yield Finding(
             ("root", "method"),
             "root stays on the boot medium and no partition is mounted, so the disk is used for nothing",

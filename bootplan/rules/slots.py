@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import Path, nearest
+from bootplan.diagnostics import Path, nearest, short
 from bootplan.plan import Plan, Slots
+from bootplan.rules.cmdline import with_own_kernel, with_stock_kernel
 from bootplan.rules.rule import Finding, rule
 
 
-@rule("BP701", reads="root slots")
+@rule("BP701", reads="boot firmware root slots")
 def method_can_switch(plan: Plan, board: Board) -> Iterator[Finding]:
     """Slots go with the methods `extroot-overlay` and `cmdline`.
 
@@ -52,7 +53,7 @@ def method_can_switch(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(
             ("root", "method"),
             reason,
-            "choose extroot-overlay, or cmdline with a kernel that has NVMe built in",
+            f"write {with_stock_kernel(plan)}, or {with_own_kernel(plan, board)}",
             related=(("the slots are here", ("slots",)),),
         )
 
@@ -81,8 +82,12 @@ def slot_root_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     for name, path in _roots(plan.slots):
         if name not in known:
             close = nearest(name, known)
-            hint = f"did you mean '{close}'?" if close else f"the plan has: {', '.join(known) or 'no partition'}"
-            yield Finding(path, f"no partition is called '{name:.40}'", hint)
+            hint = (
+                f"did you mean '{close}'?"
+                if close
+                else short(f"the plan has: {', '.join(known) or 'no partition'}", 200)
+            )
+            yield Finding(path, f"no partition is called '{short(name)}'", hint)
 
 
 @rule("BP703", reads="slots")
@@ -111,7 +116,7 @@ def slots_have_two_roots(plan: Plan, board: Board) -> Iterator[Finding]:
     if plan.slots is not None and plan.slots.a.root == plan.slots.b.root:
         yield Finding(
             ("slots", "b", "root"),
-            f"'{plan.slots.b.root:.40}' is the root of slot a already",
+            f"'{short(plan.slots.b.root)}' is the root of slot a already",
             "make a second partition and name it here",
             related=(("slot a has it here", ("slots", "a", "root")),),
         )
@@ -200,7 +205,7 @@ def slots_alone_name_the_roots(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP706", reads="boot root slots")
+@rule("BP706", reads="boot firmware root slots")
 def pairs_need_the_nand(plan: Plan, board: Board) -> Iterator[Finding]:
     """Slots with `extroot-overlay` need SPI-NAND as the boot medium.
 
@@ -208,7 +213,8 @@ def pairs_need_the_nand(plan: Plan, board: Board) -> Iterator[Finding]:
     `rootfs_data`. On SPI-NAND these are UBI volumes, and `ubi rename` gives both names to the
     other slot's. On eMMC and SD card the FIT image is the GPT partition `production`, and U-Boot
     would have to write the partition table at each switch; a cut there was never shown to be
-    harmless. With a kernel that has NVMe built in, `cmdline` switches on every medium.
+    harmless. On eMMC and SD card two slots therefore need a kernel of your own that has NVMe
+    built in (CONFIG_BLK_DEV_NVME=y): with it the method `cmdline` switches on every medium.
 
     Wrong:
         boot: {medium: emmc}
@@ -243,12 +249,12 @@ def pairs_need_the_nand(plan: Plan, board: Board) -> Iterator[Finding]:
             ("boot", "medium"),
             f"slots with extroot-overlay need SPI-NAND: a kernel on {board.media[plan.boot.medium].title} "
             "has no second name to switch",
-            "write `medium: nand`, or choose method cmdline with a kernel that has NVMe built in",
+            f"write {with_stock_kernel(plan)}, or {with_own_kernel(plan, board)}",
             related=(("the method is chosen here", ("root", "method")),),
         )
 
 
-@rule("BP707", reads="root slots")
+@rule("BP707", reads="boot firmware root slots")
 def shared_kernel_needs_cmdline(plan: Plan, board: Board) -> Iterator[Finding]:
     """Both slots on one kernel go with the method `cmdline` only.
 
@@ -285,7 +291,7 @@ def shared_kernel_needs_cmdline(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(
             ("slots", "kernel"),
             "with extroot-overlay a slot's system is in its FIT image, so each slot needs its own",
-            "write `kernel: own`, or choose method cmdline",
+            f"write {with_stock_kernel(plan)}, or {with_own_kernel(plan, board)}",
             related=(("the method is chosen here", ("root", "method")),),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bootplan.board import Board
 from bootplan.diagnostics import Severity
-from bootplan.packages import image_variable, missing, needed
+from bootplan.packages import image_hint, missing, needed
 from bootplan.plan import Plan
 from bootplan.rules.names import other_release, wrong_file
 from bootplan.rules.rule import Finding, rule
@@ -61,7 +61,7 @@ def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
         upgrade:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         media:
@@ -76,7 +76,7 @@ def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
         upgrade:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: OpenWrt target/linux/mediatek/image/filogic.mk: the profile, its artifacts and
     DEVICE_COMPAT_VERSION.
@@ -210,7 +210,7 @@ def sysupgrade_knows_no_slots(plan: Plan, board: Board) -> Iterator[Finding]:
     script's `upgrade` writes the slot that does not run, starts it on trial, and comes back by
     itself when the trial fails.
 
-    Wrong:
+    Told of:
         media:
           ssd:
             type: nvme
@@ -221,8 +221,8 @@ def sysupgrade_knows_no_slots(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: extroot-overlay}
         slots: {a: {root: root-a}, b: {root: root-b}}
 
-    Right:
-        root: {method: extroot-overlay, partition: root}
+    Do:
+        sh r4.sh upgrade IMAGE --apply      # in place of sysupgrade IMAGE
 
     Source: OpenWrt package/utils/fitblk/files/fit.sh.
     """
@@ -245,7 +245,7 @@ def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
     them. Other packages can be installed after the start, if it has a network. The firmware
     selector and ImageBuilder bake them in from the PACKAGES line.
 
-    Wrong:
+    Told of:
         media:
           ssd:
             type: nvme
@@ -256,8 +256,9 @@ def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: extroot-overlay}
         slots: {a: {root: root-a}, b: {root: root-b}}
 
-    Right:
-        root: {method: extroot-overlay, partition: root}
+    Do:
+        bootplan packages plan.yaml                     # the line for an image that has them
+        bootplan inspect --plan plan.yaml IMAGE         # has it?
 
     Source: OpenWrt sysupgrade keeps configuration files only; fstools libfstools/extroot.c.
     """
@@ -266,6 +267,6 @@ def image_brings_its_packages(plan: Plan, board: Board) -> Iterator[Finding]:
         yield Finding(
             ("slots",),
             "a slot has the packages that are in its image, and no others",
-            f"bake them in: {image_variable(names)}",
+            f"bake them in: {image_hint(names)}",
             of_key=True,
         )

@@ -310,7 +310,7 @@ def sha256() -> None:
         upgrade:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: what the command sha256sum prints.
     """
@@ -327,7 +327,7 @@ def image_file() -> None:
         upgrade:
           image:
             file: /tmp/openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Right:
         media:
@@ -342,7 +342,7 @@ def image_file() -> None:
         upgrade:
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
     Source: the plan language itself.
     """
@@ -404,7 +404,7 @@ def days() -> None:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
           max_age: 6 months
 
     Right:
@@ -412,7 +412,7 @@ def days() -> None:
           medium: sd
           image:
             file: openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-sdcard.img.gz
-            sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+            sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
           max_age: 180d
 
     Source: the plan language itself; the limits are our own choice.
