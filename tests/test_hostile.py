@@ -107,7 +107,8 @@ def answer(text: str | bytes) -> Compiled:
         assert 1 <= one.span.column <= len(compiled.document.lines[one.span.line - 1]) + 1
         assert 0 < len(one.message) < LONGEST_MESSAGE and len(one.hint or "") < LONGEST_MESSAGE
     spans = [*compiled.document.keys.values(), *compiled.document.values.values()]
-    spans += [place.span for one in compiled.diagnostics for place in (one, *one.related)]
+    spans += [one.span for one in compiled.diagnostics]
+    spans += [place.span for one in compiled.diagnostics for place in one.related]
     assert all((one.line, one.column) <= (one.end_line, one.end_column) for one in spans)
     return compiled
 
