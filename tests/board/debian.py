@@ -202,7 +202,7 @@ def fetch_packages(apt: Apt, words: Sequence[str]) -> tuple[Choice, list[Path]]:
                 choice.passed[f"{name} {version}"] = reason(failure, name)
                 apt.forbid(name, version)
             continue
-        choice.taken += [f"{name} {version}" for name, version in wanted.items() if name in words]
+        choice.taken += [f"{name} {wanted[name]}" for name in words if name in wanted]
         return choice, [apt.archives()[one] for one in wanted.items()]
 
 

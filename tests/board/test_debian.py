@@ -302,6 +302,14 @@ def test_a_package_alone_is_unpacked_without_what_it_depends_on(archive: Archive
     assert [path.name for path in (tmp_path / "root/usr/share").iterdir()] == ["program"]
 
 
+def test_versions_are_told_in_the_order_in_which_they_were_asked_for(archive: Archive, tmp_path: Path) -> None:
+    """Whoever reads the line finds the package that it is about in front."""
+    for name in ("a", "z"):
+        archive.add_package(name, "1-1")
+
+    assert debian.unpack(["z", "a"], tmp_path / "root", dependencies=True) == "z 1-1, a 1-1"
+
+
 def test_the_first_of_several_packages_is_unpacked(archive: Archive, tmp_path: Path) -> None:
     """Each kernel of Debian's is a package of another name."""
     archive.lose(archive.add_package("kernel-2", "2-1"))
