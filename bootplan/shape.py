@@ -21,6 +21,19 @@ _WANTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+_MEANT = {
+    "emmc": "mmc",
+    "nand": "spinand spimnand",
+    "nvme": "disk m2 nvmessd pcie ssd",
+    "nvme-builtin": "builtin nvme own",
+    "sd": "card microsd sdcard tf",
+    "snapshot": "main master",
+    "extroot-overlay": "extroot overlay",
+    "extroot-pivot": "extrootroot pivot pivotoverlay pivotroot",
+    "cmdline": "bootargs commandline root",
+}
+_CHOICE = {word: choice for choice, words in _MEANT.items() for word in words.split()}
+"""Words that people use -> the choice they mean; of a word only letters and digits count."""
 _BY_SERIAL = "a disk is chosen by `serial`; /dev/nvme0n1 is not fixed"
 _INSTEAD = {
     ("Nvme", "device"): _BY_SERIAL,
@@ -136,18 +149,21 @@ def _path(error: Any, data: Any) -> tuple[Path, bool]:
     return (loc[:2] + loc[3:]) if tagged else loc, False
 
 
-def _no_choice(word: str, expected: str) -> tuple[str, str]:
-    """Message and hint for a *word* that is none of the *expected* ones, as pydantic lists them."""
+def _no_choice(word: str, expected: str, path: Path) -> tuple[str, str]:
+    """Message and hint for a *word* at *path* that is none of the *expected* ones, as pydantic lists them."""
     known = [part.strip().strip("'") for part in expected.replace(" or ", ", ").split(",")]
-    close = nearest(word, known)
+    meant = _CHOICE.get("".join(one for one in word[:64].lower() if one.isalnum()))
+    close = meant if meant in known else nearest(word, known)
     hint = f"did you mean '{close}'?" if close else f"write {', '.join(known[:-1])} or {known[-1]}"
+    if path == ("boot", "medium") and meant in ("nvme", "nvme-builtin"):
+        hint = f"write {', '.join(known[:-1])} or {known[-1]}; the boot ROM and U-Boot see no NVMe disk"
     return f"'{short(word)}' is not a choice here", hint if len(known) > 1 else f"write {known[0]}"
 
 
 def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple[str, str, str]:
     """What to say about a *value* that is none of the fixed words; a number may be a word without quotes."""
     if isinstance(value, str) and "'" in expected:
-        return "BP006", *_no_choice(value, expected)
+        return "BP006", *_no_choice(value, expected, path)
     if value is None:
         return "BP006", f"'{path[-1]}' has no value", f"write {expected}"
     written = document.written(path)

@@ -228,7 +228,7 @@ def test_what_the_script_adds_to_the_command_line_is_allowed_for(plan_with: Plan
     [
         ("BPI-R4", "did you mean 'bpi-r4'?"),
         ("bpi_r4_poe", "did you mean 'bpi-r4-poe'?"),
-        ("bpi-r3", "if it is one of these, write bpi-r4 or bpi-r4-poe"),
+        ("bpir4", "did you mean 'bpi-r4'?"),
         ("zx81", "if it is one of these, write bpi-r4 or bpi-r4-poe"),
     ],
 )
@@ -236,6 +236,34 @@ def test_a_slip_in_the_board_is_recognised(plan_with: PlanWith, model: str, hint
     found = check(plan_with(f"board: {{model: {model}}}\n"), "plan.yaml").diagnostics
 
     assert [one.hint for one in found if one.code == "BP201"] == [hint]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("bpi-r4-lite", "the Lite is another board with another SoC, the MT7987A"),
+        ("bpi-r4-pro", "the Pro is another board with another layout"),
+        ("bpi-r4-pro-8x", "the Pro 8X is another board with another layout"),
+        ("bpi-r4-pro-4e", "the Pro 4E is another board with another layout"),
+        ("bpi-r3", "the R3 is another board with another SoC, the MT7986"),
+        ("bpi-r3-mini", "the R3 Mini is another board with another SoC, the MT7986"),
+    ],
+)
+def test_another_board_is_refused_by_its_name(plan_with: PlanWith, model: str, reason: str) -> None:
+    (only,) = [one for one in check(plan_with(f"board: {{model: {model}}}\n"), "x").diagnostics if one.code == "BP201"]
+
+    assert only.message.startswith(f"'{model}' is not supported: {reason}")
+    assert only.hint == "a script for a BPI-R4 would damage it; only bpi-r4 and bpi-r4-poe are supported"
+    (slip,) = [
+        one for one in check(plan_with(f"board: {{model: {model.upper()}}}\n"), "x").diagnostics if one.code == "BP201"
+    ]
+    assert slip.hint is not None and slip.hint.startswith(f"did you mean '{model}'? it is not supported: {reason}")
+
+
+def test_one_name_of_a_board_is_that_of_another(plan_with: PlanWith) -> None:
+    found = check(plan_with("board: {model: bpi-r4-2g5}\n"), "plan.yaml").diagnostics
+
+    assert [one.hint for one in found if one.code == "BP201"] == ["write bpi-r4-poe"]
 
 
 def test_the_board_a_slip_comes_close_to_may_be_another_one(plan_with: PlanWith) -> None:
