@@ -142,7 +142,7 @@ def test_a_text_that_is_cut_says_so(plan_with: PlanWith) -> None:
         ("version: 1.5\n", "'version' must be a whole number, not 1.5", None),
         ("version: '1'\n", "'version' must be a whole number, not text", "write it without quotes"),
         ("version: one\n", "'version' must be a whole number, not text", None),
-        ("media: {a: {x: y}}\n", "'type' is missing", "write nvme, emmc, sd or nand"),
+        ("media: {a: {serial: A1}}\n", "'type' is missing", "write nvme, emmc, sd or nand"),
         (
             "media: {a: {type: nvme, device: /dev/nvme0n1}}\n",
             "unknown key 'device'",
@@ -157,6 +157,21 @@ def test_a_text_that_is_cut_says_so(plan_with: PlanWith) -> None:
 )
 def test_a_wrong_shape_is_told_in_our_words(plan_with: PlanWith, fragment: str, message: str, hint: str | None) -> None:
     assert said(plan_with(fragment)) == [(message, hint)]
+
+
+@pytest.mark.parametrize("kind", ["", "type: ssd, ", "type: serial, ", "type: , "])
+def test_a_medium_without_its_type_tells_its_unknown_keys(plan_with: PlanWith, kind: str) -> None:
+    text = plan_with(
+        f"media: {{a: {{{kind}serail: A1, serial: 5, partitions: [{{name: b, size: 8G, filesytem: ext4}}]}}}}\n"
+    )
+
+    told = [(one[0], one[1]) for one in said(text)]
+
+    assert ("unknown key 'serail'", "did you mean 'serial'?") in told
+    assert ("unknown key 'filesytem'", "did you mean 'filesystem'?") in told
+    assert any("size '8G' has no unit we know" in message for message, _ in told)
+    assert any("'serial' must be text" in message for message, _ in told)
+    assert any("'type'" in message or "not a choice" in message for message, _ in told)
 
 
 def test_a_missing_key_is_explained(plan_with: PlanWith) -> None:

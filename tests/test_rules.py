@@ -194,6 +194,58 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
     assert codes_of(text) == {"BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401", "BP903"}
 
 
+MISTAKES = {
+    "board": ("board: {model: bpi-r4-lite}\n", "BP201"),
+    "boot": ('boot: {medium: nand, switch: "11"}\n', "BP202"),
+    "media": (MOUNTED.format(mount="/etc"), "BP213"),
+    "packages": ("packages: [mkfs.ext4]\n", "BP401"),
+    "recovery": ("recovery: {server: 10.0.0.1}\n", "BP823"),
+    "root": ("root: {method: extroot-overlay, partition: other}\n", "BP303"),
+}
+WRONG = {
+    "board": "board: {model: 4}\n",
+    "firmware": "firmware: {release: 25.12}\n",
+    "boot": "boot: {medium: nandd}\n",
+    "media": "media: {ssd: {type: nvme, serial: '', partitions: [{name: root, size: 8GiB, filesystem: ext4}]}}\n",
+    "name": "name: 12\n",
+    "packages": "packages: [1]\n",
+    "recovery": "recovery: {server: pc}\n",
+    "root": "root: {method: none, partition: root}\n",
+    "version": "version: 2\n",
+}
+
+
+@pytest.mark.parametrize("here", MISTAKES)
+@pytest.mark.parametrize("there", WRONG)
+def test_a_wrong_value_hides_no_mistake_elsewhere(plan_with: PlanWith, here: str, there: str) -> None:
+    text, code = MISTAKES[here]
+    if here == there or f"\n{there}:" in f"\n{text}":
+        return
+    assert code in codes_of(plan_with(text))
+
+    assert code in codes_of(plan_with(text + WRONG[there]))
+
+
+@pytest.mark.parametrize("here", WRONG)
+def test_nothing_is_said_because_of_a_wrong_value(plan_with: PlanWith, here: str) -> None:
+    """But that it is wrong: what another value would say is not guessed."""
+    sound = {one.code for one in check(plan_with(""), "plan.yaml").diagnostics}
+
+    found = check(plan_with(WRONG[here]), "plan.yaml").diagnostics
+
+    errors = [one for one in found if one.code not in sound]
+    assert len(errors) == 1 and errors[0].path[0] == here
+
+
+def test_the_rules_see_a_partition_beside_a_wrong_one(plan_with: PlanWith) -> None:
+    text = plan_with(
+        "media: {ssd: {type: nvme, serial: A1, partitions: [{name: fit, size: 8GiB, filesystem: ext4, mount: /etc}, "
+        "{name: root, size: 8G, filesystem: ext4}]}, other: {type: nvme, partitions: []}}\n"
+    )
+
+    assert codes_of(text) >= {"BP101", "BP204", "BP207", "BP213"} and "BP303" not in codes_of(text)
+
+
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
 def test_a_command_line_is_not_too_long(plan_with: PlanWith, medium: str) -> None:
     def codes(letters: int) -> set[str]:
