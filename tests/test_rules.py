@@ -463,6 +463,8 @@ def test_the_room_on_the_nand_is_counted_in_eraseblocks() -> None:
         ("bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
         ("openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12-SNAPSHOT-r1-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12-snapshot-r1-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-snapshot-r30000-0123456789-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-poe-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-lite-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.bin", False),
@@ -677,7 +679,17 @@ def test_a_directory_of_your_own_is_a_mount_point(plan_with: PlanWith, mount: st
 
 
 @pytest.mark.parametrize(
-    "version", ["SNAPSHOT", "SNAPSHOT-r30000-0123456789", "25.12-SNAPSHOT", "24.10.7", "24.10.0-rc1"]
+    "version",
+    [
+        "SNAPSHOT",
+        "SNAPSHOT-r30000-0123456789",
+        "snapshot-r30000-0123456789-0123abcd",
+        "Snapshot-r1",
+        "25.12-SNAPSHOT",
+        "25.12-snapshot-r30000-0123456789",
+        "24.10.7",
+        "24.10.0-rc1",
+    ],
 )
 def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
     board = load_board()
@@ -686,4 +698,5 @@ def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
 
     assert name is not None and name.part == "sdcard.img.gz" and name.version is not None
     assert not is_of_release(name, "25.12", board)
-    assert is_of_release(name, "snapshot", board) == version.startswith("SNAPSHOT")
+    assert is_of_release(name, "snapshot", board) == version.upper().startswith("SNAPSHOT")
+    assert name.version == name.version.replace("snapshot", "SNAPSHOT")
