@@ -29,11 +29,15 @@ class _Sourced(_Facts):
 
 
 class Model(_Sourced):
-    """One board that people call a BPI-R4; *names* are its first `compatible` strings by release."""
+    """One board of Banana Pi; *names* are its first `compatible` strings by release.
+
+    One that is not *supported* has a *reason*, and *instead* the model that means the same board.
+    """
 
     title: str
     supported: bool
     reason: str | None = None
+    instead: str | None = None
     names: dict[str, _Words] = {}
 
 

@@ -8,7 +8,7 @@ from bootplan.board import load_board
 from bootplan.diagnostics import Diagnostic, Severity, in_order
 from bootplan.document import Document, parse
 from bootplan.plan import Plan
-from bootplan.shape import read, read_sections
+from bootplan.shape import read, read_right
 
 if TYPE_CHECKING:
     from bootplan.steps import Program
@@ -46,8 +46,8 @@ def check(text: str | bytes, name: str, release: str | None = None) -> Checked:
             plan = plan.model_copy(update={"firmware": firmware})
         found += rules.check(plan, load_board(), document)
     elif document.readable:
-        part, sections = read_sections(Plan, document)
-        found += rules.check(part, load_board(), document, sections)
+        part = read_right(Plan, document)
+        found += rules.check(part, load_board(), document) if part is not None else ()
     return Checked(document, plan, in_order(found))
 
 

@@ -20,7 +20,7 @@ TITLES = {
 }
 """What each of `Plan.files` is, in words."""
 
-_VERSION = r"(?:openwrt-(?P<version>SNAPSHOT|[0-9][0-9.]*(?:-SNAPSHOT|-rc[0-9]+)?)-)?(?:.*-)?"
+_VERSION = r"(?:openwrt-(?P<version>(?i:SNAPSHOT)|[0-9][0-9.]*(?:-(?i:SNAPSHOT)|-rc[0-9]+)?)-)?(?:.*-)?"
 
 Kind = Literal["system", "recovery", "card", "bl2", "fip"]
 """The files of a release that a plan can name."""
@@ -44,7 +44,10 @@ KIND_TITLES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class ImageName:
-    """What a file's name says: the release if it names one, the board's model, and which file it is."""
+    """What a file's name says: the release if it names one, the board's model, and which file it is.
+
+    OpenWrt writes SNAPSHOT, the firmware selector's servers snapshot: *version* has the former.
+    """
 
     version: str | None
     model: str
@@ -55,7 +58,10 @@ def read_name(name: str, board: Board) -> ImageName | None:
     """What *name* says if it is that of a file for one of the boards called a BPI-R4, else None."""
     models = "|".join(re.escape(model) for model in sorted(board.models, key=len, reverse=True))
     match = re.fullmatch(f"{_VERSION}{re.escape(board.files.profile)}(?P<model>{models})-(?P<part>.+)", name)
-    return ImageName(match["version"], match["model"], match["part"]) if match else None
+    if match is None:
+        return None
+    version = match["version"] and re.sub("(?i)snapshot", "SNAPSHOT", match["version"])
+    return ImageName(version, match["model"], match["part"])
 
 
 def kind_of_part(part: str, board: Board) -> Kind | None:

@@ -1,11 +1,13 @@
 """Data into models, and pydantic's errors into our words and places."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from functools import cache
+from functools import cache, reduce
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
 from bootplan.diagnostics import Diagnostic, Path, Severity, kind_of, nearest, short
 from bootplan.document import Document
@@ -21,6 +23,19 @@ _WANTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+_MEANT = {
+    "emmc": "mmc",
+    "nand": "spinand spimnand",
+    "nvme": "disk m2 nvmessd pcie ssd",
+    "nvme-builtin": "builtin nvme own",
+    "sd": "card microsd sdcard tf",
+    "snapshot": "main master",
+    "extroot-overlay": "extroot overlay",
+    "extroot-pivot": "extrootroot pivot pivotoverlay pivotroot",
+    "cmdline": "bootargs commandline root",
+}
+_CHOICE = {word: choice for choice, words in _MEANT.items() for word in words.split()}
+"""Words that people use -> the choice they mean; of a word only letters and digits count."""
 _BY_SERIAL = "a disk is chosen by `serial`; /dev/nvme0n1 is not fixed"
 _INSTEAD = {
     ("Nvme", "device"): _BY_SERIAL,
@@ -46,30 +61,110 @@ def read(model: type[_Shape], document: Document) -> tuple[_Shape | None, list[D
         return model.model_validate(document.data), found
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        found += (_diagnostic(one, document, model) for one in problems)
+        found += (_diagnostic(one, document, model) for one in (*problems, *_inside(problems, document, model)))
         if any(one["type"] != "extra_forbidden" for one in problems):
             return None, found
         return model.model_validate(_without(document.data, problems)), found
 
 
-def read_sections(model: type[_Shape], document: Document) -> tuple[_Shape, frozenset[str]]:
-    """A *model* that has only those sections of the *document* whose shape is right, and their names.
+def _inside(problems: Any, document: Document, model: type[BaseModel]) -> Iterator[Any]:
+    """What is wrong within something without its type, or of a type that there is not, as if it had the likeliest one.
 
-    A section is what stands under a top-level key. What the others mean is not guessed: they are not there.
+    That is the first of its models, which has the keys of all.
+    """
+    for problem in problems:
+        if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            loc = problem["loc"]
+            data = reduce(lambda place, key: place[key], loc, document.data)
+            likely = _model_at(model, document.data, loc)
+            (kind,) = get_args(likely.model_fields["type"].annotation)
+            try:
+                likely.model_validate({**data, "type": kind})
+            except ValidationError as error:
+                for one in error.errors(include_url=False):
+                    yield {**one, "loc": (*loc, *one["loc"]), "inside": True}
+
+
+class Unknown(Exception):
+    """What is asked for cannot be told: a value of the plan is wrong."""
+
+
+class _Wrong:
+    """Stands for a value that is wrong, or not there: whoever asks what it is gets `Unknown`."""
+
+    def _tell(self, *_: object) -> Any:
+        raise Unknown
+
+    __class__ = property(_tell)
+    __getattr__ = __getitem__ = __iter__ = __len__ = __contains__ = __call__ = _tell
+    __bool__ = __int__ = __index__ = __hash__ = __str__ = __repr__ = __format__ = _tell
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _tell
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __floordiv__ = __neg__ = _tell
+
+
+_WRONG = _Wrong()
+
+
+@contextmanager
+def up_to_a_wrong_value() -> Iterator[None]:
+    """What is done inside ends when it looks at a value that is wrong; what it has done so far counts."""
+    try:
+        yield
+    except Unknown:
+        pass
+    except TypeError as error:  # of a function of Python's own, which looks at the kind of a value only
+        if _Wrong.__name__ not in str(error):
+            raise
+
+
+def read_right(model: type[_Shape], document: Document) -> _Shape | None:
+    """A *model* of what is right in the *document*, whose shape is wrong; None when nothing is.
+
+    What a wrong value, or one that is missing, means is not guessed: who looks at it gets `Unknown`.
     """
     try:
-        model.model_validate(document.data)
+        return model.model_validate(document.data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    else:
-        problems = []
-    wrong = {one["loc"][:1] for one in problems if one["type"] != "extra_forbidden"}
+    wrong = {_path(one, document.data)[0] for one in problems if one["type"] != "extra_forbidden"}
     if () in wrong:
-        return model.model_construct(), frozenset()
+        return None
     data = _without(document.data, [one for one in problems if one["type"] == "extra_forbidden"])
-    right = frozenset(name for name in model.model_fields if (name,) not in wrong)
-    part = _part_of(model, right).model_validate({name: data[name] for name in right if name in data})
-    return model.model_construct(**{name: getattr(part, name) for name in right}), right
+    made: _Shape = _right(model, data, (), wrong)
+    return made
+
+
+def _right(annotation: Any, data: Any, path: Path, wrong: set[Path]) -> Any:
+    """The *data* at *path* as what the *annotation* says, with a stand-in at each path that is *wrong*."""
+    if path in wrong:
+        return _WRONG
+    annotation = _choose(annotation, data)
+    if not any(one[: len(path)] == path for one in wrong):
+        return _adapter(annotation).validate_python(data)  # a whole model, or text: what is converted is in a model
+    if isinstance(data, dict) and get_origin(annotation) is dict:
+        return {key: _right(get_args(annotation)[1], one, (*path, key), wrong) for key, one in data.items()}
+    if isinstance(data, list):
+        return tuple(_right(get_args(annotation)[0], one, (*path, at), wrong) for at, one in enumerate(data))
+    fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
+    touched = {key for key in fields if any(one[: len(path) + 1] == (*path, key) for one in wrong)}
+    names = {name for name, field in annotation.model_fields.items() if (field.alias or name) not in touched}
+    part = _part_of(annotation, frozenset(names)).model_validate(
+        {key: one for key, one in data.items() if key not in touched}
+    )
+    values = {name: getattr(part, name) for name in names}
+    for name, field in annotation.model_fields.items():
+        if name not in names:
+            key = field.alias or name
+            values[name] = _right(field.annotation, data.get(key), (*path, key), wrong)
+    made = annotation.model_construct()
+    object.__setattr__(made, "__dict__", values)
+    object.__setattr__(made, "__pydantic_fields_set__", part.model_fields_set | (set(values) - names))
+    return made
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
 
 
 @cache
@@ -127,7 +222,7 @@ def _path(error: Any, data: Any) -> tuple[Path, bool]:
     when the name itself is wrong. A plan may have keys of the same names.
     """
     loc: Path = error["loc"]
-    if len(loc) < 3 or loc[0] != "media":
+    if len(loc) < 3 or loc[0] != "media" or error.get("inside"):
         return loc, False
     if loc[2] == "[key]" and error["type"] != "extra_forbidden":
         return loc[:2], True
@@ -136,18 +231,21 @@ def _path(error: Any, data: Any) -> tuple[Path, bool]:
     return (loc[:2] + loc[3:]) if tagged else loc, False
 
 
-def _no_choice(word: str, expected: str) -> tuple[str, str]:
-    """Message and hint for a *word* that is none of the *expected* ones, as pydantic lists them."""
+def _no_choice(word: str, expected: str, path: Path) -> tuple[str, str]:
+    """Message and hint for a *word* at *path* that is none of the *expected* ones, as pydantic lists them."""
     known = [part.strip().strip("'") for part in expected.replace(" or ", ", ").split(",")]
-    close = nearest(word, known)
+    meant = _CHOICE.get("".join(one for one in word[:64].lower() if one.isalnum()))
+    close = meant if meant in known else nearest(word, known)
     hint = f"did you mean '{close}'?" if close else f"write {', '.join(known[:-1])} or {known[-1]}"
+    if path == ("boot", "medium") and meant in ("nvme", "nvme-builtin"):
+        hint = f"write {', '.join(known[:-1])} or {known[-1]}; the boot ROM and U-Boot see no NVMe disk"
     return f"'{short(word)}' is not a choice here", hint if len(known) > 1 else f"write {known[0]}"
 
 
 def _literal(value: Any, expected: str, path: Path, document: Document) -> tuple[str, str, str]:
     """What to say about a *value* that is none of the fixed words; a number may be a word without quotes."""
     if isinstance(value, str) and "'" in expected:
-        return "BP006", *_no_choice(value, expected)
+        return "BP006", *_no_choice(value, expected, path)
     if value is None:
         return "BP006", f"'{path[-1]}' has no value", f"write {expected}"
     written = document.written(path)

@@ -124,9 +124,17 @@ def _board(verdict: Verdict, content: Content, plan: Plan, board: Board) -> None
         verdict.against.append(f"it has no configuration '{wanted}', which U-Boot on {model} starts")
     elif content.fit is not None and (lacking := content.fit.lacks(wanted)):
         verdict.against.append(f"its configuration '{wanted}' has no {', '.join(lacking)}")
-    overlay = board.uboot.overlay["sd" if content.kind == "card" else plan.boot.medium]
+    medium = "sd" if content.kind == "card" else plan.boot.medium
+    overlay = board.uboot.overlay[medium]
     if content.kind != "recovery" and content.fit is not None and overlay not in content.fit.configurations:
-        verdict.against.append(f"it has no configuration '{overlay}', without which U-Boot starts no system from there")
+        unseen = board.media["emmc" if medium == "nand" else medium].title
+        told = (
+            f"it has no configuration '{overlay}': U-Boot starts it without, and its kernel does not see the {unseen}"
+        )
+        if medium == "nand":
+            verdict.notes.append(told)
+        else:
+            verdict.against.append(f"{told}, where its root is")
 
 
 def _release(verdict: Verdict, content: Content, found: ImageName | None, plan: Plan, board: Board) -> None:

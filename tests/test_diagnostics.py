@@ -107,6 +107,25 @@ def test_a_text_that_is_cut_says_so(plan_with: PlanWith) -> None:
         ("name: 12\n", "'name' must be text, not a number", 'write it in quotes: "12"'),
         ("packages: tcpdump\n", "'packages' must be a list, not text", "write [tcpdump]"),
         ("packages: [1]\n", "this must be text, not a number", 'write it in quotes: "1"'),
+        ("media: {a: {type: ssd}}\n", "'ssd' is not a choice here", "did you mean 'nvme'?"),
+        ("media: {a: {type: M.2}}\n", "'M.2' is not a choice here", "did you mean 'nvme'?"),
+        ("media: {a: {type: sdcard}}\n", "'sdcard' is not a choice here", "did you mean 'sd'?"),
+        ("media: {a: {type: mmc}}\n", "'mmc' is not a choice here", "did you mean 'emmc'?"),
+        ("boot: {medium: SPI-NAND}\n", "'SPI-NAND' is not a choice here", "did you mean 'nand'?"),
+        ("boot: {medium: microSD}\n", "'microSD' is not a choice here", "did you mean 'sd'?"),
+        (
+            "boot: {medium: nvme}\n",
+            "'nvme' is not a choice here",
+            "write nand, emmc or sd; the boot ROM and U-Boot see no NVMe disk",
+        ),
+        ("root: {method: extroot}\n", "'extroot' is not a choice here", "did you mean 'extroot-overlay'?"),
+        ("root: {method: overlay}\n", "'overlay' is not a choice here", "did you mean 'extroot-overlay'?"),
+        ("root: {method: pivot}\n", "'pivot' is not a choice here", "did you mean 'extroot-pivot'?"),
+        ("root: {method: Pivot-Root}\n", "'Pivot-Root' is not a choice here", "did you mean 'extroot-pivot'?"),
+        ("root: {method: 'root='}\n", "'root=' is not a choice here", "did you mean 'cmdline'?"),
+        ("firmware: {release: '25.12', kernel: nvme}\n", "'nvme' is not a choice here", "did you mean 'nvme-builtin'?"),
+        ("firmware: {release: 'main'}\n", "'main' is not a choice here", "did you mean 'snapshot'?"),
+        ("firmware: {release: '25.12.5'}\n", "'25.12.5' is not a choice here", "did you mean '25.12'?"),
         ("media: {}\n", "'media' is empty; describe at least one", None),
         ("media: {a: {type: nvm}}\n", "'nvm' is not a choice here", "did you mean 'nvme'?"),
         ("media: {a: {type: }}\n", "'type' has no value", "write 'nvme', 'emmc', 'sd' or 'nand'"),
@@ -123,7 +142,7 @@ def test_a_text_that_is_cut_says_so(plan_with: PlanWith) -> None:
         ("version: 1.5\n", "'version' must be a whole number, not 1.5", None),
         ("version: '1'\n", "'version' must be a whole number, not text", "write it without quotes"),
         ("version: one\n", "'version' must be a whole number, not text", None),
-        ("media: {a: {x: y}}\n", "'type' is missing", "write nvme, emmc, sd or nand"),
+        ("media: {a: {serial: A1}}\n", "'type' is missing", "write nvme, emmc, sd or nand"),
         (
             "media: {a: {type: nvme, device: /dev/nvme0n1}}\n",
             "unknown key 'device'",
@@ -138,6 +157,21 @@ def test_a_text_that_is_cut_says_so(plan_with: PlanWith) -> None:
 )
 def test_a_wrong_shape_is_told_in_our_words(plan_with: PlanWith, fragment: str, message: str, hint: str | None) -> None:
     assert said(plan_with(fragment)) == [(message, hint)]
+
+
+@pytest.mark.parametrize("kind", ["", "type: ssd, ", "type: serial, ", "type: , "])
+def test_a_medium_without_its_type_tells_its_unknown_keys(plan_with: PlanWith, kind: str) -> None:
+    text = plan_with(
+        f"media: {{a: {{{kind}serail: A1, serial: 5, partitions: [{{name: b, size: 8G, filesytem: ext4}}]}}}}\n"
+    )
+
+    told = [(one[0], one[1]) for one in said(text)]
+
+    assert ("unknown key 'serail'", "did you mean 'serial'?") in told
+    assert ("unknown key 'filesytem'", "did you mean 'filesystem'?") in told
+    assert any("size '8G' has no unit we know" in message for message, _ in told)
+    assert any("'serial' must be text" in message for message, _ in told)
+    assert any("'type'" in message or "not a choice" in message for message, _ in told)
 
 
 def test_a_missing_key_is_explained(plan_with: PlanWith) -> None:

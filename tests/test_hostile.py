@@ -5,6 +5,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path as File
 
 import pytest
@@ -197,6 +198,42 @@ def test_hostile_text_in_every_field(name: str, path: Path, step: int) -> None:
         quoted = '"' + "".join(f"\\U{ord(one):08x}" if one != "\udcff" else "\\udcff" for one in text) + '"'
         for written in (quoted, text):
             answer("\n".join([*lines[: span.line - 1], before + written + behind, *lines[span.end_line :]]) + "\n")
+
+
+ODD_VALUES = [
+    None,
+    1,
+    "x",
+    [],
+    {},
+    {"type": "serial", "serial": 1},
+    {"type": "sd", "zork": {}},
+    {"type": "nvme", "partitions": [{"name": 1}, {}]},
+    [[1]],
+    [{}],
+    ["x"],
+    True,
+    1.5,
+    {"file": 1},
+    {"good": "x"},
+]
+
+
+@budget
+@given(st.sampled_from(sorted(PLANS)), st.data())
+def test_odd_values_anywhere(name: str, data: st.DataObject) -> None:
+    plan = check(PLANS[name], name).document.data
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(_paths(plan)[1:]))
+        place = plan
+        for part in path[:-1]:
+            place = place[part]
+        if data.draw(st.booleans()):
+            place[path[-1]] = deepcopy(data.draw(st.sampled_from(ODD_VALUES)))
+        elif len(place) > 1 or len(path) > 1:
+            del place[path[-1]]
+
+    answer(json.dumps(plan))
 
 
 ODD_KEYS = ["[key]", "nvme", "emmc", "sd", "nand", "type", "size_bytes", "media", "model_fields", "<<", "0", "?", ""]

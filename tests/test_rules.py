@@ -194,6 +194,58 @@ def test_the_rules_see_all_mistakes_at_once(plan_with: PlanWith) -> None:
     assert codes_of(text) == {"BP201", "BP202", "BP204", "BP207", "BP211", "BP213", "BP301", "BP303", "BP401", "BP903"}
 
 
+MISTAKES = {
+    "board": ("board: {model: bpi-r4-lite}\n", "BP201"),
+    "boot": ('boot: {medium: nand, switch: "11"}\n', "BP202"),
+    "media": (MOUNTED.format(mount="/etc"), "BP213"),
+    "packages": ("packages: [mkfs.ext4]\n", "BP401"),
+    "recovery": ("recovery: {server: 10.0.0.1}\n", "BP823"),
+    "root": ("root: {method: extroot-overlay, partition: other}\n", "BP303"),
+}
+WRONG = {
+    "board": "board: {model: 4}\n",
+    "firmware": "firmware: {release: 25.12}\n",
+    "boot": "boot: {medium: nandd}\n",
+    "media": "media: {ssd: {type: nvme, serial: '', partitions: [{name: root, size: 8GiB, filesystem: ext4}]}}\n",
+    "name": "name: 12\n",
+    "packages": "packages: [1]\n",
+    "recovery": "recovery: {server: pc}\n",
+    "root": "root: {method: none, partition: root}\n",
+    "version": "version: 2\n",
+}
+
+
+@pytest.mark.parametrize("here", MISTAKES)
+@pytest.mark.parametrize("there", WRONG)
+def test_a_wrong_value_hides_no_mistake_elsewhere(plan_with: PlanWith, here: str, there: str) -> None:
+    text, code = MISTAKES[here]
+    if here == there or f"\n{there}:" in f"\n{text}":
+        return
+    assert code in codes_of(plan_with(text))
+
+    assert code in codes_of(plan_with(text + WRONG[there]))
+
+
+@pytest.mark.parametrize("here", WRONG)
+def test_nothing_is_said_because_of_a_wrong_value(plan_with: PlanWith, here: str) -> None:
+    """But that it is wrong: what another value would say is not guessed."""
+    sound = {one.code for one in check(plan_with(""), "plan.yaml").diagnostics}
+
+    found = check(plan_with(WRONG[here]), "plan.yaml").diagnostics
+
+    errors = [one for one in found if one.code not in sound]
+    assert len(errors) == 1 and errors[0].path[0] == here
+
+
+def test_the_rules_see_a_partition_beside_a_wrong_one(plan_with: PlanWith) -> None:
+    text = plan_with(
+        "media: {ssd: {type: nvme, serial: A1, partitions: [{name: fit, size: 8GiB, filesystem: ext4, mount: /etc}, "
+        "{name: root, size: 8G, filesystem: ext4}]}, other: {type: nvme, partitions: []}}\n"
+    )
+
+    assert codes_of(text) >= {"BP101", "BP204", "BP207", "BP213"} and "BP303" not in codes_of(text)
+
+
 @pytest.mark.parametrize("medium", ["nand", "emmc"])
 def test_a_command_line_is_not_too_long(plan_with: PlanWith, medium: str) -> None:
     def codes(letters: int) -> set[str]:
@@ -228,7 +280,7 @@ def test_what_the_script_adds_to_the_command_line_is_allowed_for(plan_with: Plan
     [
         ("BPI-R4", "did you mean 'bpi-r4'?"),
         ("bpi_r4_poe", "did you mean 'bpi-r4-poe'?"),
-        ("bpi-r3", "if it is one of these, write bpi-r4 or bpi-r4-poe"),
+        ("bpir4", "did you mean 'bpi-r4'?"),
         ("zx81", "if it is one of these, write bpi-r4 or bpi-r4-poe"),
     ],
 )
@@ -236,6 +288,34 @@ def test_a_slip_in_the_board_is_recognised(plan_with: PlanWith, model: str, hint
     found = check(plan_with(f"board: {{model: {model}}}\n"), "plan.yaml").diagnostics
 
     assert [one.hint for one in found if one.code == "BP201"] == [hint]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("bpi-r4-lite", "the Lite is another board with another SoC, the MT7987A"),
+        ("bpi-r4-pro", "the Pro is another board with another layout"),
+        ("bpi-r4-pro-8x", "the Pro 8X is another board with another layout"),
+        ("bpi-r4-pro-4e", "the Pro 4E is another board with another layout"),
+        ("bpi-r3", "the R3 is another board with another SoC, the MT7986"),
+        ("bpi-r3-mini", "the R3 Mini is another board with another SoC, the MT7986"),
+    ],
+)
+def test_another_board_is_refused_by_its_name(plan_with: PlanWith, model: str, reason: str) -> None:
+    (only,) = [one for one in check(plan_with(f"board: {{model: {model}}}\n"), "x").diagnostics if one.code == "BP201"]
+
+    assert only.message.startswith(f"'{model}' is not supported: {reason}")
+    assert only.hint == "a script for a BPI-R4 would damage it; only bpi-r4 and bpi-r4-poe are supported"
+    (slip,) = [
+        one for one in check(plan_with(f"board: {{model: {model.upper()}}}\n"), "x").diagnostics if one.code == "BP201"
+    ]
+    assert slip.hint is not None and slip.hint.startswith(f"did you mean '{model}'? it is not supported: {reason}")
+
+
+def test_one_name_of_a_board_is_that_of_another(plan_with: PlanWith) -> None:
+    found = check(plan_with("board: {model: bpi-r4-2g5}\n"), "plan.yaml").diagnostics
+
+    assert [one.hint for one in found if one.code == "BP201"] == ["write bpi-r4-poe"]
 
 
 def test_the_board_a_slip_comes_close_to_may_be_another_one(plan_with: PlanWith) -> None:
@@ -383,6 +463,8 @@ def test_the_room_on_the_nand_is_counted_in_eraseblocks() -> None:
         ("bananapi_bpi-r4-squashfs-sysupgrade.itb", True),
         ("openwrt-24.10.7-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12-SNAPSHOT-r1-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-25.12-snapshot-r1-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
+        ("openwrt-snapshot-r30000-0123456789-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-poe-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-lite-squashfs-sysupgrade.itb", False),
         ("openwrt-25.12.5-mediatek-filogic-bananapi_bpi-r4-squashfs-sysupgrade.bin", False),
@@ -597,7 +679,17 @@ def test_a_directory_of_your_own_is_a_mount_point(plan_with: PlanWith, mount: st
 
 
 @pytest.mark.parametrize(
-    "version", ["SNAPSHOT", "SNAPSHOT-r30000-0123456789", "25.12-SNAPSHOT", "24.10.7", "24.10.0-rc1"]
+    "version",
+    [
+        "SNAPSHOT",
+        "SNAPSHOT-r30000-0123456789",
+        "snapshot-r30000-0123456789-0123abcd",
+        "Snapshot-r1",
+        "25.12-SNAPSHOT",
+        "25.12-snapshot-r30000-0123456789",
+        "24.10.7",
+        "24.10.0-rc1",
+    ],
 )
 def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
     board = load_board()
@@ -606,4 +698,5 @@ def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
 
     assert name is not None and name.part == "sdcard.img.gz" and name.version is not None
     assert not is_of_release(name, "25.12", board)
-    assert is_of_release(name, "snapshot", board) == version.startswith("SNAPSHOT")
+    assert is_of_release(name, "snapshot", board) == version.upper().startswith("SNAPSHOT")
+    assert name.version == name.version.replace("snapshot", "SNAPSHOT")

@@ -1,6 +1,5 @@
 """What a plan means on the board: all rules, in the order of their codes."""
 
-from collections.abc import Set as AbstractSet
 from importlib import import_module
 
 from bootplan.board import Board
@@ -8,6 +7,7 @@ from bootplan.diagnostics import Diagnostic, Related
 from bootplan.document import Document
 from bootplan.plan import Plan
 from bootplan.rules.rule import RULES, Finding, Rule
+from bootplan.shape import up_to_a_wrong_value
 
 _GROUPS = (
     "board",
@@ -32,19 +32,17 @@ for _group in _GROUPS:  # importing a group registers its rules
     import_module(f"{__name__}.{_group}")
 
 
-def check(
-    plan: Plan, board: Board, document: Document, sections: AbstractSet[str] = frozenset(Plan.model_fields)
-) -> list[Diagnostic]:
+def check(plan: Plan, board: Board, document: Document) -> list[Diagnostic]:
     """Everything the rules find in *plan*, with the places in its *document*.
 
-    Of a plan that has some *sections* only, the rules that read no others.
+    A rule that comes to a wrong value ends there, with what it found before.
     """
-    return [
-        _diagnostic(rule, finding, document)
-        for _, rule in sorted(RULES.items())
-        if rule.check is not None and rule.reads <= sections
-        for finding in rule.check(plan, board)
-    ]
+    found: list[Diagnostic] = []
+    for _, rule in sorted(RULES.items()):
+        if rule.check is not None:
+            with up_to_a_wrong_value():
+                found.extend(_diagnostic(rule, finding, document) for finding in rule.check(plan, board))
+    return found
 
 
 def explained() -> dict[str, Rule]:

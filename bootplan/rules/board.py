@@ -30,7 +30,11 @@ def board_is_supported(plan: Plan, board: Board) -> Iterator[Finding]:
     known = [name for name, one in board.models.items() if one.supported]
     if model is not None:
         yield Finding(
-            ("board", "model"), f"'{plan.board.model}' is not supported: {model.reason}", f"write {' or '.join(known)}"
+            ("board", "model"),
+            f"'{plan.board.model}' is not supported: {model.reason}",
+            f"write {model.instead}"
+            if model.instead
+            else f"a script for a BPI-R4 would damage it; only {' and '.join(known)} are supported",
         )
         return
     same = next((name for name in board.models if _letters(name) == _letters(plan.board.model)), None)

@@ -25,9 +25,9 @@ def package_exists(plan: Plan, board: Board) -> Iterator[Finding]:
     Source: OpenWrt package/utils; `USE_APK` is the default since 25.12.
     """
     managers = {release.package_manager for release in board.releases.values()}
-    own = board.releases[plan.firmware.release].package_manager
     for index, name in enumerate(plan.packages):
         if name in managers:
+            own = board.releases[plan.firmware.release].package_manager
             message = f"'{name}' is the package manager and already there"
             if name != own:
                 message = f"'{name}' is not the package manager of {plan.firmware.release}, {own} is"
