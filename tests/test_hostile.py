@@ -200,7 +200,7 @@ def test_hostile_text_in_every_field(name: str, path: Path, step: int) -> None:
             answer("\n".join([*lines[: span.line - 1], before + written + behind, *lines[span.end_line :]]) + "\n")
 
 
-ODD_VALUES = [
+ODD_VALUES: list[object] = [
     None,
     1,
     "x",
