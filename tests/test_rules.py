@@ -667,10 +667,131 @@ def test_the_tables_at_both_ends_count(plan_with: PlanWith, size: str, fits: boo
 
 @pytest.mark.parametrize(
     "mount",
-    ["/etc/config", "/etc/dropbear", "/lib/modules", "/lib64", "/usr/share", "/usr/local", "/init", "/www/x", "/mnt"],
+    [
+        "/etc/config",
+        "/etc/dropbear",
+        "/lib/modules",
+        "/lib64",
+        "/usr/share",
+        "/usr/local",
+        "/init",
+        "/www/x",
+        "/mnt",
+        "/.bootplan",
+        "/.bootplan/x",
+    ],
 )
 def test_no_part_of_the_system_is_a_mount_point(plan_with: PlanWith, mount: str) -> None:
     assert "BP213" in codes_of(plan_with(MOUNTED.format(mount=mount)))
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("/etc/wireguard", True),
+        ("/etc/init.d/mine", True),
+        ("/etc/openwrt_release", False),
+        ("/etc/openwrt_version", False),
+        ("/etc/os-release", False),
+        ("/etc/rc.d", False),
+        ("/etc/rc.d/S99mine", False),
+        ("/etc/init.d", False),
+        ("/etc/inittab", False),
+        ("/etc/uci-defaults", False),
+        ("/etc/uci-defaults/99-mine", False),
+        ("/etc/apk/world", False),
+        ("/etc/apk/repositories.d/customfeeds.list", True),
+        ("/lib/apk", False),
+        ("/lib/apk/db/installed", False),
+        ("/lib/upgrade/keep.d/mine", False),
+        ("/lib/firmware/mine.bin", True),
+        ("/lib/firmware", False),
+        ("/lib", False),
+        ("/sbin/init", False),
+        ("/sbin/mine", False),
+        ("/bin/mine", False),
+        ("/usr/lib/opkg/status", False),
+        ("/usr/bin/mine", True),
+        ("/usr/local/bin", True),
+        ("/root/notes", True),
+        ("/etcetera", True),
+        ("/lib64x", True),
+    ],
+)
+def test_no_part_of_the_system_is_kept(plan_with: PlanWith, path: str, right: bool) -> None:
+    assert ("BP723" not in codes_of(plan_with(f"upgrade: {{keep: [{path}]}}\n"))) is right
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [("/srv", False), ("/srv/films", False), ("/srv/films/x", False), ("/srv/filmsx", True), ("/home", True)],
+)
+def test_nothing_on_a_partition_of_the_plan_is_kept(plan_with: PlanWith, path: str, right: bool) -> None:
+    disk = (
+        "partitions: [{name: root, size: 8GiB, filesystem: ext4}, "
+        "{name: films, size: rest, filesystem: ext4, mount: /srv/films}]"
+    )
+    text = plan_with(f"media: {{ssd: {{type: nvme, serial: A1, {disk}}}}}\nupgrade: {{keep: [{path}]}}\n")
+
+    assert ("BP723" not in codes_of(text)) is right
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "right"),
+    [
+        ("internal", "/srv/backup", True),
+        ("internal", "/srv", True),
+        ("internal", "/root/backup", False),
+        ("internal", "/srvx", False),
+        ("internal", "/mnt/usb/backup", True),
+        ("internal", "me@192.168.1.2:/root", True),
+        ("extroot-overlay, partition: root", "/root/backup", True),
+    ],
+)
+def test_a_backup_is_not_on_the_medium_that_is_written(
+    plan_with: PlanWith, method: str, place: str, right: bool
+) -> None:
+    disk = (
+        "partitions: [{name: root, size: 8GiB, filesystem: ext4}, "
+        "{name: data, size: rest, filesystem: ext4, mount: /srv}]"
+    )
+    text = plan_with(
+        f"media: {{ssd: {{type: nvme, serial: A1, {disk}}}}}\nroot: {{method: {method}}}\n"
+        f"upgrade: {{backup: '{place}'}}\n"
+    )
+
+    assert ("BP727" not in codes_of(text)) is right
+
+
+@pytest.mark.parametrize(
+    ("argument", "right"),
+    [
+        ("quiet", True),
+        ("loglevel=7", True),
+        ("nvme_core.default_ps_max_latency_us=0", True),
+        ("maxcpus=2", True),
+        ("maxcpus=0", False),
+        ("maxcpus=00", False),
+        ("nosmp", False),
+        ("kgdboc=ttyS0", True),
+        ("kgdbwait", False),
+        ("mem=1G", False),
+        ("memtest=1", True),
+        ("failsafe=", False),
+        ("failsafe=true", False),
+        ("my.failsafe=1", False),
+        ("FAILSAFE=true", False),
+        ("LD_PRELOAD=/x", False),
+        ("PREINIT=1", False),
+    ],
+)
+def test_an_argument_leaves_a_system_that_starts(plan_with: PlanWith, argument: str, right: bool) -> None:
+    text = plan_with(
+        'firmware: {release: "25.12", kernel: nvme-builtin}\n'
+        f"root: {{method: cmdline, partition: root, arguments: [{argument}]}}\n"
+    )
+
+    assert ("BP308" not in codes_of(text)) is right
 
 
 @pytest.mark.parametrize("mount", ["/mnt/data", "/root/films", "/srv", "/opt/docker", "/home", "/etcetera"])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bootplan.board import Board
-from bootplan.diagnostics import Severity
+from bootplan.diagnostics import Severity, short
 from bootplan.plan import Plan
 from bootplan.rules.rule import Finding, rule
 
@@ -11,6 +11,13 @@ OURS = ("root", "rootwait", "rootfstype", "panic", "fstools_overlay_name")
 OURS_BEGIN = "bootplan."
 """The arguments that the script or U-Boot's commands of a slot set themselves, and the beginning of others."""
 STARTS = ("--", "init", "rdinit", "initrd", "ro", "rw", "rootflags", "rootdelay", "initcall_blacklist")
+STOPS = {
+    "failsafe": "starts OpenWrt's failsafe mode, without settings and without the overlay",
+    "kgdbwait": "makes the kernel wait for a debugger, for ever",
+    "mem": "gives the kernel another memory than the board has",
+    "nosmp": "leaves the kernel one of four processors",
+}
+"""Arguments after which no usable system starts, and what each does."""
 STARTS_BEGIN = ("sysctl.", "fstools_", "ubi.")
 """Names, and beginnings of names, of the arguments that change how the system starts."""
 LONGEST_BYTES = 1024
@@ -120,8 +127,10 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
     over the first. For the seconds there are the keys `rootwait` and `panic`. By bootplan.slot
     and bootplan.trial a system learns which slot it is. Arguments that change how the system
     starts (init, ro, rootflags, sysctl and the like) could leave the router without a root, or
-    without a way back. The whole line has at most 1024 bytes: arm64 takes 2048, the console of
-    U-Boot less; with slots some commands are in the same variable.
+    without a way back. With kgdbwait, mem=, maxcpus=0 or failsafe= no usable system starts, and
+    what is written in capitals (FAILSAFE=1) the kernel hands to OpenWrt's init. The whole line has
+    at most 1024 bytes: arm64 takes 2048, the console of U-Boot less; with slots some commands are
+    in the same variable.
 
     Wrong:
         firmware: {release: "25.12", kernel: nvme-builtin}
@@ -132,7 +141,9 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
         root: {method: cmdline, partition: root, arguments: [quiet]}
 
     Source: OpenWrt package/boot/uboot-mediatek/patches/450-add-bpi-r4.patch, variable bootargs;
-    Linux arch/arm64/include/uapi/asm/setup.h, COMMAND_LINE_SIZE.
+    Linux arch/arm64/include/uapi/asm/setup.h, COMMAND_LINE_SIZE; init/main.c, unknown_bootoption;
+    Documentation/admin-guide/kernel-parameters.txt. OpenWrt package/base-files/files/lib/preinit/
+    30_failsafe_wait.
     """
     bootargs = board.media[plan.boot.medium].bootargs
     stock = [argument.partition("=")[0] for argument in bootargs.split()]
@@ -147,6 +158,17 @@ def arguments_leave_the_rest_alone(plan: Plan, board: Board) -> Iterator[Finding
                 ("root", "arguments", index),
                 f"'{name}' is set by the boot medium and must stay as it is",
                 f"remove it; the stock arguments are: {bootargs}",
+            )
+        elif "failsafe=" in argument:  # OpenWrt looks for that anywhere on the line
+            yield Finding(("root", "arguments", index), f"'{short(argument)}' {STOPS['failsafe']}", "remove it")
+        elif name in STOPS or (name == "maxcpus" and not argument.partition("=")[2].strip("0")):
+            what = STOPS["nosmp"] if name == "maxcpus" else STOPS[name]
+            yield Finding(("root", "arguments", index), f"'{short(argument)}' {what}", "remove it")
+        elif written.isupper() and "=" in argument:
+            yield Finding(
+                ("root", "arguments", index),
+                f"'{written}' is no argument of the kernel: it goes into the environment of OpenWrt's init",
+                "remove it",
             )
         elif written in STARTS or name in STARTS or name.startswith(STARTS_BEGIN):
             yield Finding(("root", "arguments", index), f"'{written}' changes how the system starts", "remove it")

@@ -7,6 +7,9 @@ from bootplan.diagnostics import Path
 from bootplan.plan import Partition, Plan
 from bootplan.rules.rule import Finding, rule
 
+OWN_TREE = "/.bootplan"
+"""The folder of the script at the top of a root on the disk: templates/lib/65-upgrade.sh."""
+
 
 @rule("BP212", reads="media")
 def mount_points_do_not_hide_each_other(plan: Plan, board: Board) -> Iterator[Finding]:
@@ -81,8 +84,9 @@ def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
 
     A file system mounted over /etc/config, or anywhere else in /etc, /lib, /usr or /www, hides
     the system below it: its settings, its modules, its programs. /tmp and /var are in memory,
-    /rom and /overlay belong to the root file system. Directories of your own in /mnt and /root
-    are free.
+    /rom and /overlay belong to the root file system. In /.bootplan the script keeps the old system
+    while it upgrades a root on the disk, and notes how far it is. Directories of your own in /mnt
+    and /root are free.
 
     Wrong:
         media:
@@ -109,7 +113,13 @@ def mount_point_is_free(plan: Plan, board: Board) -> Iterator[Finding]:
         if mount is None:
             continue
         trees = [tree for tree in board.system_trees if f"{mount}/".startswith(f"{tree}/")]
-        if mount in board.system_directories or trees:
+        if f"{mount}/".startswith(f"{OWN_TREE}/"):
+            yield Finding(
+                (*path, "mount"),
+                f"{mount} is where the script keeps the old system during an upgrade",
+                "choose a directory of your own, like /srv or /mnt/data",
+            )
+        elif mount in board.system_directories or trees:
             yield Finding(
                 (*path, "mount"),
                 f"{mount} belongs to the system",

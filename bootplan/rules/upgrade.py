@@ -10,7 +10,14 @@ from bootplan.rules.names import other_release, wrong_file
 from bootplan.rules.rule import Finding, rule
 
 _NOT_KEPT = ("/dev", "/lib/modules", "/overlay", "/proc", "/rom", "/run", "/sys", "/tmp", "/var")
-_NOT_AS_A_WHOLE = ("/usr/bin", "/usr/lib", "/usr/libexec", "/usr/sbin", "/usr/share")
+_NOT_AS_A_WHOLE = ("/etc/init.d", "/lib/firmware", "/usr/bin", "/usr/lib", "/usr/libexec", "/usr/sbin", "/usr/share")
+_OF_THE_SYSTEM = (
+    *("/bin", "/lib", "/sbin", "/usr/lib/opkg", "/usr/lib/os-release"),
+    *("/etc/apk/world", "/etc/board.d", "/etc/device_info", "/etc/inittab", "/etc/openwrt_release"),
+    *("/etc/openwrt_version", "/etc/os-release", "/etc/preinit", "/etc/rc.common", "/etc/rc.d", "/etc/uci-defaults"),
+)
+_OF_OTHERS = ("/lib/firmware",)
+"""Where an owner may put files beside the system's."""
 
 
 @rule("BP721", reads="root slots upgrade")
@@ -95,15 +102,18 @@ def image_is_for_this_board(plan: Plan, board: Board) -> Iterator[Finding]:
         )
 
 
-@rule("BP723", reads="upgrade")
+@rule("BP723", reads="media upgrade")
 def kept_is_your_own(plan: Plan, board: Board) -> Iterator[Finding]:
     """What is kept is your own, and no part of the system.
 
     Programs, libraries and modules come with the new system. Old ones on top of it do not run on
     the new kernel, or run instead of the new ones. Name what is yours in such a folder, like
-    /usr/share/my-maps. In /dev, /proc, /run, /sys, /tmp and /var nothing lasts anyway, and /rom
-    and /overlay show the same files once more. What is in /etc/config, and what each package
-    names as its settings, is kept in any case.
+    /usr/share/my-maps. The same holds for what says which release this is, which packages are
+    installed (/lib/apk, /usr/lib/opkg), which services start (/etc/rc.d), and what is done at a
+    first boot (/etc/uci-defaults): kept, they tell of a system that is gone. In /dev, /proc, /run,
+    /sys, /tmp and /var nothing lasts anyway, and /rom and /overlay show the same files once more.
+    A partition of the plan stays as it is: what is on it would be copied into RAM for nothing.
+    What is in /etc/config, and what each package names as its settings, is kept in any case.
 
     Wrong:
         upgrade: {keep: [/usr/lib]}
@@ -120,17 +130,42 @@ def kept_is_your_own(plan: Plan, board: Board) -> Iterator[Finding]:
         slots: {a: {root: root-a}, b: {root: root-b}}
         upgrade: {keep: [/etc/wireguard, /usr/share/my-maps]}
 
-    Source: OpenWrt package/base-files/files/sbin/sysupgrade, list_static_conffiles; /lib/upgrade/keep.d.
+    Source: OpenWrt package/base-files/files/sbin/sysupgrade, list_static_conffiles; /lib/upgrade/keep.d;
+    package/base-files/files for what is of the system.
     """
     kept = () if plan.upgrade is None else plan.upgrade.keep
     for index, path in enumerate(kept):
         here = ("upgrade", "keep", index)
         if path in kept[:index]:
             yield Finding(here, f"{path} is listed twice", "remove one")
-        elif any(f"{path}/".startswith(f"{tree}/") for tree in _NOT_KEPT):
+        elif _is_in(path, _NOT_KEPT):
             yield Finding(here, f"{path} comes with the system, or is made at each start", "remove it")
         elif path in (*board.system_trees, *_NOT_AS_A_WHOLE):
             yield Finding(here, f"{path} as a whole belongs to the system", "name what is yours in it")
+        elif _is_in(path, _OF_THE_SYSTEM) and not _is_in(path, _OF_OTHERS):
+            yield Finding(
+                here,
+                f"{path} is part of the system, and that of an old one breaks a new one",
+                "remove it; name files of your own, in /etc/NAME, /root, /usr/bin or /usr/share/NAME",
+            )
+    if not kept:
+        return
+    mounts = [((*place, "mount"), one.mount) for place, one in plan.partitions() if one.mount is not None]
+    for index, path in enumerate(kept):
+        for place, mount in mounts:
+            if _is_in(path, (mount,)) or _is_in(mount, (path,)):
+                yield Finding(
+                    ("upgrade", "keep", index),
+                    f"{mount} is a partition of its own, which an upgrade leaves alone"
+                    + ("" if _is_in(path, (mount,)) else f", and {path} holds it"),
+                    "remove it" if _is_in(path, (mount,)) else "name what is yours beside it",
+                    related=(("it is mounted here", place),),
+                )
+
+
+def _is_in(path: str, trees: tuple[str, ...]) -> bool:
+    """Whether *path* is one of the *trees*, or lies in one."""
+    return any(f"{path}/".startswith(f"{tree}/") for tree in trees)
 
 
 @rule("BP726", reads="slots upgrade")
@@ -169,13 +204,14 @@ def slots_need_no_backup(plan: Plan, board: Board) -> Iterator[Finding]:
             )
 
 
-@rule("BP727", reads="upgrade")
+@rule("BP727", reads="media root upgrade")
 def backup_outlives_the_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     """The backup is not where an upgrade, or a restart, takes it away.
 
     /tmp and /var are RAM. Folders of the system are set aside or made anew by the very upgrade
     that the backup is for. A partition of the plan with a `mount:` is a good place, another
-    machine is a better one. With root `internal` all that is on the boot medium is made anew: the
+    machine is a better one. With root `internal` every other folder is on the boot medium, which
+    the upgrade writes again; only in /mnt there may be a disk that the plan does not know, and the
     router looks at that.
 
     Wrong:
@@ -190,7 +226,7 @@ def backup_outlives_the_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
     if place is None or not place.startswith("/"):
         return
     top = f"/{place.split('/')[1]}"
-    if any(f"{place}/".startswith(f"{tree}/") for tree in _NOT_KEPT):
+    if _is_in(place, _NOT_KEPT):
         yield Finding(("upgrade", "backup"), f"{place} is RAM, or no place for files", "name a folder on a disk")
     elif top in board.system_trees:
         yield Finding(
@@ -198,6 +234,17 @@ def backup_outlives_the_upgrade(plan: Plan, board: Board) -> Iterator[Finding]:
             f"{place} is in a folder of the system, which an upgrade replaces",
             "name one like /srv/backup",
         )
+    elif plan.root.method == "internal" and not _is_in(place, ("/mnt",)):
+        mounts = tuple(one.mount for _, one in plan.partitions() if one.mount is not None)
+        if not _is_in(place, mounts):
+            yield Finding(
+                ("upgrade", "backup"),
+                f"{place} is on the boot medium, which an upgrade writes again",
+                f"name a folder on a partition of the plan, like {mounts[0]}/backup"
+                if mounts
+                else "give a partition a `mount:`, and name a folder there",
+                related=(("root stays on the boot medium here", ("root", "method")),),
+            )
 
 
 @rule("BP724", Severity.NOTE, reads="slots")
