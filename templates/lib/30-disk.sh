@@ -252,9 +252,10 @@ write_table() { # DISK - writes $work/DISK.wanted as a GPT and reads it back
         done <"$work/$1.wanted"
     } >"$work/$1.sfdisk"
     # A disk that is in use gets the very table that the kernel has: no need to read it again, which it would refuse.
-    # shellcheck disable=SC2046 # kernel names, split on purpose
-    uuid=$(users_of $(blocks_of "$1"))
-    sfdisk --wipe always --wipe-partitions never ${uuid:+--no-reread --no-tell-kernel} "/dev/$1" <"$work/$1.sfdisk"
+    have=$(blocks_of "$1")
+    # shellcheck disable=SC2086 # kernel names, split on purpose
+    have=$(users_of $have)
+    sfdisk --wipe always --wipe-partitions never ${have:+--no-reread --no-tell-kernel} "/dev/$1" <"$work/$1.sfdisk"
     partitions_of "$1" >"$work/$1.now"
     have=$(cut -d ' ' -f 1-3,5- "$work/$1.now")
     want=$(cat "$work/$1.wanted")

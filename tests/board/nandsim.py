@@ -151,7 +151,7 @@ def add_real(root: Path, programs: Iterable[str]) -> None:
 
 def make_root(folder: Path, cases: str, files: Mapping[str, str | bytes]) -> None:
     """Make the initramfs and the disk for /etc; ``files`` are {path: bytes} of the root."""
-    built = parts.build()
+    built, here = parts.build(), build()  # also the programs that are copied from this system
     root = folder / "root"
     tree.fill(
         root,
@@ -175,7 +175,7 @@ def make_root(folder: Path, cases: str, files: Mapping[str, str | bytes]) -> Non
         )
     (root / "sbin/mtd").unlink()
     tree.write(root, "/sbin/mtd", MTD, 0o755)
-    shutil.copytree(build()["kernel-nandsim"] / "modules", root / "modules")
+    shutil.copytree(here["kernel-nandsim"] / "modules", root / "modules")
     tree.write(root, "/init", INIT.replace("CHIP", CHIP), 0o755)
     tree.write(root, "/cases.sh", cases)
     for path, data in files.items():
