@@ -105,7 +105,7 @@ write_file() { # FILE TEXT - the file holds TEXT and a newline, wholly or not at
 }
 
 begin() { # ACTION - log, lock and our folder in RAM
-    local free=0
+    local free=0 file
     case $1 in
         make-sd | check-sd) need_card_commands ;; # on a PC, too
         *) need_stock_commands ;;
@@ -133,9 +133,9 @@ begin() { # ACTION - log, lock and our folder in RAM
         exit 3
     fi
     mkdir -p "${lock%/*}"
-    for free in "$log" "$lock" "$lock.look"; do # whoever made a link in /tmp would have root write through it
-        [ ! -h "$free" ] || {
-            printf 'refused: %s is a link, which this script did not make; remove it: rm %s\n' "$free" "$free" >&2
+    for file in "$log" "$lock" "$lock.look"; do # whoever made a link in /tmp would have root write through it
+        [ ! -h "$file" ] || {
+            printf 'refused: %s is a link, which this script did not make; remove it: rm %s\n' "$file" "$file" >&2
             exit 3
         }
     done

@@ -145,7 +145,7 @@ need_idle_place() { # FIRMWARE - the idle slot's disk is here and not in use, an
     probe "/dev/$part" 0
     if [ "$kind/$label" = "$slot_kind/$slot_label" ]; then
         judge_idle "$part" "$kind"
-    elif [ "$kind" = blank ] || [ "$kind/$making" = "unknown data/$id" ]; then
+    elif [ "$kind" = blank ] || [ "$kind/${making:-none}" = "unknown data/$id" ]; then
         verdict=keep
     else
         verdict="$kind '$label', not $slot_kind '$slot_label'"

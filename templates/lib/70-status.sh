@@ -110,7 +110,7 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         have="$kind/$label"
     fi
     if [ -z "$have" ] && sfdisk --dump "/dev/$2" 2>/dev/null | grep -q "^/dev/$2p$3 "; then
-        not_as_planned "the kernel does not see partition $3 of $2, although its table has it: the first copy of that is damaged" \
+        not_as_planned "the kernel does not see partition $3 of $2, although its table has it" \
             "sh ${0##*/} install --apply, which writes the same table again"
         return 0
     fi

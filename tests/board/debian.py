@@ -240,4 +240,4 @@ def unpack_first(packages: Sequence[str], folder: Path) -> str:
             choice.passed[package] = reason(failure)
             continue
         return str(choice)
-    raise choice.failure(packages[0] if packages else "Debian's kernel")
+    raise choice.failure(packages[0] if packages else "a package of this kind")
