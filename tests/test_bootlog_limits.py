@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -118,21 +118,26 @@ BANNERS = {
 }
 
 
+def quickest(work: Callable[[], object]) -> float:
+    """The processor's seconds for *work*, of five times the least: others on the machine only ever add some."""
+    taken = []
+    for _ in range(5):
+        begin = time.process_time()
+        work()
+        taken.append(time.process_time() - begin)
+    return min(taken)
+
+
 @pytest.mark.parametrize("kind", BANNERS)
 def test_a_line_costs_no_more_than_some_steps(kind: str) -> None:
     """In steps of the same processor at the same time: one is to take a line out of the log and to look at it."""
     log = BANNERS[kind] * (1 + (1 << 20) // len(BANNERS[kind]))
-    begin = time.process_time()
-    for _ in range(5):
+
+    def step() -> None:
         for line in log.split(b"\n"):
             line.decode("utf-8", "replace").strip().isprintable()
-    step = (time.process_time() - begin) / 5
 
-    begin = time.process_time()
-    told(log)
-    told(log)
-
-    assert (time.process_time() - begin) / 2 < 30 * step
+    assert quickest(lambda: told(log)) < 30 * quickest(step)
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
