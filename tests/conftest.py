@@ -42,9 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: many tests of the bench wait for a router that waits."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """More workers than there are cores: many tests of the bench wait for a router that waits, with --bench most."""
+    cores = os.cpu_count() or 1
+    return 2 * cores + 1 if config.getoption("--bench") else cores + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

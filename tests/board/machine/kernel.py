@@ -77,9 +77,10 @@ def add_driver(tree: Path) -> None:
 
 def configure(make: list[str | Path], build: Path, options: str) -> None:
     """Make the configuration of tinyconfig and ``options``; :class:`BuildError` for an option that was not taken."""
-    command([*make, "tinyconfig"])
-    with open(build / ".config", "a") as config:
-        config.write(options)
+    if not (build / "tiny").exists():
+        command([*make, "tinyconfig"])
+        shutil.copy(build / ".config", build / "tiny")
+    (build / ".config").write_text((build / "tiny").read_text() + options)
     command([*make, "olddefconfig"])
     got = (build / ".config").read_text()
     wanted = [line for line in options.splitlines() if re.match(r"CONFIG_\w+=[ym]$", line)]
