@@ -6,7 +6,7 @@
 #   bp_try, bp_left   the slot on trial, and how often it may still be started
 #   bp_why            what was wrong when a trial gave up
 #
-# Each decision is one write of fw_setenv. The slot that runs is never written to.
+# Each decision is one write of fw_setenv, and then the same once more into the other copy. The slot that runs is never written to.
 
 slots_kind=none # none; pair, volume, partition, shared: where the kernel of a slot is
 slots_method='' # overlay or root: what its partition on the disk is
@@ -147,6 +147,7 @@ write_change() { # - writes what $work/env.new says, and shows it
     done <"$work/env.new"
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
     run change_reads_back
+    run write_other_copy
 }
 
 change_reads_back() { # - the stored environment is valid and says what $work/env.new wanted
