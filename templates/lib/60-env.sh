@@ -256,6 +256,15 @@ write_other_copy() { # - after a write that was read back: the other copy says t
     cmp "$work/env" "$work/env.first" || fail "the environment changed while its other copy was written"
 }
 
+stock_env_copy() { # - the newest saved environment that starts the stock system; what its name is like when there is none
+    local copy found="$env_copies/env-....txt"
+    for copy in "$env_copies"/env-*.txt; do
+        [ -e "$copy.sha256" ] || continue
+        ! grep -q '^bootargs=.*root=/dev/fit0' "$copy" || found=$copy
+    done
+    printf '%s' "$found"
+}
+
 print_console_lines() { # NAME VALUE - what to type at the U-Boot console instead of fw_setenv
     at_console=yes
     if [ "$apply" = no ]; then
