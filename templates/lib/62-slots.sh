@@ -226,6 +226,17 @@ need_whole() { # SLOT - it was finished, and its kernel is what was written ther
     [ "$have" = "$sum" ] || refuse "the kernel of slot $1 is not what was written there"
 }
 
+mend_slot() { # - what to type when the system of the slot that runs is not whole: install copies nothing into a slot again
+    local state kernel
+    kernel=$(uname -r)
+    state=$(slot_says "$slot_idle" state)
+    case $slots_kind/$state in
+        shared/*) printf 'sh %s upgrade IMAGE --apply, where IMAGE has the kernel that runs (%s), then reboot' "${0##*/}" "$kernel" ;;
+        */complete) printf 'sh %s switch --apply, then reboot; when there is an image, from there: sh %s upgrade IMAGE' "${0##*/}" "${0##*/}" ;;
+        *) printf 'sh %s upgrade IMAGE --apply, then reboot' "${0##*/}" ;;
+    esac
+}
+
 need_idle_root() { # - the partition of the idle slot holds a finished system
     local disk
     use_slot "$slot_idle"

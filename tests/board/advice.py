@@ -21,7 +21,7 @@ STEP = re.compile(
     r"|(?P<wait>\bwait for\b)"
     r"|(?P<line>\b(?:mount|umount|uci|block mount)\b [^;,)]*|\bblock mount\b)"
 )
-END = re.compile(r",? or: |; if it comes back|; then look at")
+END = re.compile(r",? or: |; (?:if it comes back|when there is an image|then look at)")
 
 
 class OnlyAHuman(AssertionError):
@@ -57,7 +57,7 @@ def take(bench: Bench, advice: str, named: dict[str, str], refusals: int = 1) ->
                 refused = re.findall("^refused: (.*)$", result.out, re.MULTILINE)
                 take(bench, refused[0], named, refusals - 1)
                 return
-            result.ok()
+            assert result.code == 0 or words == "status", result
             restart = bool(re.search("[Rr]estart the router", result.out))
         elif step["restart"]:
             restart_router(bench)
