@@ -276,6 +276,8 @@ tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
     [ -z "$number" ] || probe "/dev/$part" 0
     see_entry "$2" "$uuid" "$1"
     if [ "$entry" != right ]; then
+        # Whoever had to unmount another one for the table is not sent to mount it again.
+        case $advice in 'block mount'*) advice='' ;; *) ;; esac
         not_as_planned "fstab does not mount partition $4 of $3 at $1" "sh ${0##*/} install --apply, then reboot"
     elif [ -n "$there" ]; then
         not_as_planned "something else is mounted at $1" "umount $1; block mount; then look at: logread | grep block"

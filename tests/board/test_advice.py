@@ -45,6 +45,20 @@ def test_behind_the_way_back_install_is_the_answer(router: MakeRouter, method: s
     assert len(followed) == 1 and followed[0].startswith("sh r4.sh install"), followed
 
 
+@pytest.mark.parametrize("method", ["extroot-overlay", "cmdline"])
+def test_the_plan_takes_the_root_back(router: MakeRouter, method: str) -> None:
+    """The way back is all there is to do, and is written out."""
+    box = router(**kind_of_router(method)).boot()
+    partitions = (ROOT, DATA)
+    assert len(follow_advice(Bench(box, plan(method, partitions=partitions)))) <= 2
+
+    text = plan("internal", partitions=partitions)
+    if method == "cmdline":
+        text = text.replace("kernel: stock", "kernel: nvme-builtin")
+
+    assert len(follow_advice(Bench(box, text))) == 1
+
+
 def test_a_mount_point_of_the_root_that_somebody_changed(router: MakeRouter) -> None:
     """fstab has the file system, but not as the root."""
     bench = Bench(router().boot(), plan())
