@@ -40,14 +40,21 @@ refuse_if_used() { # DISK - nothing of it may be in use when its table changes
     [ -z "$users" ] || refuse "the partition table of $1 must change, but the disk is in use:$users$way"
 }
 
-how_to_leave() { # USERS - what users_of() told: when the running root is among them, how to start without it
+how_to_leave() { # USERS - what users_of() told: what to type first; when the running root is among them, how to start without it
+    local user
     case "$1 " in
-        *' / '* | *' /overlay '*)
+        *' / '* | *' /overlay '* | *' /rom '*)
             printf '; start the router from the boot medium alone first: '
             way_back
+            return 0
             ;;
         *) ;;
     esac
+    set -f # a mount point may look like a pattern
+    for user in $1; do
+        case $user in /*) printf '; umount %s' "$user" ;; *) ;; esac
+    done
+    set +f
 }
 
 refuse_if_openwrts() { # DISK - it must not carry what the router boots from, not even with --wipe

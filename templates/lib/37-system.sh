@@ -43,6 +43,11 @@ see_running_state() { # METHOD - sets inside to the state of the copy that the s
 need_system() { # DISK NUMBER METHOD - started from the internal system, or already from where the plan wants it
     local disk way
     see_system
+    way=$(leave_old_slots)
+    if [ -n "$way" ]; then
+        refuse "U-Boot chooses between slots here, and this plan has none; first: $way"
+        return 0
+    fi
     disk=$(disk_named "$1")
     case $system in
         internal) say "  the system runs from the boot medium" ;;
@@ -59,15 +64,36 @@ need_system() { # DISK NUMBER METHOD - started from the internal system, or alre
 }
 
 way_back() { # - what to type to start the router from its boot medium alone
-    local command='' mount='mount /dev/fitrw /mnt'
+    local command='' mount='mount /dev/fitrw /mnt' copy
+    copy=$(leave_old_slots)
+    if [ -n "$copy" ]; then
+        printf '%s' "$copy"
+        return 0
+    fi
     read -r command </proc/cmdline || true
     case $command in
         *root=PARTUUID=*)
-            printf 'sh %s restore-env %s/env-....txt --apply; reboot' "${0##*/}" "$env_copies"
+            copy=$(stock_env_copy)
+            printf 'sh %s restore-env %s --apply; reboot' "${0##*/}" "$copy"
             return 0
             ;;
         *) ;;
     esac
     [ "$plan_medium" != nand ] || mount='mount -t ubifs ubi0:rootfs_data /mnt'
     printf '%s; uci -c /mnt/upper/etc/config set fstab.bootplan_root.enabled=0; uci -c /mnt/upper/etc/config commit fstab; reboot' "$mount"
+}
+
+leave_old_slots() { # - what to type first when U-Boot chooses between slots, and the plan has none; nothing when that is not so
+    local good
+    [ "$slots_kind" = none ] || return 0
+    plan_env
+    [ -s "$work/fw_env.config" ] || return 0
+    good=$(fw_printenv -c "$work/fw_env.config" -n bp_good 2>/dev/null) || good=''
+    [ -n "$good" ] || return 0
+    # What they put into the environment is known to the script of their plan only.
+    if grep -qs '^    slots_are ' "$service_script"; then
+        printf 'sh %s rollback --stock --apply; reboot' "$service_script"
+    else
+        printf 'sh %s rollback --stock --apply, with the script that made the slots; reboot' "${0##*/}"
+    fi
 }

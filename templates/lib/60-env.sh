@@ -1,7 +1,7 @@
 # ---- library: the U-Boot environment --------------------------------------------------------------
 #
-# Two copies, each with a CRC; fw_setenv writes the older one, so a power cut leaves a whole one. It is
-# never erased: the MAC addresses live in it, and a tool that finds no valid copy would write defaults
+# Two copies, each with a CRC; fw_setenv writes the older one, so a power cut leaves a whole one. What was decided is
+# written twice, so that it is in both: a copy that gets damaged later takes nothing back. The environment is never erased: the MAC addresses live in it, and a tool that finds no valid copy would write defaults
 # that cannot start this board. Where it is comes from the medium the router was started from, and
 # /etc/fw_env.config has to say the same.
 
@@ -188,6 +188,7 @@ set_bootargs() { # TEXT - one write, read back
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
     if [ "$apply" = yes ]; then
         env_reads_back bootargs "$1"
+        run write_other_copy
     else
         # The rehearsal goes on as if it were so.
         grep -v '^bootargs=' "$work/env" >"$work/env.rehearsed" || true
@@ -243,6 +244,25 @@ env_reads_back() { # NAME VALUE - the stored environment is valid and says so
     have=$(env_value "$1")
     [ "$env_state" = good ] || fail "the environment reads back as $env_state"
     [ "$have" = "$2" ] || fail "$1 reads back as '$have'"
+}
+
+write_other_copy() { # - after a write that was read back: the other copy says the same
+    cp "$work/env" "$work/env.first"
+    # fw_setenv writes nothing where nothing changes; the last line takes the first one back before it writes.
+    printf 'bp_again 1\nbp_again\n' >"$work/env.again"
+    fw_setenv -c "$work/fw_env.config" -s "$work/env.again"
+    read_env
+    [ "$env_state" = good ] || fail "the environment reads back as $env_state"
+    cmp "$work/env" "$work/env.first" || fail "the environment changed while its other copy was written"
+}
+
+stock_env_copy() { # - the newest saved environment that starts the stock system; what its name is like when there is none
+    local copy found="$env_copies/env-....txt"
+    for copy in "$env_copies"/env-*.txt; do
+        [ -e "$copy.sha256" ] || continue
+        ! grep -q '^bootargs=.*root=/dev/fit0' "$copy" || found=$copy
+    done
+    printf '%s' "$found"
 }
 
 print_console_lines() { # NAME VALUE - what to type at the U-Boot console instead of fw_setenv

@@ -6,7 +6,7 @@
 #   bp_try, bp_left   the slot on trial, and how often it may still be started
 #   bp_why            what was wrong when a trial gave up
 #
-# Each decision is one write of fw_setenv. The slot that runs is never written to.
+# Each decision is one write of fw_setenv, and then the same once more into the other copy. The slot that runs is never written to.
 
 slots_kind=none # none; pair, volume, partition, shared: where the kernel of a slot is
 slots_method='' # overlay or root: what its partition on the disk is
@@ -147,6 +147,7 @@ write_change() { # - writes what $work/env.new says, and shows it
     done <"$work/env.new"
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
     run change_reads_back
+    run write_other_copy
 }
 
 change_reads_back() { # - the stored environment is valid and says what $work/env.new wanted
@@ -223,6 +224,17 @@ need_whole() { # SLOT - it was finished, and its kernel is what was written ther
     fi
     have=$(sum_of "/dev/$device" "$size")
     [ "$have" = "$sum" ] || refuse "the kernel of slot $1 is not what was written there"
+}
+
+mend_slot() { # - what to type when the system of the slot that runs is not whole: install copies nothing into a slot again
+    local state kernel
+    kernel=$(uname -r)
+    state=$(slot_says "$slot_idle" state)
+    case $slots_kind/$state in
+        shared/*) printf 'sh %s upgrade IMAGE --apply, where IMAGE has the kernel that runs (%s), then reboot' "${0##*/}" "$kernel" ;;
+        */complete) printf 'sh %s switch --apply, then reboot; when there is an image, from there: sh %s upgrade IMAGE' "${0##*/}" "${0##*/}" ;;
+        *) printf 'sh %s upgrade IMAGE --apply, then reboot' "${0##*/}" ;;
+    esac
 }
 
 need_idle_root() { # - the partition of the idle slot holds a finished system

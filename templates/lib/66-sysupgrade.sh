@@ -55,8 +55,6 @@ need_next_start() { # - U-Boot starts what sysupgrade writes, and no other upgra
         *) ;;
     esac
     [ -s "$work/env" ] || return 0 # need_env told it
-    have=$(env_value bp_good)
-    [ -z "$have" ] || refuse "U-Boot chooses between slots here: sh ${0##*/} rollback --stock --apply, with the script that made them"
     have=$(env_value bootargs)
     case " $have " in
         *' root=/dev/fit0 '*) ;;
@@ -74,8 +72,30 @@ need_next_start() { # - U-Boot starts what sysupgrade writes, and no other upgra
 need_no_other_root() { # - the boot medium's overlay is the one that is lived in: its settings are those that travel
     local enabled
     enabled=$(uci -q get fstab.bootplan_root.enabled) || enabled=0
-    [ "$enabled" = 0 ] ||
+    if [ "$enabled" != 0 ]; then
         refuse "fstab takes the root from the disk, but the system runs from the boot medium, whose settings are older: restart the router, and if it comes back so: sh ${0##*/} status; to go on without the disk's root: uci set fstab.bootplan_root.enabled=0; uci commit fstab"
+    else
+        tell_root_left_behind
+    fi
+}
+
+tell_root_left_behind() { # - a root on the disk that does not run is not part of the upgrade
+    local disk way="to bring it along start it first: sh ${0##*/} status tells how; or later: sh ${0##*/} upgrade --refit"
+    [ "$root_content" != internal ] || return 0
+    disk=$(disk_named "$root_disk")
+    if [ ! -b "/dev/${disk:-none}p$root_number" ]; then
+        note "the disk '$root_disk' is not here: when it has a root, the root on the disk stays behind, made for the firmware that runs now; $way"
+        return 0
+    fi
+    probe "/dev/${disk}p$root_number" 0
+    [ "$kind/$label" = "$root_kind/$root_label" ] || return 0
+    look_inside "${disk}p$root_number" "$kind"
+    case $inside in
+        complete* | "$half" | unread* | 'in use')
+            note "the system runs from the boot medium alone: the root on the disk stays behind, made for the firmware that runs now; $way"
+            ;;
+        *) ;;
+    esac
 }
 
 need_finished_root() { # - the disk that the system runs from holds a finished copy

@@ -221,6 +221,14 @@ tell_upgrade() { # - the last upgrade, and what is left to do of it
     tell upgraded "from $from to $to on $date"
     for key in version env root; do
         text=$(last_says "$key")
+        case $key/$text/$system/$root_content in
+            root/ok/internal/internal) ;;
+            root/ok/internal/*) # tell_root told where it is
+                tell upgrade-root "ok, of the boot medium alone; the root on the disk was no part of it"
+                continue
+                ;;
+            *) ;;
+        esac
         tell "upgrade-$key" "$text"
         [ "$key" != root ] || way=$(last_says way)
         [ "$text" = ok ] || not_as_planned "after the upgrade: $text" "${way:-look at logread | grep bootplan}"

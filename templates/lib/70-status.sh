@@ -34,6 +34,7 @@ not_as_planned() { # WHAT ADVICE... - the first of these is the one to act on
 }
 
 tell_system() { # - how the router runs now
+    local way
     see_system
     if [ -n "$system_block" ]; then
         tell root "$system on /dev/$system_block"
@@ -43,6 +44,8 @@ tell_system() { # - how the router runs now
     [ "$system" != unknown ] ||
         not_as_planned "this is no installed system: recovery, or settings that live in RAM only" \
             "look for a crash record (ls /sys/fs/pstore; after reading it: rm /sys/fs/pstore/*) and for flag_recover in fw_printenv, then reboot"
+    way=$(leave_old_slots)
+    [ -z "$way" ] || not_as_planned "U-Boot chooses between slots here, and the plan has none" "$way"
 }
 
 tell_root_internal() { # - is root on the boot medium?
@@ -59,26 +62,31 @@ tell_root_internal() { # - is root on the boot medium?
 }
 
 tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: overlay or root
-    local disk install
+    local disk
     tell_system
     tell wanted "$1, partition $4 '$6' of $3"
     [ "$system" != unknown ] || return 0
     disk=$(disk_named "$3")
     if [ ! -b "/dev/${disk:-none}" ]; then
-        look_for_packages
-        install=$(install_line "$missing_packages")
-        case "$missing_packages " in
-            *' kmod-nvme '*) not_as_planned "the disk '$3' is not here, and neither is its driver" "$install; then: sh ${0##*/} status" ;;
-            *)
-                not_as_planned "the disk '$3' is not here" \
-                    "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
-                ;;
-        esac
+        tell_no_disk "$3"
     elif [ "$system/$system_block" != "$2/${disk}p$4" ]; then
-        why_not "$1" "$disk" "$4" "$5" "$6"
+        why_not "$1" "$disk" "$4" "$5" "$6" "$2"
     else
         is_whole "$2"
     fi
+}
+
+tell_no_disk() { # DISK - it is not here; is its driver?
+    local install
+    look_for_packages
+    install=$(install_line "$missing_packages")
+    case "$missing_packages " in
+        *' kmod-nvme '*) not_as_planned "the disk '$1' is not here, and neither is its driver" "$install; then: sh ${0##*/} status" ;;
+        *)
+            not_as_planned "the disk '$1' is not here" \
+                "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
+            ;;
+    esac
 }
 
 is_whole() { # METHOD - the system that runs from the disk is a finished copy, and fits the running kernel
@@ -96,8 +104,8 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
     fi
 }
 
-why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the router from that root
-    local have command chosen installed
+why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps the router from that root
+    local have command installed users way
     if [ "$busy" = yes ]; then
         not_as_planned "another run of this script is under way" "wait for its end, then look again"
         return 0
@@ -119,10 +127,21 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         return 0
     fi
     have=$uuid
+    users=$(users_of "$2p$3")
+    if [ -n "$users" ]; then
+        way=$(how_to_leave "$users")
+        way=${way:-; find out what uses it}
+        not_as_planned "partition $3 of $2 is in use:$users" "${way#; }; then: sh ${0##*/} status"
+        return 0
+    fi
     look_inside "$2p$3" "$4"
     [ "$inside" != "$half" ] || stale=$half
     case $inside/$stale/$root_content in
-        complete*//*) ;;
+        "complete $6"//*) ;;
+        complete*//*)
+            not_as_planned "partition $3 of $2 holds a system copied by another root method" "sh ${0##*/} install, and read what it would do"
+            return 0
+            ;;
         "complete $root_content"/* | "$half"/* | complete*/internal)
             see_waiting
             if [ "$waiting" = yes ]; then
@@ -146,15 +165,35 @@ why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the rou
         [ "$installed" != "$plan_digest" ] || advice=reboot
         return 0
     fi
-    chosen=$(uci -q get fstab.bootplan_root.uuid) || chosen=''
-    if [ "$chosen" != "$have" ]; then
-        not_as_planned "fstab has no root entry for the file system $have" "sh ${0##*/} install --apply"
+    see_waiting
+    see_entry bootplan_root "$have" "$root_target"
+    if [ "$waiting" = yes ]; then
+        not_as_planned "the upgrade under way has not come to the root on $2p$3" "sh $service_script first-start"
+    elif [ "$entry" = off ]; then
+        not_as_planned "the root's entry in fstab is off, as behind the way back to the boot medium" "sh ${0##*/} install --apply, then reboot"
+    elif [ "$entry" = other ]; then
+        not_as_planned "fstab has no root entry for the file system $have" "sh ${0##*/} install --apply, then reboot"
     elif [ "$installed" = "$plan_digest" ]; then
         not_as_planned "installed, and not restarted since" "reboot"
     else
         not_as_planned "fstools did not take the root from $2p$3 although fstab says so" \
             "look at: dmesg | grep -e extroot -e nvme; is kmod-nvme of this very kernel installed?"
     fi
+}
+
+entry='' # what see_entry() found: right, off or other
+
+see_entry() { # SECTION UUID TARGET - does that section of fstab mount that file system there?
+    local have where on
+    have=$(uci -q get "fstab.$1.uuid") || have=''
+    where=$(uci -q get "fstab.$1.target") || where=''
+    on=$(uci -q get "fstab.$1.enabled") || on=1
+    case $have/$where/$on in
+        /*) entry=other ;;
+        "$2/$3/1") entry=right ;;
+        "$2/$3/"*) entry=off ;;
+        *) entry=other ;;
+    esac
 }
 
 tell_slots() { # - which slot runs, which is good, what is in both, and why the last trial failed
@@ -185,16 +224,25 @@ tell_slots() { # - which slot runs, which is good, what is in both, and why the 
 }
 
 judge_slots() { # - is everything as the plan wants it?
+    local boot installed='' look="reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+    boot=$(env_value bootcmd)
+    [ ! -e "$just_installed" ] || read -r installed <"$just_installed"
     if [ "$env_state" != good ]; then
         not_as_planned "the U-Boot environment is $env_state" "sh ${0##*/} restore-env FILE, with a copy from $env_copies or a backup"
     elif [ -z "$slot_good" ]; then
         not_as_planned "no slots are installed" "sh ${0##*/} install"
+    elif [ "${boot#"$chooser_first"}" = "$boot" ]; then
+        not_as_planned "bootcmd does not begin with the slots' own command: U-Boot starts the stock way" "sh ${0##*/} install --apply, then reboot"
+    elif [ -z "$slot_told" ] && [ "$installed" = "$plan_digest" ]; then
+        not_as_planned "installed, and not restarted since" "reboot"
+    elif [ -z "$slot_told" ]; then
+        not_as_planned "U-Boot did not start this system by the slots" "$look"
     elif [ -z "$slot_running" ]; then
-        not_as_planned "the router runs from neither slot" "reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+        not_as_planned "the router runs from neither slot" "$look"
     elif [ -n "$slot_told" ] && [ "$slot_told" != "$slot_running" ]; then
         not_as_planned "U-Boot started slot $slot_told, but the root is that of slot $slot_running" "reboot"
     elif [ "$slots_method/$system" = overlay/internal ]; then
-        not_as_planned "slot $slot_running runs without its overlay on the disk" "reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+        not_as_planned "slot $slot_running runs without its overlay on the disk" "$look"
     elif [ -n "$slot_try" ] && [ "$slot_try" = "$slot_running" ]; then
         not_as_planned "slot $slot_running is on trial" "wait for its health check, or: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
     elif [ -n "$slot_try" ]; then
@@ -203,30 +251,36 @@ judge_slots() { # - is everything as the plan wants it?
         not_as_planned "slot $slot_running runs, but slot $slot_good is the good one" "reboot"
     else
         is_whole "$slots_method"
-        # install copies nothing into a slot again
-        [ "$as_planned" = yes ] || advice="start the other slot: sh ${0##*/} switch --apply, then reboot; and from there: sh ${0##*/} upgrade IMAGE"
+        [ "$as_planned" = yes ] || advice=$(mend_slot)
     fi
 }
 
 tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
-    local disk part number='' there chosen enabled
+    local disk part number='' there installed=''
     disk=$(disk_named "$3")
     part=${disk}p$4
     [ ! -e "/sys/class/block/$part/dev" ] || read -r number <"/sys/class/block/$part/dev"
     there=$(mounted_at "$1")
+    [ ! -e "$just_installed" ] || read -r installed <"$just_installed"
     if [ -n "$number" ] && [ "${there% *}" = "$number" ]; then
         tell mount "$1 is partition $4 of $disk"
         return 0
-    elif [ -e "$just_installed" ]; then
+    elif [ "$installed" = "$plan_digest" ]; then
         not_as_planned "$1 is not mounted yet" "reboot"
+        return 0
+    elif [ ! -b "/dev/${disk:-none}" ]; then
+        tell_no_disk "$3"
         return 0
     fi
     uuid=''
     [ -z "$number" ] || probe "/dev/$part" 0
-    chosen=$(uci -q get "fstab.$2.uuid") || chosen=none
-    enabled=$(uci -q get "fstab.$2.enabled") || enabled=1
-    if [ -n "$number" ] && [ "$chosen/$enabled" != "$uuid/1" ]; then
-        not_as_planned "fstab mounts another file system at $1, or none" "sh ${0##*/} install --apply, then reboot"
+    see_entry "$2" "$uuid" "$1"
+    if [ "$entry" != right ]; then
+        # Whoever had to unmount another one for the table is not sent to mount it again.
+        case $advice in 'block mount'*) advice='' ;; *) ;; esac
+        not_as_planned "fstab does not mount partition $4 of $3 at $1" "sh ${0##*/} install --apply, then reboot"
+    elif [ -n "$there" ]; then
+        not_as_planned "something else is mounted at $1" "umount $1; block mount; then look at: logread | grep block"
     else
         not_as_planned "$1 is not partition $4 of $3" "block mount; then look at: logread | grep block"
     fi

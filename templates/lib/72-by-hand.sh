@@ -24,8 +24,11 @@ see_waiting() { # - sets waiting=yes when the next start of the firmware that ru
 }
 
 action_upgrade_refit() { # - the next start makes the root on the disk fit the firmware that runs
-    [ "$slots_kind" = none ] ||
-        refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the system of a slot. Start the other one (sh ${0##*/} switch --apply, then reboot), and upgrade this one from there"
+    case $slots_kind in
+        none) ;;
+        shared) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the kernel that both share. From the slot that runs: sh ${0##*/} upgrade IMAGE --apply, where IMAGE has that very kernel, then reboot" ;;
+        *) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the system of a slot. Start the other one (sh ${0##*/} switch --apply, then reboot), and upgrade this one from there" ;;
+    esac
     [ "$slots_kind/$root_content" != none/internal ] || refuse "this plan has no root on a disk that OpenWrt itself mounts"
     stop_if_refused
     fit_again="sh ${0##*/} upgrade --refit"

@@ -83,6 +83,7 @@ write_env() { # FILE - the environment becomes what FILE says, and reads back so
         grep -qxF "$line" "$work/env" || run fw_setenv -c "$work/fw_env.config" "$name" "${line#*=}"
     done <"$work/blanks"
     run env_equals "$1"
+    run write_other_copy
 }
 
 env_equals() { # FILE - the stored environment is valid and is what FILE says

@@ -60,8 +60,10 @@ look_at_plan() { # - the first walk: everything is looked at, all reasons not to
 }
 
 look_at_slots() { # - the same for every decision about slots
+    local way
     if [ "$slots_kind" = none ]; then
-        refuse "this plan has no slots"
+        way=$(leave_old_slots)
+        refuse "this plan has no slots${way:+, but U-Boot chooses between those of another one; to leave them: $way}"
     else
         plan_decide
         if [ "$stock" = yes ]; then need_slots_to_leave; else need_slots; fi

@@ -355,6 +355,19 @@ class EnvTool:
             return None
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
+    def copies(self) -> list[dict[str, str] | None]:
+        """Return what each of the two copies says by itself; None for one whose CRC is wrong."""
+        found: list[dict[str, str] | None] = []
+        for line in env_places(self.folder, self.medium):
+            path, offset, size = line.split()[:3]
+            with open(path, "rb") as image:
+                image.seek(int(offset, 16))
+                copy = image.read(int(size, 16))
+            right = binascii.crc32(copy[5:]) == struct.unpack("<I", copy[:4])[0]
+            lines = copy[5:].partition(b"\0\0")[0].decode(errors="surrogateescape").split("\0")
+            found.append(dict(one.split("=", 1) for one in lines if one) if right else None)
+        return found
+
     def whole(self) -> dict[str, str]:
         """Return the same; :class:`EnvError` when both copies are bad."""
         env = self.all()

@@ -698,6 +698,11 @@ class Router(Files):
         self.sync()
         return self.env_tool.whole()
 
+    def environments(self) -> list[dict[str, str] | None]:
+        """Return what each copy of it says by itself; None for a bad one."""
+        self.sync()
+        return self.env_tool.copies()
+
 
 MakeRouter = Callable[..., Router]
 """What the fixture ``router`` gives; its words are those of :class:`Router`."""

@@ -49,6 +49,39 @@ def test_only_bootargs_changes_and_comes_back(router: MakeRouter, medium: str, s
     assert "root         internal" in bench.sh("status").out
 
 
+def agreed(box: Router) -> dict[str, str]:
+    """Return the environment, which both of its copies must say."""
+    first, second = box.environments()
+    assert first is not None and first == second, sorted((first or {}).items() ^ (second or {}).items())
+    return first
+
+
+@pytest.mark.parametrize("medium", STOCK)
+def test_both_copies_say_what_was_decided(router: MakeRouter, medium: str) -> None:
+    """The newer one may be damaged at once: what was decided, or restored, is not taken back."""
+    box, bench = bench_for(router, medium)
+    before = agreed(box)
+
+    told = bench.sh("install --apply").ok().out
+    assert "root=PARTUUID=" in agreed(box)["bootargs"]
+    saved = match_in("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
+    bench.sh(f"restore-env {saved} --apply").ok()
+
+    assert agreed(box) == before
+
+
+@pytest.mark.parametrize("copy", ["/dev/ubi0_1", "/dev/ubi0_2"])
+def test_a_copy_that_is_damaged_right_after_install(router: MakeRouter, copy: str) -> None:
+    """The root comes from the disk all the same, whichever copy it was."""
+    box, bench = bench_for(router)
+    bench.sh("install --apply").ok()
+    box.run(f"echo rubbish >{copy}").ok()
+
+    bench.restart()
+
+    assert bench.sh("status").code == 0
+
+
 def test_one_broken_copy_is_no_obstacle(router: MakeRouter) -> None:
     """That is what the second copy is for."""
     box, bench = bench_for(router)

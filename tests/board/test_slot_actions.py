@@ -77,6 +77,31 @@ def test_an_upgrade_is_tried_and_confirms_itself(slots: MakeSlots, kind: str, sh
     assert not box.exists("/etc/config/mine")
 
 
+def test_every_decision_is_in_both_copies_of_the_environment(slots: MakeSlots) -> None:
+    """A copy that is damaged takes no decision back, and brings no slot that was given up."""
+    bench = slots()
+
+    def agreed() -> dict[str, str]:
+        """Return our variables, which both copies must say."""
+        first, second = bench.router.environments()
+        assert first is not None and first == second, sorted((first or {}).items() ^ (second or {}).items())
+        return {name: value for name, value in first.items() if name in ("bp_good", "bp_try", "bp_left", "bp_again")}
+
+    bench.install()
+    assert agreed() == {"bp_good": "a"}
+    bench.restart()
+    bench.upgraded()
+    assert agreed() == {"bp_good": "a", "bp_try": "b", "bp_left": "2"}
+    bench.sh("rollback --apply").ok()
+    assert agreed() == {"bp_good": "a"}
+    bench.sh("switch --apply").ok()
+    assert agreed() == {"bp_good": "a", "bp_try": "b", "bp_left": "2"}
+    assert bench.restart_all() == ["b"]
+    assert agreed() == {"bp_good": "b"}
+    bench.sh("rollback --stock --apply").ok()
+    assert agreed() == {}
+
+
 def test_switch_rollback_confirm_and_leave(slots: MakeSlots) -> None:
     """Each decision once, twice, and where it makes no sense."""
     bench = slots()

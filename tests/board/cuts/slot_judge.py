@@ -201,6 +201,8 @@ def see_whole(bench: "Bench", before: Before, first: Tree) -> tuple[Before, list
         trees.setdefault(box.root(), [box.tree()])
         at(bench.last)
         envs = (before.env, box.env_tool.whole())
+        if envs[0] != envs[1] and any(copy != envs[1] for copy in box.env_tool.copies()):
+            faults.append("decision: after the action one copy of the environment says something else")
         box.boot()
         if action.twice:
             box.put(SCRIPT, action.text)
