@@ -346,7 +346,9 @@ def test_tricks_in_the_settings(whole: Whole, inner: Members) -> None:
     assert not [path for path in ("/etc/up", "/etc/abs", "/up", "/root/file", "/tmp/up") if box.exists(path)]
 
 
-@pytest.mark.parametrize("target", ["/tmp/outside", "../../../tmp/outside", "../restored/bootplan-x-1/about", "etc/none"])
+@pytest.mark.parametrize(
+    "target", ["/tmp/outside", "../../../tmp/outside", "../restored/bootplan-x-1/about", "etc/none"]
+)
 def test_a_hard_link_that_leads_out_of_the_settings(whole: Whole, target: str) -> None:
     """Nothing outside of the archive is taken for a setting, or written to; which name it is, is told."""
     box, bench, have = whole
@@ -358,7 +360,7 @@ def test_a_hard_link_that_leads_out_of_the_settings(whole: Whole, target: str) -
 
 
 def test_a_hard_link_within_the_settings(whole: Whole) -> None:
-    """Two names of one file, as tar packs them, are two files that come back; so is a name that only looks like a link."""
+    """Two names of one file, as tar packs them, are two files that come back; a name may look like a link."""
     box, bench, have = whole
     inner: Members = {
         "etc/one -> two": b"odd\n",
