@@ -32,11 +32,21 @@ lock=/var/lock/bootplan.lock
 newline='
 '
 
+printable() { # - what comes in, with ? for each byte that is neither ASCII text nor the end of a line
+    # Labels, models and names of files are written by others: a terminal obeys what is in them.
+    LC_ALL=C tr '\001-\011\013-\037\177-\377' '?'
+}
+
 say() { # TEXT... - one line for the reader and for the log
-    printf '%s\n' "$*" >>"$log" || true
+    local line=$*
+    case $line in
+        *[!\ -~"$newline"]*) line=$(printf '%s' "$line" | printable) ;;
+        *) ;;
+    esac
+    printf '%s\n' "$line" >>"$log" || true
     # The terminal may be gone (a dropped SSH session). Then go on without it, and let the first line
     # into the void also flush what the shell still holds back for the dead one.
-    printf '%s\n' "$*" 2>/dev/null || {
+    printf '%s\n' "$line" 2>/dev/null || {
         exec >/dev/null 2>&1
         printf '\n'
     }
@@ -239,6 +249,7 @@ at_exit() { # - the last words
     trap '' INT TERM # a second one must not stop the tidying
     set +e
     drop_half_written
+    make_log_printable
     tidy_up "$work"
     case $code/$phase/$ended in
         0/* | 3/look/* | */yes) ;;
@@ -255,6 +266,14 @@ at_exit() { # - the last words
     esac
     lock_again
     exit "$code"
+}
+
+make_log_printable() { # - also what commands wrote there themselves
+    local had have
+    printable <"$log" >"$work/log"
+    had=$(wc -c <"$log")
+    have=$(wc -c <"$work/log") # fewer when /tmp is full
+    [ "$had" != "$have" ] || cmp -s "$work/log" "$log" || cat "$work/log" >"$log"
 }
 
 tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours in /tmp, and removes them when nothing is

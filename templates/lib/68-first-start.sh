@@ -46,8 +46,7 @@ action_first_start() { # - goes on with an upgrade where it is
 }
 
 log_line() { # TEXT - to the system's log
-    logger -t bootplan "$*" || true
-    say "$*"
+    announce "$*"
 }
 
 proof_version=ok proof_env=ok # what prove_system() found
