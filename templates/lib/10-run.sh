@@ -20,21 +20,33 @@ ended=no              # yes when an action came to its end, whatever it had to s
 stands=''             # what to say in place of boots
 log=/tmp/bootplan.log # RAM: gone after a reboot
 busy=no               # yes for a status beside a run that holds the lock
+alone=yes             # no when this goes on beside a run that holds the lock
 installed_stays=no    # yes in actions that leave alone what was installed
 work=''               # our own folder in RAM: lists and mount points
 own_mark=.of-a-run    # a file in each such folder: on a PC /tmp has other people's folders, too
 
 boots='what it would have started before this run' # the next power-on, if we stopped here
 just_installed=/tmp/bootplan.installed             # RAM: gone after a restart
+log_beside=/tmp/bootplan-beside.log                # the log of an action that goes on beside another run
 lock=/var/lock/bootplan.lock
 newline='
 '
 
+printable() { # - what comes in, with ? for each byte that is neither ASCII text nor the end of a line
+    # Labels, models and names of files are written by others: a terminal obeys what is in them.
+    LC_ALL=C tr '\001-\011\013-\037\177-\377' '?'
+}
+
 say() { # TEXT... - one line for the reader and for the log
-    printf '%s\n' "$*" >>"$log" || true
+    local line=$*
+    case $line in
+        *[!\ -~"$newline"]*) line=$(printf '%s' "$line" | printable) ;;
+        *) ;;
+    esac
+    printf '%s\n' "$line" >>"$log" || true
     # The terminal may be gone (a dropped SSH session). Then go on without it, and let the first line
     # into the void also flush what the shell still holds back for the dead one.
-    printf '%s\n' "$*" 2>/dev/null || {
+    printf '%s\n' "$line" 2>/dev/null || {
         exec >/dev/null 2>&1
         printf '\n'
     }
@@ -79,7 +91,7 @@ run() { # COMMAND [ARGUMENT]... - the only way anything is changed: shown, then 
     [ "$apply" = yes ] || return 0
     [ "$installed_stays" = yes ] || rm -f "$just_installed" # what was installed before is being changed
     # What a command leaves running, as scripts of packages do, must not hold our locks.
-    "$@" >>"$log" 2>&1 8>&- 9>&-
+    "$@" >>"$log" 2>&1 6>&- 7>&- 8>&- 9>&-
 }
 
 as_typed() { # WORD... - the words as one could type them
@@ -133,7 +145,7 @@ begin() { # ACTION - log, lock and our folder in RAM
         exit 3
     fi
     mkdir -p "${lock%/*}"
-    for file in "$log" "$lock" "$lock.look"; do # whoever made a link in /tmp would have root write through it
+    for file in "$log" "$log_beside" "$lock" "$lock.look" "$lock.change"; do # whoever made a link in /tmp would have root write through it
         [ ! -h "$file" ] || {
             printf 'refused: %s is a link, which this script did not make; remove it: rm %s\n' "$file" "$file" >&2
             exit 3
@@ -145,7 +157,7 @@ begin() { # ACTION - log, lock and our folder in RAM
     fi
     take_locks "$1"
     # What a run that was killed left mounted goes before anything else.
-    [ "$1" = status ] || tidy_up /tmp/bootplan.??????
+    [ "$1" = status ] || [ "$alone" = no ] || tidy_up /tmp/bootplan.??????
     exec 3>&1 # progress goes to who watches, not to the log
     work=$(mktemp -d /tmp/bootplan.XXXXXX)
     : >"$work/$own_mark"
@@ -158,6 +170,7 @@ begin() { # ACTION - log, lock and our folder in RAM
 }
 
 take_locks() { # ACTION - one run at a time; a status looks at disks only when no run is under way
+    # Two go on beside another run: a trial must not lose a try, nor an upgrade its end, because a backup waits for a password.
     local second
     # The descriptors stay open until we end; what they lock is free again then, however we end.
     exec 9>>"$lock" 8>>"$lock.look"
@@ -165,19 +178,63 @@ take_locks() { # ACTION - one run at a time; a status looks at disks only when n
         flock -n -s 8 || busy=yes
         flock -n -s 9 || busy=yes
         flock -u 9
+        exec 6>>"$lock.change"
+        flock -n -s 6 || busy=yes
+        exec 6>&-
         [ "$busy" = no ] || flock -u 8
         return 0
     fi
     if ! flock -n 9; then
+        case $1 in
+            confirm | first-start)
+                alone=no log=$log_beside
+                touch "$log"
+                may_change "$1"
+                return 0
+                ;;
+            *) ;;
+        esac
         printf 'refused: another run of this script is under way; its log is %s\n' "$log" >&2
         exit 3
     fi
     for second in 1 2 3 4 5 6 7 8 9 10; do # a status that is looking has done so in a moment
-        ! flock -n 8 || return 0
+        ! flock -n 8 || {
+            may_change "$1"
+            return 0
+        }
         sleep 1
     done
     printf 'refused: a status of this script has not come to its end in %s seconds\n' "$second" >&2
     exit 3
+}
+
+may_change() { # ACTION - whoever changes more than the environment is alone in that; the first start after an upgrade waits for it
+    local second=0 patient=0
+    case $1/$apply in
+        confirm/*) return 0 ;; # what it writes is in hold_env()
+        first-start/*) patient=600 ;;
+        */yes) ;;
+        *) return 0 ;;
+    esac
+    exec 6>>"$lock.change"
+    until flock -n 6; do
+        [ "$second" -lt "$patient" ] || {
+            printf 'refused: another run of this script that changes this router is under way; its log is %s or %s\n' "$log_beside" "$log" >&2
+            exit 3
+        }
+        sleep 1
+        second=$((second + 1))
+    done
+}
+
+let_others_end() { # - before a restart: a run beside us that holds the lock gets five minutes
+    local second=0
+    [ "$alone" = no ] || return 0
+    until flock -n 9; do
+        [ "$second" -lt 300 ] || return 0
+        sleep 1
+        second=$((second + 1))
+    done
 }
 
 room_in() { # FOLDER - KiB free in the file system that holds it
@@ -192,6 +249,7 @@ at_exit() { # - the last words
     trap '' INT TERM # a second one must not stop the tidying
     set +e
     drop_half_written
+    make_log_printable
     tidy_up "$work"
     case $code/$phase/$ended in
         0/* | 3/look/* | */yes) ;;
@@ -208,6 +266,14 @@ at_exit() { # - the last words
     esac
     lock_again
     exit "$code"
+}
+
+make_log_printable() { # - also what commands wrote there themselves
+    local had have
+    printable <"$log" >"$work/log"
+    had=$(wc -c <"$log")
+    have=$(wc -c <"$work/log") # fewer when /tmp is full
+    [ "$had" != "$have" ] || cmp -s "$work/log" "$log" || cat "$work/log" >"$log"
 }
 
 tidy_up() { # FOLDER... - unmounts what is mounted below these folders of ours in /tmp, and removes them when nothing is

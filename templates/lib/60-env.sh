@@ -1,9 +1,9 @@
 # ---- library: the U-Boot environment --------------------------------------------------------------
 #
 # Two copies, each with a CRC; fw_setenv writes the older one, so a power cut leaves a whole one. What was decided is
-# written twice, so that it is in both: a copy that gets damaged later takes nothing back. The environment is never erased: the MAC addresses live in it, and a tool that finds no valid copy would write defaults
-# that cannot start this board. Where it is comes from the medium the router was started from, and
-# /etc/fw_env.config has to say the same.
+# written twice, so that it is in both: a copy that gets damaged later takes nothing back. The environment is never
+# erased: the MAC addresses live in it, and a tool that finds no valid copy would write defaults that cannot start this
+# board. Where it is comes from the medium the router was started from, and /etc/fw_env.config has to say the same.
 
 env_state=''             # what read_env() found: good, or what is wrong with it
 env_copies=/etc/bootplan # where copies of the environment are kept
@@ -185,10 +185,12 @@ root_not_from() { # DISK NUMBER KIND LABEL STOCK BEFORE - while that root is mad
 
 set_bootargs() { # TEXT - one write, read back
     printf 'bootargs %s\n' "$1" >"$work/env.new"
+    hold_env
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
     if [ "$apply" = yes ]; then
         env_reads_back bootargs "$1"
         run write_other_copy
+        let_env_go
     else
         # The rehearsal goes on as if it were so.
         grep -v '^bootargs=' "$work/env" >"$work/env.rehearsed" || true
@@ -236,6 +238,39 @@ part_uuid() { # DISK NUMBER - the PARTUUID, in small letters; a word in its plac
     [ -n "$id" ] || [ "$apply/$phase" != yes/change ] || fail "no PARTUUID for partition $2 of $1"
     [ -n "$id" ] || id=partuuid-of-$2
     printf '%s' "$id" | tr 'A-F' 'a-f'
+}
+
+hold_env() { # - until let_env_go() no other run of ours writes the environment; what was decided about slots is still so
+    # A write of fw_setenv is whole by itself. This is for what it rests on: between look and write another run may decide.
+    local second=0 seen have
+    [ "$apply" = yes ] || return 0
+    mkdir -p "${lock%/*}"
+    [ ! -h "$lock.env" ] || fail "$lock.env is a link, which this script did not make; remove it: rm $lock.env"
+    exec 7>>"$lock.env"
+    until flock -n 7; do
+        [ "$second" -lt 30 ] ||
+            fail "another run of this script has been writing the environment for $second seconds; when it has ended (ps w), the same command again"
+        sleep 1
+        second=$((second + 1))
+    done
+    [ "$env_state" = good ] || return 0 # what is written makes it so
+    seen=$(decided_in_env)
+    read_env
+    have=$(decided_in_env)
+    [ "$env_state/$have" != "good/$seen" ] || return 0
+    stands="the environment is as the other run left it"
+    fail "another run decided about the slots meanwhile ($seen became $have), so nothing of this was written; look what holds now: sh ${0##*/} status"
+}
+
+let_env_go() { # - the others may write
+    exec 7>&-
+}
+
+decided_in_env() { # - what $work/env says about the slots, for a message
+    local good try
+    good=$(env_value bp_good)
+    try=$(env_value bp_try)
+    printf 'good %s, on trial %s' "${good:-none}" "${try:-none}"
 }
 
 env_reads_back() { # NAME VALUE - the stored environment is valid and says so

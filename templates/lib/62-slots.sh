@@ -145,9 +145,11 @@ write_change() { # - writes what $work/env.new says, and shows it
     while IFS= read -r line; do
         say "    $line"
     done <"$work/env.new"
+    hold_env
     run fw_setenv -c "$work/fw_env.config" -s "$work/env.new"
     run change_reads_back
     run write_other_copy
+    let_env_go
 }
 
 change_reads_back() { # - the stored environment is valid and says what $work/env.new wanted

@@ -8,6 +8,7 @@ upgrade_settings=keep # keep or drop: do the settings travel?
 upgrade_backup=''     # where the backup goes
 upgrade_reinstall=no  # yes: missing packages are installed at the first start
 settings_kib=0        # what travels, as far as it is known before it is packed
+heaviest=''           # the largest parts of it, for a message
 
 upgrade_is() { # SETTINGS BACKUP REINSTALL - what the plan says of an upgrade; --drop-settings and --backup outrank it
     [ "$drop_settings" = yes ] || upgrade_settings=$1
@@ -37,16 +38,35 @@ END
 }
 
 weigh_settings() { # - sets settings_kib; what travels can be named in a list
-    local bytes path missing=''
+    local path missing=''
     list_kept
     while IFS= read -r path; do
         [ -e "$path" ] || [ -L "$path" ] || missing="$missing '$path'"
     done <"$work/kept"
     [ -z "$missing" ] || refuse "these are to be kept, and are not there:$missing. sysupgrade cannot keep a name with a line break: rename it, or move it elsewhere"
-    sed 's|^/||' "$work/kept" >"$work/kept.names"
-    # shellcheck disable=SC2312 # a name that is not there any more weighs nothing
-    bytes=$(tar -C / -cf - -T "$work/kept.names" 2>>"$log" | wc -c)
-    settings_kib=$((bytes / 1024 + 256)) # and this script
+    weigh_kept
+}
+
+weigh_kept() { # - sets settings_kib and heaviest from $work/kept; nothing of what it names is read
+    tr '\n' '\0' <"$work/kept" >"$work/names"
+    for_each_name / ls -dln >"$work/list" 2>>"$log"
+    awk '
+        { kib = ($1 ~ /^-/ ? int($5 / 1024) : 0) + 1; sub(/^([^ ]+ +){8}/, "") }
+        { n = split($0, part, "/"); all += kib; of["/" part[2] (n > 2 ? "/" part[3] : "")] += kib }
+        END { for (name in of) printf "%.0f %s\n", of[name], name; printf "%.0f .\n", all }
+    ' "$work/list" >"$work/weights"
+    settings_kib=$(sed -n 's/ \.$//p' "$work/weights")
+    settings_kib=$((settings_kib + 256)) # and this script
+    sed -i '/ \.$/d' "$work/weights"
+    sort -rn "$work/weights" >"$work/heavy"
+    heaviest=$(awk 'NR < 4 { kib = $1; sub(/^[^ ]+ /, ""); printf "%s%s (%s KiB)", (NR == 1 ? "" : ", "), $0, kib }' "$work/heavy")
+}
+
+need_room_for_kept() { # TIMES WHAT - after weigh_settings(), or weigh_kept(): /tmp holds that, so many times over, for WHAT
+    local free need=$((settings_kib * $1 + 4096))
+    free=$(room_in /tmp)
+    [ "$free" -ge "$need" ] ||
+        refuse "/tmp has $free KiB left, $need KiB are needed for $2: what is kept has $settings_kib KiB, most of it: $heaviest. What lies on a disk need not be kept: take it out of /etc/sysupgrade.conf, or of the plan's 'upgrade: {keep: [...]}'"
 }
 
 pack_settings() { # - the archive that sysupgrade gets, read back

@@ -182,6 +182,18 @@ need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, 
     [ $((left + here)) -ge "$data" ] || refuse "the SPI-NAND lacks $((data - left - here)) erase blocks for a kernel of $1 bytes"
 }
 
+need_room_for_settings() { # - the settings fit where they travel through: /tmp, and of a pair the idle slot's internal overlay
+    local device room
+    weigh_settings
+    need_room_for_kept 2 "the settings"
+    [ "$slots_kind" = pair ] || return 0
+    device=$(volume_named "rootfs_data_$slot_idle")
+    [ -n "$device" ] || return 0 # need_kernel_place told it
+    room=$(room_of "$device")
+    [ $((room / 1024)) -ge $((settings_kib + 4096)) ] ||
+        refuse "the volume rootfs_data_$slot_idle has $((room / 1024)) KiB, too little for the settings: what is kept has $settings_kib KiB, most of it: $heaviest. Take what need not travel out of /etc/sysupgrade.conf, or of the plan's 'upgrade: {keep: [...]}'"
+}
+
 # ---- the changes
 
 slot_is_unfinished() { # - whoever asks from now on: the idle slot holds nothing that can start

@@ -226,7 +226,7 @@ need_ram() { # - /tmp and the memory have room for what sysupgrade does there
     esac
     need=$((need + settings_kib * 4 + 8192))
     free=$(room_in /tmp)
-    [ "$free" -ge "$need" ] || refuse "/tmp has $free KiB left, $need are needed for the settings and the image"
+    [ "$free" -ge "$need" ] || refuse "/tmp has $free KiB left, $need are needed for the settings and the image: what is kept has $settings_kib KiB, most of it: $heaviest"
     free=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)
     [ "${free:-0}" -ge $((need + 32768)) ] || refuse "there are $free KiB of memory, $((need + 32768)) are needed: stop what uses it"
 }

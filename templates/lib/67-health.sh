@@ -118,8 +118,10 @@ see_decision() { # - decided=yes only when an environment that can be read says 
 }
 
 announce() { # TEXT - to the system's log
-    logger -t bootplan "$*" || true
-    say "$*"
+    local line
+    line=$(printf '%s' "$*" | printable)
+    logger -t bootplan "$line" || true
+    say "$line"
 }
 
 action_health() { # - decides a trial; after one that failed, and after a crash, puts things in order

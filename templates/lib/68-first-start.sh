@@ -46,8 +46,7 @@ action_first_start() { # - goes on with an upgrade where it is
 }
 
 log_line() { # TEXT - to the system's log
-    logger -t bootplan "$*" || true
-    say "$*"
+    announce "$*"
 }
 
 proof_version=ok proof_env=ok # what prove_system() found
@@ -123,6 +122,7 @@ move_to_disk() { # - the disk's root made to fit, fstab pointed at it, and one r
 }
 
 go_down() { # - restarts
+    let_others_end
     sync
     ended=yes # procd may end us before it comes back
     reboot    # the last word
@@ -151,18 +151,18 @@ reinstall() { # NAMES - installs them one by one, as soon as there is a network:
     while [ "$now" -lt "$end" ]; do
         updated=yes failed=''
         if command -v apk >/dev/null; then
-            apk update >>"$log" 2>&1 8>&- 9>&- || updated=no
+            apk update >>"$log" 2>&1 6>&- 8>&- 9>&- || updated=no
         else
-            opkg update >>"$log" 2>&1 8>&- 9>&- || updated=no
+            opkg update >>"$log" 2>&1 6>&- 8>&- 9>&- || updated=no
         fi
         for name in $left; do
             if [ "$updated" = no ]; then
                 failed=$left
                 break
             elif command -v apk >/dev/null; then
-                apk add "$name" >>"$log" 2>&1 8>&- 9>&- || failed="$failed $name"
+                apk add "$name" >>"$log" 2>&1 6>&- 8>&- 9>&- || failed="$failed $name"
             else
-                opkg install "$name" >>"$log" 2>&1 8>&- 9>&- || failed="$failed $name"
+                opkg install "$name" >>"$log" 2>&1 6>&- 8>&- 9>&- || failed="$failed $name"
             fi
         done
         left=$failed

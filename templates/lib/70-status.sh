@@ -7,7 +7,7 @@ as_planned=yes # no as soon as one thing is not
 advice=''      # what to do about the first of them
 
 tell() { # KEY TEXT - one line of the report
-    printf '%s %s\n' "$1" "$2" >>"$work/report"
+    printf '%s %s\n' "$1" "$2" | printable >>"$work/report"
 }
 
 tell_router() { # - what the router says of itself

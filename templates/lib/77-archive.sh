@@ -196,6 +196,23 @@ list_archive() { # FILE - its names in $work/names and its long list in $work/li
     mv "$work/names.now" "$work/names"
 }
 
+need_links_within() { # WHAT - each hard link that list_archive() listed is to a file that the archive holds: tar makes one to any file
+    local strange
+    # The line has an arrow and the link's target behind the name; only the list without them tells where the name ends.
+    strange=$(awk '
+        NR == FNR { name[NR] = $0; next }
+        !/^-/ { next }
+        {
+            sub(/^([^ ]+ +){4}[^ ]+ /, "")
+            here = name[FNR]
+            target = substr($0, length(here) + 5)
+            if ($0 == here) file[here]
+            else if ($0 != here " -> " target || !(target in file)) { print "'\''" here "'\'' as a hard link to '\''" target "'\''"; exit }
+        }
+    ' "$work/names" "$work/list")
+    [ -z "$strange" ] || refuse "$1 hold $strange, which is no file in it: what lies outside would be taken for a setting. No backup is made so: take another one"
+}
+
 need_room_to_unpack() { # FILE - RAM has room for what $work/list names
     local free need
     free=$(room_in "$work")

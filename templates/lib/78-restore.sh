@@ -36,6 +36,7 @@ need_settings() { # FILE - the settings in a backup are plain files and links th
         { for (name in link) if (index($0, name "/") == 1) { print; exit } }
     ' "$work/list" "$work/names")
     [ -z "$strange" ] || refuse "the settings in the backup have '$strange' below a link"
+    need_links_within "the settings in the backup"
     need_room_to_unpack "$1"
     [ "$told" -eq "$refusals" ] || return 0
     mkdir "$work/settings"

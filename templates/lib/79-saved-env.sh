@@ -71,6 +71,7 @@ write_env() { # FILE - the environment becomes what FILE says, and reads back so
         so "the environment"
         return 0
     fi
+    hold_env
     # Lines for fw_setenv -s: `name value` sets, `name` alone deletes what FILE does not have.
     awk -F = 'NR == FNR { want[$1]; next } !($1 in want) { print $1 }' "$1" "$work/env" >"$work/env.new"
     awk 'NR == FNR { have[$0]; next } !($0 in have) { sub("=", " "); print }' "$work/env" "$1" >>"$work/env.new"
@@ -84,6 +85,7 @@ write_env() { # FILE - the environment becomes what FILE says, and reads back so
     done <"$work/blanks"
     run env_equals "$1"
     run write_other_copy
+    let_env_go
 }
 
 env_equals() { # FILE - the stored environment is valid and is what FILE says

@@ -5,6 +5,7 @@
 
 make_backup() { # [FOLDER] - the archive in RAM, under a name of this board and this second, which no other in FOLDER has
     local board folder
+    need_ram_for_backup
     board=$(board_now)
     board=$(printf '%s' "$board" | tr -c 'A-Za-z0-9.\n' -)
     backup_name=$(date "+bootplan-${board:-unknown}-%Y%m%d-%H%M%S")
@@ -26,6 +27,15 @@ make_backup() { # [FOLDER] - the archive in RAM, under a name of this board and 
     rm -r "$work/made"
     backup_sum=$(sha256sum <"$work/$backup_name.tar.gz")
     backup_sum=${backup_sum%% *}
+}
+
+need_ram_for_backup() { # - /tmp holds the settings as they are packed, and again
+    # What sysupgrade -b takes, whatever an upgrade would leave behind.
+    local upgrade_settings=keep
+    list_kept
+    weigh_kept
+    need_room_for_kept 2 "a backup"
+    stop_if_refused
 }
 
 save_backup() { # DESTINATION - a new backup there: in a folder, or on another computer

@@ -93,7 +93,7 @@ card_model() { # DISK - what its maker calls it
         [ -n "$model" ] || [ ! -e "/sys/class/block/$1/device/$file" ] ||
             read -r model <"/sys/class/block/$1/device/$file" || true
     done
-    printf '%s' "$model"
+    printf '%s' "$model" | printable
 }
 
 need_removable() { # PATH - that disk (its folder in sysfs) is a card or a stick, and not part of this computer
@@ -151,6 +151,7 @@ see_word() { # PATH - sets card_word: the serial number of the card, or its read
         model=$(card_model "$card")
         card_word="${model:-card}:$((card_sectors * 512))"
     fi
+    card_word=$(printf '%s' "$card_word" | printable)
 }
 
 card_blocks() { # - the kernel's names of the card and its partitions, on one line

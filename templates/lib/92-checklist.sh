@@ -31,7 +31,7 @@ action_checklist() { # - what the router sees of it, and what it has to ask
 
 item() { # ID STATE TEXT EVIDENCE - a line of the list; STATE: ticked, open or ask
     local evidence
-    evidence=$(printf '%s' "$4" | tr '\001-\037' ' ')
+    evidence=$(printf '%s' "$4" | tr '\n\t' '  ' | printable)
     printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$evidence" >>"$work/items"
 }
 

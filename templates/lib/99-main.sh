@@ -132,6 +132,7 @@ action_upgrade() { # IMAGE - a new system into the idle slot, and on trial
     need_no_trial_here
     stop_if_refused
     plan_upgrade_look
+    need_room_for_settings
     stop_if_refused
     phase=change
     have=$(slot_says "$slot_idle" state)

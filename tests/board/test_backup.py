@@ -235,6 +235,25 @@ def test_backups_do_not_hold_each_other(router: MakeRouter, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_settings_that_do_not_fit_into_ram(router: MakeRouter, shell: str) -> None:
+    """A folder on a disk that is kept by mistake is named; /tmp is not filled first."""
+    box, bench = bench_for(router, shell=shell, tmp_size="96m")
+    bench.sh("install --apply").ok()
+    bench.restart()
+    box.run(
+        "mkdir /srv/films; head -c 60000000 /dev/urandom >'/srv/films/a film'; echo /srv/films >>/etc/sysupgrade.conf"
+    ).ok()
+
+    result = bench.sh("backup /srv")
+
+    assert (result.code, "nothing was changed" in result.out) == (3, True), result.out + result.err
+    assert "most of it: /srv/films (58594 KiB)" in result.out and "/etc/sysupgrade.conf" in result.out
+    assert box.run("ls /srv").out.split() == ["films", "lost+found"]
+    box.run("sed -i /srv/d /etc/sysupgrade.conf").ok()
+    bench.sh("backup /srv").ok()
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
 def test_to_another_computer(router: MakeRouter, tmp_path: Path, shell: str) -> None:
     """By ssh, with a path that a shell could stumble over; its sum is compared there."""
     box, bench = bench_for(router, shell=shell)

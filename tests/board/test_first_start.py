@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from .test_interruptions import wait_for
 from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, by_hand, plan
 
 
@@ -284,3 +285,50 @@ def test_another_firmware_since(upgrade_bench: MakeUpgradeBench) -> None:
 
     status = made.status()
     assert "upgraded" not in status and status["as_planned"] is True, str(status)
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_the_first_start_does_its_work_while_a_backup_waits(upgrade_bench: MakeUpgradeBench, shell: str) -> None:
+    """A prompt for a password must not keep the root on the boot medium; the restart waits for the backup."""
+    made = upgrade_bench("extroot-overlay", shell=shell).installed()
+    box = made.router
+    made.flash(made.put_image())
+    box.services = False
+    box.boot()
+    box.put(made.name, made.script)
+    box.put("/usr/bin/ssh", "#!/bin/sh\necho waiting >&2\nsleep 15\nexit 1\n", 0o755)
+    backup = box.start(f"exec sh {made.name} backup me@there:folder", terminal=True)
+    wait_for(backup, "waiting")
+
+    first = box.start("exec sh /etc/bootplan/bootplan.sh first-start")
+    wait_for(first, "fits the new system; restarting")
+
+    refused = made.sh("install --apply")
+    assert (refused.code, "under way" in refused.err) == (3, True), refused
+    assert made.status()["advice"] == "wait for its end, then look again"
+    assert "ssh ended with 1" in backup.wait(60).out
+    assert box.wait_stopped(30) == "reboot"
+    box.off()
+    box.services = True
+    assert made.follow() == 1
+    assert made.status()["as_planned"] is True
+
+
+def test_the_first_start_waits_for_who_changes_the_router(upgrade_bench: MakeUpgradeBench) -> None:
+    """Two that write to the same disk are kept apart."""
+    made = upgrade_bench("extroot-overlay").installed()
+    box = made.router
+    made.flash(made.put_image())
+    box.services = False
+    box.boot()
+    box.put(made.name, made.script)
+    box.run(
+        "exec 9>>/var/lock/bootplan.lock 6>>/var/lock/bootplan.lock.change; flock 9; flock 6; "
+        "(sleep 6; true) >/dev/null 2>&1 &"
+    ).ok()
+
+    first = box.start("exec sh /etc/bootplan/bootplan.sh first-start")
+
+    assert box.run("sleep 3; cat /etc/bootplan/upgrade").ok().out.startswith("state flashed\n")
+    assert box.wait_stopped(60) == "reboot", first.out
+    assert "fits the new system; restarting" in first.out

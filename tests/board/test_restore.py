@@ -346,6 +346,32 @@ def test_tricks_in_the_settings(whole: Whole, inner: Members) -> None:
     assert not [path for path in ("/etc/up", "/etc/abs", "/up", "/root/file", "/tmp/up") if box.exists(path)]
 
 
+@pytest.mark.parametrize(
+    "target", ["/tmp/outside", "../../../tmp/outside", "../restored/bootplan-x-1/about", "etc/none"]
+)
+def test_a_hard_link_that_leads_out_of_the_settings(whole: Whole, target: str) -> None:
+    """Nothing outside of the archive is taken for a setting, or written to; which name it is, is told."""
+    box, bench, have = whole
+    box.put("/tmp/outside", "config system\n\toption hostname 'other'\n")
+    inner: Members = {"etc/config/dhcp": b"other\n", "etc/config/system": special(tarfile.LNKTYPE, target)}
+    put(box, archive({**have, "config.tar.gz": packed(inner)}))
+    refused(box, bench, f"hold 'etc/config/system' as a hard link to '{target}', which is no file in it", "--no-env")
+    assert box.read("/tmp/outside") == "config system\n\toption hostname 'other'\n"
+
+
+def test_a_hard_link_within_the_settings(whole: Whole) -> None:
+    """Two names of one file, as tar packs them, are two files that come back; a name may look like a link."""
+    box, bench, have = whole
+    inner: Members = {
+        "etc/one -> two": b"odd\n",
+        "etc/sub/one": b"both\n",
+        "etc/sub/other name": special(tarfile.LNKTYPE, "etc/sub/one"),
+    }
+    put(box, archive({**have, "config.tar.gz": packed(inner)}))
+    bench.sh(f"restore {AT} --apply --no-env").ok()
+    assert box.run("cat '/etc/sub/other name' /etc/sub/one '/etc/one -> two'").out == "both\nboth\nodd\n"
+
+
 def test_more_than_fits_in_ram(whole: Whole) -> None:
     """An archive that says it is larger than what is left in RAM is not unpacked."""
     box, bench, have = whole

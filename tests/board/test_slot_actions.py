@@ -1,5 +1,6 @@
 """Two slots from a stock router to an upgrade that confirms itself, and every decision about them."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -198,3 +199,25 @@ def test_an_image_larger_than_the_last_one_gets_a_larger_volume(slots: MakeSlots
 
     assert bench.restart() == ["a"]
     assert bench.status()["slot_a_version"] == "25.12.7"
+
+
+def test_what_is_kept_does_not_fit_into_ram(router: MakeRouter) -> None:
+    """Settings travel through /tmp: too many are refused, by name, before the idle slot is touched."""
+    bench = SlotBench(router(**kind_of_router("pair"), tmp_size="112m").boot(), "pair").installed().upgraded()
+    assert bench.restart() == ["b"]
+    box = bench.router
+    box.run(
+        "mkdir -p /srv/films /etc/small; head -c 2000000 /dev/urandom >/etc/small/one; "
+        "for name in one two three; do head -c 20000000 /dev/urandom >/srv/films/$name; done; sync; "
+        "printf '%s\\n' /etc/small /srv/films >>/etc/sysupgrade.conf"
+    ).ok()
+    words = bench.put_image(release="25.12.7")
+    record = box.read("/etc/bootplan/slot-a")
+
+    result = bench.sh(f"upgrade {words} --apply")
+
+    assert (result.code, box.read("/etc/bootplan/slot-a")) == (3, record), result.out + result.err
+    assert "KiB are needed for the settings: what is kept" in result.out
+    assert re.search("most of it: /srv/films \\(586.. KiB\\), /etc/small \\(195. KiB\\), ", result.out), result.out
+    box.run("sed -i /srv/d /etc/sysupgrade.conf").ok()
+    bench.sh(f"upgrade {words} --apply").ok()

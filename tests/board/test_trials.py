@@ -7,6 +7,7 @@ import pytest
 
 from .router import MakeRouter
 from .slotted import SlotBench, kind_of_router
+from .test_interruptions import wait_for
 
 MakeSlots = Callable[..., SlotBench]
 """What the fixture ``slots`` gives."""
@@ -194,3 +195,75 @@ def test_a_log_that_is_a_link_is_refused(slots: MakeSlots) -> None:
 
     assert (result.code, "/tmp/bootplan.log is a link" in result.err) == (3, True), result
     assert box.read("/etc/victim") == "mine\n"
+
+
+SLOW_SSH = "#!/bin/sh\n# asks for a password\necho waiting >&2\nsleep 12\nexit 1\n"
+ENV_LOCK = "/var/lock/bootplan.lock.env"
+
+
+def on_trial(bench: SlotBench) -> None:
+    """Start slot b on trial, with nothing that checks it."""
+    box = bench.router
+    box.off()
+    box.services = False
+    box.boot()
+    box.put(bench.name, bench.script)
+    assert bench.variables() == {"bp_good": "a", "bp_try": "b", "bp_left": "1"}
+
+
+def hold(bench: SlotBench, seconds: int) -> None:
+    """Hold the lock around what is written to the environment for so long."""
+    bench.router.run(f"exec 7>>{ENV_LOCK}; flock 7; (sleep {seconds}; true) >/dev/null 2>&1 &").ok()
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_trial_is_confirmed_while_a_backup_waits(slots: MakeSlots, shell: str) -> None:
+    """Whoever sits at a prompt for a password must not cost a healthy trial its try."""
+    bench = slots(shell=shell)
+    on_trial(bench)
+    box = bench.router
+    box.put("/usr/bin/ssh", SLOW_SSH, 0o755)
+    backup = box.start(f"exec sh {bench.name} backup me@there:folder", terminal=True)
+    wait_for(backup, "waiting")
+
+    box.run("sh /etc/bootplan/bootplan.sh health").ok()
+
+    assert bench.variables() == {"bp_good": "b"}
+    assert "ssh ended with 1" in backup.wait(30).out  # it still has all that it made in RAM
+    assert bench.sh("check").code == 0
+
+
+def test_a_decision_of_another_run_stands(slots: MakeSlots) -> None:
+    """What was decided between the look and the write of a run is not written over, whoever comes second."""
+    bench = slots()
+    on_trial(bench)
+    box = bench.router
+    hold(bench, 4)
+    late = box.start(f"exec sh {bench.name} confirm --apply")
+    box.run("sleep 2; fw_setenv bp_left; fw_setenv bp_try").ok()  # as `rollback` would
+
+    told = late.wait(30)
+
+    assert (told.code, bench.variables()) == (1, {"bp_good": "a"}), told.out
+    assert "another run decided about the slots meanwhile" in told.out
+    assert "nothing of this was written" in told.out
+    box.run("fw_setenv bp_try b; fw_setenv bp_left 1").ok()
+    hold(bench, 4)
+    late = box.start(f"exec sh {bench.name} rollback --apply")
+    box.run("sleep 2; fw_setenv bp_try; fw_setenv bp_left; fw_setenv bp_good b").ok()  # as `confirm` would
+    told = late.wait(30)
+    assert (told.code, bench.variables()) == (1, {"bp_good": "b"}), told.out
+
+
+def test_a_write_waits_for_another_one_but_not_for_ever(slots: MakeSlots) -> None:
+    """The lock around a write is held for a moment; one that is not let go is told."""
+    bench = slots()
+    on_trial(bench)
+    hold(bench, 3)
+    assert "Slot b is the good one" in bench.sh("confirm --apply").ok().out
+
+    hold(bench, 50)
+    told = bench.sh("switch --apply")
+
+    assert (told.code, bench.variables()) == (1, {"bp_good": "b"}), told.out
+    assert "another run of this script has been writing the environment for" in told.out

@@ -12,6 +12,14 @@ FOREIGN = (
 )
 KEEP = "mkdir -p /tmp/m; mount /dev/nvme0n1p2 /tmp/m; echo mine >/tmp/m/mine; sync; umount /tmp/m"
 
+HIDDEN = "\x1b[8m\x1b[2K\rdone. "  # what follows is not to be seen, and what was there goes
+
+
+def plain(*texts: str) -> None:
+    """Look whether a terminal finds nothing to obey in these texts."""
+    for text in texts:
+        assert not [line for line in text.split("\n") if not all(" " <= one <= "~" for one in line)], repr(text)
+
 
 def test_a_foreign_disk_is_wiped_only_by_its_serial_number(router: MakeRouter) -> None:
     """Refused, listed, then done, then a no-op with the same words."""
@@ -25,6 +33,44 @@ def test_a_foreign_disk_is_wiped_only_by_its_serial_number(router: MakeRouter) -
     assert "nothing was changed" in bench.sh(f"install --apply --wipe {SERIAL}").ok().out
     bench.restart()
     assert bench.sh("status").code == 0
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_names_that_a_terminal_would_obey(router: MakeRouter, shell: str) -> None:
+    """A label, a model and a file name with escape sequences hide no refusal, on the terminal or in the log."""
+    box = router(shell=shell, disks=(Disk(size=GiB, model=f"{HIDDEN}SSD"),)).boot()
+    bench = Bench(box, plan())
+    other = Bench(box, plan().replace(SERIAL, "ANOTHER1"))
+    told = other.sh("install --apply").out
+    assert f"serial '{SERIAL}' (?[8m?[2K?done. SSD" in told
+    plain(told, box.read("/tmp/bootplan.log"))
+    box.put("/tmp/r4.sh", bench.script)
+
+    box.run(f"printf 'label: gpt\\n,,\\n' | sfdisk -q /dev/nvme0n1; mkfs.ext4 -q -F -L '{HIDDEN}' /dev/nvme0n1p1").ok()
+    told = bench.sh("install --apply").out
+    assert "ext4 '?[8m?[2K?done. '" in told and "refused: disk nvme0n1 is not blank" in told
+    plain(told, box.read("/tmp/bootplan.log"))
+
+    bench.sh(f"install --apply --wipe {SERIAL}").ok()
+    box.run(
+        "mkfs.ext4 -q -F -L root /dev/nvme0n1p1; mkdir -p /tmp/m; mount /dev/nvme0n1p1 /tmp/m; "
+        f"echo 1 >'/tmp/m/{HIDDEN}x'; umount /tmp/m"
+    ).ok()
+    told = bench.sh("install --apply").out
+    assert "files that this script did not put there (?[8m?[2K?done. x)" in told
+    plain(told, bench.sh("status").out, bench.sh("status --json").out, box.read("/tmp/bootplan.log"))
+
+
+def test_a_command_that_repeats_such_a_name(router: MakeRouter) -> None:
+    """What a program has to say of it is shown when it fails, and is in the log."""
+    box = router().boot()
+    box.run("mkdir /root/real && mv /usr/sbin/mkfs.ext4 /root/real").ok()
+    box.put("/usr/sbin/mkfs.ext4", f"#!/bin/sh\nprintf '%s\\n' 'mkfs: {HIDDEN}' >&2\nexit 1\n", 0o755)
+
+    told = Bench(box, plan()).sh("install --apply")
+
+    assert (told.code, "mkfs: ?[8m?[2K?done." in told.out) == (1, True), told.out
+    plain(told.out, box.read("/tmp/bootplan.log"))
 
 
 def test_data_stays_when_only_the_root_is_in_the_way(router: MakeRouter) -> None:
