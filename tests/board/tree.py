@@ -163,7 +163,7 @@ def add_programs(root: Path, parts: dict[str, Path], packages: Collection[str], 
         "/sbin/rmmod": "insmod",
     }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
-    for name in ("install", "block"):
+    for name in ("install", "block", "stage2"):
         write(root, f"/usr/share/rig/{name}", (HERE / "standin" / name).read_bytes(), 0o755)
     if "block-mount" in packages:
         commands["/sbin/block"] = "block"
