@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from .elsewhere import LOGIN, computer
-from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, UpgradeBench, plan
+from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, UpgradeBench, plan, swap_when_tested
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,27 @@ def test_a_cut_before_the_settings_are_written(upgrade_bench: MakeUpgradeBench) 
 
 
 def test_an_image_that_is_not_in_ram(upgrade_bench: MakeUpgradeBench) -> None:
-    """sysupgrade copies it there; a rehearsal leaves no copy."""
+    """It is copied there; a rehearsal leaves no copy, and neither does an image that is refused."""
     made = upgrade_bench().installed()
     image = made.put_image("/srv/new.itb")
     made.sh(f"upgrade {image}").ok()
-    assert not made.router.exists("/tmp/sysupgrade.img")
+    assert made.sh(f"upgrade /srv/new.itb --sha256 {'0' * 64}").code == 3
+    assert made.router.run("ls -d /tmp/sysupgrade.img /tmp/bootplan.?????? 2>/dev/null").out == ""
 
     made.flash(image)
 
     assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+
+
+def test_an_image_that_is_swapped_after_it_was_checked(upgrade_bench: MakeUpgradeBench) -> None:
+    """The system whose SHA-256 was checked is the one that is written, whatever becomes of the file meanwhile."""
+    made = upgrade_bench("internal").installed()
+    image = made.put_image()
+    swap_when_tested(made.router, made.put_image("/tmp/other.itb", release="25.12.9").split()[0])
+
+    made.flash(image)
+
+    assert made.follow() == 1
+    assert f"DISTRIB_RELEASE='{NEW}'" in made.router.read("/etc/openwrt_release")
     assert made.status()["as_planned"] is True
