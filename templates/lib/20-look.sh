@@ -102,8 +102,21 @@ need_module() { # MODULE PACKAGE - a kernel module that is there for the running
 }
 
 need_package() { # PACKAGE - installed, says the package manager
-    [ -e "/usr/lib/opkg/info/$1.control" ] || [ -e "/lib/apk/packages/$1.list" ] ||
-        missing_packages="$missing_packages $1"
+    local have
+    have=$(is_installed "$1")
+    [ "$have" = yes ] || missing_packages="$missing_packages $1"
+}
+
+is_installed() { # NAME - yes when a package of that name is here, or one that provides it, as wget-ssl does wget
+    local names
+    if [ -e "/usr/lib/opkg/info/$1.control" ] || [ -e "/lib/apk/packages/$1.list" ]; then
+        printf 'yes'
+    elif command -v apk >/dev/null; then
+        ! apk info -e "$1" >/dev/null 2>&1 || printf 'yes'
+    else
+        names=$(sed -n '/^Provides: */{ s///; s/([^)]*)//g; s/ //g; s/.*/,&,/; p; }' /usr/lib/opkg/info/*.control 2>/dev/null) || names=''
+        case $names in *",$1,"*) printf 'yes' ;; *) ;; esac
+    fi
 }
 
 need_stock_commands() { # - what this library calls and every stock image has; looked at before anything else
