@@ -220,15 +220,22 @@ need_backup_place() { # - somebody said where the backup goes, and neither a res
 }
 
 already_flashed() { # - sets flashed=yes when the boot medium holds this very image
-    local device sum have
     flashed=no
-    if [ "$plan_medium" = nand ]; then device=$(volume_named fit); else device=$(card_part_named production); fi
-    sum=$(sum_of "$image_copy" "$fit_bytes")
-    have=$(sum_of "/dev/$device" "$fit_bytes")
-    [ "$sum" != "$have" ] || flashed=yes
+    sum_wanted=$(sum_of "$image_copy" "$fit_bytes")
+    sum_before=$(sum_of_medium)
+    [ "$sum_wanted" != "$sum_before" ] || flashed=yes
 }
 
-flashed=no # what already_flashed() found
+flash_seconds=120           # sysupgrade that began has ended us long before
+nothing_written='the old system: nothing was written to the boot medium'
+flashed=no                  # what already_flashed() found:
+sum_wanted='' sum_before='' # of the image, and of as many bytes of the boot medium
+
+sum_of_medium() { # - the SHA-256 of what the boot medium has in the image's place
+    local device
+    if [ "$plan_medium" = nand ]; then device=$(volume_named fit); else device=$(card_part_named production); fi
+    sum_of "/dev/${device:-none}" "$fit_bytes"
+}
 
 # ---- changes
 
@@ -268,16 +275,40 @@ close_image() { # - RAM for sysupgrade
 }
 
 begin_sysupgrade() { # - does not come back: procd ends us; the connection to it is cut then, which sysupgrade takes for an error
-    local code=0
-    ended=yes
-    work_stays=yes # it ends us like every other process, and reads the image behind that
+    local code=0 first now answer
+    ended=yes work_stays=yes # it ends us like every other process, and reads the image behind that
+    read -r first </proc/1/comm
     # -f outranks -n, which only says that the old settings need not fit (OpenWrt's sysupgrade: SAVE_CONFIG and CONF_IMAGE).
     # shellcheck disable=SC2086,SC2248 # an option or nothing
     sysupgrade $test_option -f "$work/upgrade.tar.gz" "$image_copy" >"$work/told" 2>&1 || code=$?
     cat "$work/told" >>"$log"
-    if grep -q 'Commencing upgrade' "$work/told"; then sleep 120; else boots='the old system: nothing was written to the boot medium'; fi
+    if ! grep -q 'Commencing upgrade' "$work/told"; then
+        ended=no work_stays=no boots=$nothing_written
+        fail "sysupgrade did not begin (status $code)"
+    fi
+    # procd answers only when it refuses. Else it stops its services, becomes another program, and nobody is there to answer.
+    answer=$(sed -n -e 's/.*Command failed: //p' -e '/^Failed to connect/p' "$work/told")
+    read -r now </proc/1/comm
+    case $now/$answer in
+        "$first/" | *'Connection failed' | *'timed out' | *'No response') answer='' ;;
+        "$first/"*) ;;
+        *) answer='' ;;
+    esac
+    [ -n "$answer" ] || sleep "$flash_seconds"
     ended=no work_stays=no
-    fail "sysupgrade did not begin (status $code)"
+    see_medium
+    [ -z "$answer" ] || fail "sysupgrade did not begin (status $code): procd says '$answer'; restart the router before you try again, it may have stopped services"
+    fail "sysupgrade began, and $flash_seconds seconds later this system still runs; restart the router"
+}
+
+see_medium() { # - sets boots to what the boot medium holds, now that sysupgrade did not end us
+    local have
+    have=$(sum_of_medium)
+    case $have in
+        "$sum_before") boots=$nothing_written ;;
+        "$sum_wanted") boots='the new system, which may lack its settings: they are in the backup' ;;
+        *) boots='the recovery system: what the boot medium holds is neither the old system nor the new one' ;;
+    esac
 }
 
 action_sysupgrade() { # IMAGE - the image in place of the running system
