@@ -65,7 +65,7 @@ take_image() { # - copies the image to where nobody else can change it: between 
         refuse "/tmp has $free KiB left, $need KiB are needed for a copy of the image; remove there what is not needed"
         return 0
     fi
-    if ! cp "$image" "$work/image.itb" 2>>"$log"; then
+    if ! head -c "$image_bytes" "$image" >"$work/image.itb" 2>>"$log"; then
         refuse "'$image' could not be read to its end; copy it here again"
         return 0
     fi
