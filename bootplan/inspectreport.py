@@ -33,8 +33,9 @@ def as_json(content: Content, verdict: Verdict, name: str, plan: str) -> dict[st
     """All of it as one object; what does not apply is null."""
     told = asdict(content)
     system = told["system"]
-    if system is not None and system["packages"] is not None:
-        system["packages"] = sorted(system["packages"])
+    if system is not None:
+        system["provided"] = sorted(system["provided"])
+        system["packages"] = None if system["packages"] is None else sorted(system["packages"])
     judged = {"against": verdict.against, "notes": verdict.notes, "good": verdict.good}
     return {"file": name, **told, "release": content.release or None, "plan": plan or None, **judged}
 

@@ -195,9 +195,10 @@ class _Steps:
             yield from self._look_at_cmdline()
 
     def packages(self) -> Iterator[Titled]:
-        """A look for each package of the plan."""
+        """A look for each package of the plan; one that its owner asks for keeps nothing from beginning."""
         for package in needed(self._plan, self._board):
-            proof = _PROOF.get(package.name, ("need_package",))
+            asked_for = package.origin_path[0] == "packages"
+            proof = ("want_package",) if asked_for else _PROOF.get(package.name, ("need_package",))
             yield f"package {package.name}", (*proof, package.name), package.origin_path
 
     def _look_at_disks(self) -> Iterator[Titled]:

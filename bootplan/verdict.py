@@ -218,9 +218,9 @@ def _system(verdict: Verdict, content: Content, plan: Plan, board: Board) -> Non
 
 
 def _has(system: System, package: str) -> bool:
-    """Whether a package is in a system: listed, and there; by its files alone where nothing lists packages."""
+    """Whether a package is in a system: listed, by any of its names, and there; by its files alone where nothing is."""
     files = {"kmod-nvme": system.has_nvme_module, "block-mount": system.has_block}
-    listed = system.packages is None or package in system.packages
+    listed = system.packages is None or package in system.packages | system.provided
     return listed and files.get(package, True)
 
 

@@ -821,3 +821,28 @@ def test_a_file_of_another_release_is_seen_in_its_name(version: str) -> None:
     assert not is_of_release(name, "25.12", board)
     assert is_of_release(name, "snapshot", board) == version.upper().startswith("SNAPSHOT")
     assert name.version == name.version.replace("snapshot", "SNAPSHOT")
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("smartmontool", "smartmontools"),
+        ("smartmontoolss", "smartmontools"),
+        ("smartmontuols", "smartmontools"),
+        ("samrtmontools", "smartmontools"),
+        ("blok-mount", "block-mount"),
+        ("kmod-nvne", "kmod-nvme"),
+        ("smrtmontool", ""),
+        ("kmod-usb2", ""),
+        ("firewall", ""),
+        ("cfdisk", ""),
+        ("utcp", ""),
+        ("smartmontools", ""),
+    ],
+)
+def test_a_slip_of_one_letter_in_a_package_is_told(plan_with: PlanWith, name: str, close: str) -> None:
+    """And nothing that may well be another package: a digit, a short name, one that is known to be near."""
+    told = [one for one in check(plan_with(f"packages: [{name}]\n"), "plan.yaml").diagnostics if one.code == "BP404"]
+
+    assert [one.hint for one in told] == ([f"did you mean '{close}'?"] if close else [])
+    assert all(one.severity is Severity.WARNING for one in told)

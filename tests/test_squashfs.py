@@ -195,12 +195,14 @@ def test_nothing_of_an_image_stays_in_memory(tmp_path: Path) -> None:
 def test_what_opkg_removed_is_not_there(tmp_path: Path) -> None:
     states = {"a": "install user installed", "b": "deinstall ok not-installed", "c": "install ok installed", "d": ""}
     text = "".join(
-        f"Package: {name}\nVersion: 1\nStatus: {state}\nArchitecture: all\n\n" for name, state in states.items()
+        f"Package: {name}\nVersion: 1\nProvides: also-{name}, more-{name}\nStatus: {state}\nArchitecture: all\n\n"
+        for name, state in states.items()
     )
     text += "Package: last\nStatus: install hold not-installed\n"
     data = released.squashfs(tmp_path, {"usr/lib/opkg/status": text}).read_bytes()
 
     assert read(data).packages == frozenset({"a", "c", "d"})
+    assert read(data).provided == frozenset({"also-a", "more-a", "also-c", "more-c", "also-d", "more-d"})
 
 
 @pytest.mark.parametrize("line", ["Package: x\n", "Status: x\n", "\n", "Status: " + "x " * 1000, "x\n"])

@@ -124,6 +124,28 @@ def test_packages_that_can_come_later_are_notes(files: dict[str, bytes], plan_wi
     assert "it has no tcpdump: you asked for it" in verdict.notes
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("lib/apk/db/installed", "C:Q1\nP:wget-ssl\nV:1.25.0-r1\np:gnu-wget wget=1.25.0 cmd:wget=1\n\n"),
+        ("usr/lib/opkg/status", "Package: wget-ssl\nProvides: gnu-wget, wget\nStatus: install user installed\n\n"),
+    ],
+    ids=["apk", "opkg"],
+)
+def test_a_package_that_has_another_name_is_in_a_system(
+    tmp_path: Path, plan_with: PlanWith, path: str, text: str
+) -> None:
+    """`wget` installs wget-ssl, and the lists have it under that name."""
+    tree = released.tree("25.12.5", released.PACKAGES)
+    word = "P:" if path.startswith("lib") else "Package: "
+    del tree["lib/apk/db/installed"]
+    tree[path] = text + "".join(f"{word}{name}\n\n" for name in released.PACKAGES)
+
+    verdict = fits(released.system(tmp_path / "new", files=tree), "system", plan_with(SLOTS + "packages: [wget]\n"))
+
+    assert (verdict.against, [note for note in verdict.notes if "wget" in note]) == ([], [])
+
+
 def test_a_root_on_the_boot_medium_needs_no_package_to_be_found(tmp_path: Path, plan_with: PlanWith) -> None:
     disk = "{type: nvme, serial: A1, partitions: [{name: data, size: rest, filesystem: ext4, mount: /srv}]}"
     text = plan_with(f"media: {{ssd: {disk}}}\nroot: {{method: internal}}\n")

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from PySquashfsImage import SquashFsImage  # type: ignore[import-untyped]
@@ -43,13 +43,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 class System:
     """The system in an image: release and target, the kernel its modules are for, what is installed.
 
-    *packages* is None when no package manager's list was found; *mounts_at_boot*: whether block-mount's service is on.
+    *packages* is None when no package manager's list was found; *provided* are the other names that they go by, as
+    wget-ssl by wget; *mounts_at_boot*: whether block-mount's service is on.
     """
 
     release: str
     target: str
     kernels: tuple[str, ...]
     packages: frozenset[str] | None
+    provided: frozenset[str]
     has_init: bool
     has_block: bool
     has_nvme_module: bool
@@ -198,6 +200,7 @@ class _Tree:
             released.get("DISTRIB_TARGET", "")[:64],
             kernels,
             self._packages(),
+            self._provided(),
             self._find("/sbin/init") is not None,
             self._find("/sbin/block") is not None,
             any("nvme.ko" in self._names(f"/lib/modules/{kernel}") for kernel in kernels),
@@ -208,7 +211,8 @@ class _Tree:
     def _packages(self) -> frozenset[str] | None:
         """The installed packages: apk's list, or opkg's; each says in one word what a line is about."""
         apk = re.finditer(r"^P:(.*)$", self._text("/lib/apk/db/installed"), re.MULTILINE)
-        names = _named(match[1] for match in apk) or _named(_installed(self._text("/usr/lib/opkg/status")))
+        listed = (name for name, _ in _installed(self._text("/usr/lib/opkg/status")))
+        names = _named(match[1] for match in apk) or _named(listed)
         if names:
             return names
         for folder, end in (("/lib/apk/packages", ".list"), ("/usr/lib/opkg/info", ".control")):
@@ -216,6 +220,13 @@ class _Tree:
             if names:
                 return names
         return None
+
+    def _provided(self) -> frozenset[str]:
+        """The names that the lists say installed packages provide; apk has them with a version, opkg with commas."""
+        apk = re.finditer(r"^p:(.*)$", self._text("/lib/apk/db/installed"), re.MULTILINE)
+        opkg = _installed(self._text("/usr/lib/opkg/status"))
+        lists = chain((match[1] for match in apk), (names.replace(",", " ") for _, names in opkg))
+        return _named(re.split("[<>=~]", name)[0] for names in lists for name in names.split())
 
     def _names(self, path: str) -> list[str]:
         node = self._find(path)
@@ -259,18 +270,23 @@ class _Tree:
         return trail[-1]
 
 
-def _installed(status: str) -> Iterator[str]:
-    """The packages that opkg's list says are there: it also has those that were removed, or are only wanted."""
-    name = ""
-    for match in re.finditer(r"^(?:Package: (.*)|Status: .* (\S+))$", status, re.MULTILINE):
+def _installed(status: str) -> Iterator[tuple[str, str]]:
+    """The packages that opkg's list says are there, and what each provides.
+
+    Those that were removed, or are only wanted, are in that list, too.
+    """
+    name = provides = ""
+    for match in re.finditer(r"^(?:Package: (.*)|Provides: (.*)|Status: .* (\S+))$", status, re.MULTILINE):
         if match[1] is not None:
             if name:
-                yield name
-            name = match[1]
-        elif match[2] == "not-installed":
+                yield name, provides
+            name, provides = match[1], ""
+        elif match[2] is not None:
+            provides = match[2]
+        elif match[3] == "not-installed":
             name = ""
     if name:
-        yield name
+        yield name, provides
 
 
 def _named(matches: Iterable[str]) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Rules about the packages a plan asks for."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from bootplan.board import Board
 from bootplan.diagnostics import Severity
@@ -90,3 +91,52 @@ def package_is_worth_listing(plan: Plan, board: Board) -> Iterator[Finding]:
                 f"'{name}' is taken anyway: {by_itself[name].reason}",
                 "remove it",
             )
+
+
+@rule("BP404", Severity.WARNING, reads="boot media firmware root packages slots bootloader")
+def package_is_spelled_right(plan: Plan, board: Board) -> Iterator[Finding]:
+    """A name that is one letter from that of a known package is probably a slip.
+
+    Which packages the feeds have only the package manager knows: a name that is in none of
+    them shows on the router, when it is to be installed. Names differ by a digit for a
+    reason (`kmod-usb2` and `kmod-usb3`), and short ones are near to many.
+
+    Wrong:
+        packages: [smartmontool]
+
+    Right:
+        packages: [smartmontools]
+
+    Source: the packages that plans need, those of a stock image, and those whose commands
+    are known here (schemas/boards).
+    """
+    by_itself = {one.name for one in needed(plan, board) if one.origin_path[0] != "packages"}
+    known = {*board.stock_packages, *board.package_of.values(), *by_itself}
+    for index, name in enumerate(plan.packages):
+        if name in known | _NEIGHBOURS:
+            continue
+        close = sorted(one for one in known if _one_letter_off(name, one))
+        if close:
+            yield Finding(
+                ("packages", index),
+                f"'{name}' is almost '{close[0]}'",
+                f"did you mean '{close[0]}'?",
+            )
+
+
+_NEIGHBOURS = frozenset({"cfdisk", "cgdisk", "rsyncd"})
+"""Packages of their own that are one letter from a known one."""
+_SHORT = 5
+
+
+def _one_letter_off(name: str, known: str) -> bool:
+    """Whether *name* becomes *known* by one letter more, less or another, or by two that change places; no digit."""
+    if min(len(name), len(known)) < _SHORT or name == known or abs(len(name) - len(known)) > 1:
+        return False
+    if len(name) != len(known):
+        long, short = (name, known) if len(name) > len(known) else (known, name)
+        return any(long[:at] + long[at + 1 :] == short and not long[at].isdigit() for at in range(len(long)))
+    wrong = [at for at in range(len(name)) if name[at] != known[at]]
+    if len(wrong) == 1:
+        return not (name[wrong[0]].isdigit() or known[wrong[0]].isdigit())
+    return any(name[:a] + name[b] + name[a] + name[b + 1 :] == known for a, b in pairwise(range(len(name))))

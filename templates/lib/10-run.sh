@@ -23,6 +23,7 @@ busy=no               # yes for a status beside a run that holds the lock
 alone=yes             # no when this goes on beside a run that holds the lock
 installed_stays=no    # yes in actions that leave alone what was installed
 work=''               # our own folder in RAM: lists and mount points
+work_stays=no         # yes while somebody else needs what is in it
 own_mark=.of-a-run    # a file in each such folder: on a PC /tmp has other people's folders, too
 
 boots='what it would have started before this run' # the next power-on, if we stopped here
@@ -250,7 +251,7 @@ at_exit() { # - the last words
     set +e
     drop_half_written
     make_log_printable
-    tidy_up "$work"
+    [ "$work_stays" = yes ] || tidy_up "$work"
     case $code/$phase/$ended in
         0/* | 3/look/* | */yes) ;;
         *)

@@ -4,7 +4,8 @@
 # are in schemas/boards/ of the project that made this script.
 
 tree=/sys/firmware/devicetree/base # the device tree U-Boot handed to the kernel
-missing_packages=''
+missing_packages='' # what the plan needs, and this system lacks
+wanted_packages=''  # what its owner asks for besides
 
 need_board() { # SOC NAME... - the router is one of the boards NAME, with this SoC
     local soc=$1 compatible='' name
@@ -102,8 +103,27 @@ need_module() { # MODULE PACKAGE - a kernel module that is there for the running
 }
 
 need_package() { # PACKAGE - installed, says the package manager
-    [ -e "/usr/lib/opkg/info/$1.control" ] || [ -e "/lib/apk/packages/$1.list" ] ||
-        missing_packages="$missing_packages $1"
+    local have
+    have=$(is_installed "$1")
+    [ "$have" = yes ] || missing_packages="$missing_packages $1"
+}
+
+want_package() { # PACKAGE - the plan's owner asks for it; nothing waits until it is there
+    local have
+    have=$(is_installed "$1")
+    [ "$have" = yes ] || wanted_packages="$wanted_packages $1"
+}
+
+is_installed() { # NAME - yes when a package of that name is here, or one that provides it, as wget-ssl does wget
+    local names
+    if [ -e "/usr/lib/opkg/info/$1.control" ] || [ -e "/lib/apk/packages/$1.list" ]; then
+        printf 'yes'
+    elif command -v apk >/dev/null; then
+        ! apk info -e "$1" >/dev/null 2>&1 || printf 'yes'
+    else
+        names=$(sed -n '/^Provides: */{ s///; s/([^)]*)//g; s/ //g; s/.*/,&,/; p; }' /usr/lib/opkg/info/*.control 2>/dev/null) || names=''
+        case $names in *",$1,"*) printf 'yes' ;; *) ;; esac
+    fi
 }
 
 need_stock_commands() { # - what this library calls and every stock image has; looked at before anything else
@@ -119,19 +139,27 @@ need_stock_commands() { # - what this library calls and every stock image has; l
     }
 }
 
-look_for_packages() { # - sets missing_packages to what the plan needs and this system lacks; that is no reason to stop
+look_for_packages() { # - sets missing_packages and wanted_packages to what this system lacks; that is no reason to stop
     local before=$refusals
-    missing_packages=''
+    missing_packages='' wanted_packages=''
     plan_packages >>"$log"
     refusals=$before
 }
 
-no_package_missing() { # MANAGER - one line that installs all that was found missing
+no_package_missing() { # MANAGER - one line that installs all that the plan needs; what its owner asks for besides is told
+    wanted_noted
     [ -n "$missing_packages" ] || return 0
     case $1 in
         apk) refuse "packages are missing; install them: apk update && apk add$missing_packages" ;;
         *) refuse "packages are missing; install them: opkg update && opkg install$missing_packages" ;;
     esac
+}
+
+wanted_noted() { # - the line for what the owner asks for: a root on the disk may have the room that the boot medium lacks
+    local line
+    [ -n "$wanted_packages" ] || return 0
+    line=$(install_line "$wanted_packages")
+    note "packages that the plan asks for are missing, and nothing waits for them; where there is room, now or after the restart: $line"
 }
 
 need_nvme_builtin() { # - the kernel drives NVMe disks without a module, or it could not mount its root from one

@@ -173,13 +173,15 @@ mark_upgrade() { # STATE - the record of the running system says so
 
 packages_by_hand() { # TOP - what the system below TOP has and the firmware has not, a line for each; packages that others need are left out
     local file name
+    if [ -e "$1/etc/apk/world" ]; then
+        world_by_hand "$1"
+        return 0
+    fi
     for file in "$1"/usr/lib/opkg/info/*.control "$1"/lib/apk/packages/*.list; do
         { [ -e "$file" ] && [ ! -e "/rom${file#"$1"}" ]; } || continue
         name=${file##*/}
         name=${name%.*}
-        if [ -e "$1/etc/apk/world" ]; then
-            grep -q "^$name\\([<>=~@].*\\)\\?\$" "$1/etc/apk/world" || continue
-        elif [ -e "$1/usr/lib/opkg/status" ]; then
+        if [ -e "$1/usr/lib/opkg/status" ]; then
             awk -v name="$name" '
                 /^Package: / { here = ($2 == name) }
                 here && /^Auto-Installed: yes/ { found = 1 }
@@ -190,15 +192,43 @@ packages_by_hand() { # TOP - what the system below TOP has and the firmware has 
     done
 }
 
+world_by_hand() { # TOP - the same from apk's list of what was asked for, which has the words that were typed
+    local name record
+    sed 's/[<>=~@].*//' "$1/etc/apk/world" >"$work/world"
+    while IFS= read -r name; do
+        record=$(record_of "$1" "$name")
+        { [ -n "$record" ] && [ ! -e "/rom/lib/apk/packages/$record.list" ]; } || continue
+        printf '%s\n' "$name"
+    done <"$work/world"
+}
+
+record_of() { # TOP NAME - the package of the system below TOP that has, or provides, that name for apk; nothing when none does
+    if [ -e "$1/lib/apk/packages/$2.list" ] || [ -e "/rom/lib/apk/packages/$2.list" ]; then
+        printf '%s' "$2"
+    elif [ -e "$1/lib/apk/db/installed" ]; then
+        awk -v name="$2" '
+            /^P:/ { package = substr($0, 3) }
+            /^p:/ {
+                count = split(substr($0, 3), words, " ")
+                for (i = 1; i <= count; i++) {
+                    sub(/[<>=~].*/, "", words[i])
+                    if (words[i] == name) { printf "%s", package; exit }
+                }
+            }
+        ' "$1/lib/apk/db/installed"
+    fi
+}
+
 packages_lost() { # - the recorded packages that this system lacks, on one line
     upgrade_says package >"$work/recorded"
     not_installed
 }
 
 not_installed() { # - those of the names in $work/recorded that the package manager does not know, on one line
-    local name
+    local name have
     while IFS= read -r name; do
-        [ -e "/usr/lib/opkg/info/$name.control" ] || [ -e "/lib/apk/packages/$name.list" ] || printf ' %s' "$name"
+        have=$(is_installed "$name")
+        [ "$have" = yes ] || printf ' %s' "$name"
     done <"$work/recorded"
 }
 

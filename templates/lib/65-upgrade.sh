@@ -1,10 +1,12 @@
 # ---- library: a new system into the idle slot -------------------------------------------------------------
 #
-# IMAGE is an OpenWrt sysupgrade image. Its FIT becomes the slot's kernel as it is; its squashfs is mounted from a copy in
-# RAM, to look at what it brings and, where root is on the disk, to copy it there. The settings come over as
-# sysupgrade would keep them. Nothing of the slot that runs is written to but its record of the other slot.
+# IMAGE is an OpenWrt sysupgrade image. It is copied into our folder first: what is checked there is what is written. Its FIT
+# becomes the slot's kernel as it is; its squashfs is mounted from RAM, to look at what it brings and, where root is on
+# the disk, to copy it there. The settings come over as sysupgrade would keep them. Nothing of the slot that runs is
+# written to but its record of the other slot.
 
 image=''      # the file
+image_copy='' # the same in our folder, where nobody else can change it
 image_sum=''  # its SHA-256
 wanted_sum='' # what the plan or --sha256 says it is
 image_bytes=0
@@ -31,20 +33,22 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
         return 0
     fi
     say "  looking at $image, $((image_bytes / 1024)) KiB"
-    image_sum=$(sum_of "$image" "$image_bytes")
+    take_image
+    [ -n "$image_copy" ] || return 0
+    image_sum=$(sum_of "$image_copy" "$image_bytes")
     if [ "$image_sum" != "$wanted_sum" ]; then
         refuse "the SHA-256 of '$image' is $image_sum, not $wanted_sum: it is another file, or damaged"
         return 0
     fi
     see_generation
     # shellcheck disable=SC2086,SC2248 # an option or nothing
-    sysupgrade $test_option -T "$image" >"$work/tested" 2>&1 || {
+    sysupgrade $test_option -T "$image_copy" >"$work/tested" 2>&1 || {
         cat "$work/tested" >>"$log"
         text=$(grep -v '^ *$' "$work/tested" | tail -n 3 | tr '\n' ' ') || true
         refuse "sysupgrade -T does not accept '$image': ${text:-it says nothing}"
         return 0
     }
-    see_fit "$image"
+    see_fit "$image_copy"
     if [ "$fit_bytes" -eq 0 ] || [ "$fit_bytes" -gt "$image_bytes" ]; then
         refuse "'$image' holds no FIT with one squashfs"
         return 0
@@ -54,6 +58,21 @@ need_image() { # PATTERN TARGET - the image is whole, is for this board, and is 
     need_system_in_image "$1" "$2"
 }
 
+take_image() { # - copies the image to where nobody else can change it: between its sum and its last use a file may become another one
+    local free need=$((image_bytes / 1024 + 8192))
+    free=$(room_in /tmp)
+    if [ "$free" -lt "$need" ]; then
+        refuse "/tmp has $free KiB left, $need KiB are needed for a copy of the image; remove there what is not needed"
+        return 0
+    fi
+    if ! head -c "$image_bytes" "$image" >"$work/image.itb" 2>>"$log"; then
+        refuse "'$image' could not be read to its end; copy it here again"
+        return 0
+    fi
+    image_copy=$work/image.itb
+    image_bytes=$(wc -c <"$image_copy")
+}
+
 open_image() { # - mounts the image's squashfs at $work/image, from a copy in RAM
     local free need=$((rootfs_size / 1024 + 8192)) told
     free=$(room_in /tmp)
@@ -61,7 +80,7 @@ open_image() { # - mounts the image's squashfs at $work/image, from a copy in RA
         refuse "/tmp has $free KiB left, $need KiB are needed to look into the image"
         return 0
     fi
-    dd if="$image" of="$work/rootfs" bs=4096 skip=$((rootfs_at / 4096)) count=$(((rootfs_size + 4095) / 4096)) 2>/dev/null
+    dd if="$image_copy" of="$work/rootfs" bs=4096 skip=$((rootfs_at / 4096)) count=$(((rootfs_size + 4095) / 4096)) 2>/dev/null
     mkdir "$work/image"
     mount -t squashfs -o loop,ro "$work/rootfs" "$work/image" 2>"$work/told" || {
         rmdir "$work/image"
@@ -223,9 +242,9 @@ put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; 
         device=$(volume_named "fit_$slot_idle")
     fi
     if [ "$apply" = no ]; then
-        run write_kernel "$image" "$image_bytes" "${device:-fit_$slot_idle}"
+        run write_kernel "$image_copy" "$image_bytes" "${device:-fit_$slot_idle}"
     else
-        write_kernel "$image" "$image_bytes" "$device"
+        write_kernel "$image_copy" "$image_bytes" "$device"
     fi
 }
 

@@ -108,8 +108,7 @@ see_generation() { # - do the settings of this system fit the image? 1.0 to 1.1:
     local have wanted
     [ "$slots_kind" = none ] || return 0
     [ "$upgrade_settings" = keep ] || test_option=-n
-    need_room_for_copy
-    fwtool -q -i "$work/metadata" "$image" 2>>"$log" || return 0 # sysupgrade -T tells it
+    fwtool -q -i "$work/metadata" "$image_copy" 2>>"$log" || return 0 # sysupgrade -T tells it
     have=$(compat_of /etc/config)
     wanted=$(sed -n 's/.*"compat_version": *"\([^"]*\)".*/\1/p' "$work/metadata")
     wanted=${wanted:-1.0}
@@ -120,15 +119,6 @@ see_generation() { # - do the settings of this system fit the image? 1.0 to 1.1:
     fi
     test_option=-n
     refuse "the settings of this system are of generation $have, the image's of $wanted. Between 1.0 (24.10) and 1.1 (25.12) the ports that are not the switch's got other names: eth1 became sfp-lan (lan4 on the board with the 2.5GE port), eth2 became sfp-wan. With the settings of the other generation the network does not come up. To upgrade without settings: --drop-settings, or in the plan 'upgrade: {settings: drop}'; the backup that is made first has them"
-}
-
-need_room_for_copy() { # - sysupgrade, also with -T, copies an image to /tmp that is not there
-    local free
-    free=$(readlink -f "$image")
-    case $free in /tmp/*) return 0 ;; *) ;; esac
-    free=$(room_in /tmp)
-    [ "$free" -ge $((image_bytes / 1024 + 8192)) ] ||
-        refuse "/tmp has $free KiB left; sysupgrade copies the image there, $((image_bytes / 1024 + 8192)) are needed"
 }
 
 need_root_in_image() { # KERNEL - the image's kernel finds the root on the disk, where there is one
@@ -214,19 +204,10 @@ need_room_beside() { # - the new system fits on the disk beside the old one, whi
 }
 
 need_ram() { # - /tmp and the memory have room for what sysupgrade does there
-    local free need=0
+    local free need=$((settings_kib * 4 + 8192))
     [ "$image_bytes" -gt 0 ] || return 0
-    free=$(readlink -f "$image")
-    case $free in
-        /tmp/*) ;;
-        *)
-            rm -f /tmp/sysupgrade.img # the copy that sysupgrade -T made, and sysupgrade makes again
-            need=$((image_bytes / 1024))
-            ;;
-    esac
-    need=$((need + settings_kib * 4 + 8192))
     free=$(room_in /tmp)
-    [ "$free" -ge "$need" ] || refuse "/tmp has $free KiB left, $need are needed for the settings and the image: what is kept has $settings_kib KiB, most of it: $heaviest"
+    [ "$free" -ge "$need" ] || refuse "/tmp has $free KiB left, $need are needed for the settings: what is kept has $settings_kib KiB, most of it: $heaviest"
     free=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)
     [ "${free:-0}" -ge $((need + 32768)) ] || refuse "there are $free KiB of memory, $((need + 32768)) are needed: stop what uses it"
 }
@@ -259,15 +240,22 @@ need_backup_place() { # - somebody said where the backup goes, and neither a res
 }
 
 already_flashed() { # - sets flashed=yes when the boot medium holds this very image
-    local device sum have
     flashed=no
-    if [ "$plan_medium" = nand ]; then device=$(volume_named fit); else device=$(card_part_named production); fi
-    sum=$(sum_of "$image" "$fit_bytes")
-    have=$(sum_of "/dev/$device" "$fit_bytes")
-    [ "$sum" != "$have" ] || flashed=yes
+    sum_wanted=$(sum_of "$image_copy" "$fit_bytes")
+    sum_before=$(sum_of_medium)
+    [ "$sum_wanted" != "$sum_before" ] || flashed=yes
 }
 
-flashed=no # what already_flashed() found
+flash_seconds=120           # sysupgrade that began has ended us long before
+nothing_written='the old system: nothing was written to the boot medium'
+flashed=no                  # what already_flashed() found:
+sum_wanted='' sum_before='' # of the image, and of as many bytes of the boot medium
+
+sum_of_medium() { # - the SHA-256 of what the boot medium has in the image's place
+    local device
+    if [ "$plan_medium" = nand ]; then device=$(volume_named fit); else device=$(card_part_named production); fi
+    sum_of "/dev/${device:-none}" "$fit_bytes"
+}
 
 # ---- changes
 
@@ -307,15 +295,40 @@ close_image() { # - RAM for sysupgrade
 }
 
 begin_sysupgrade() { # - does not come back: procd ends us; the connection to it is cut then, which sysupgrade takes for an error
-    local code=0
-    ended=yes
+    local code=0 first now answer
+    ended=yes work_stays=yes # it ends us like every other process, and reads the image behind that
+    read -r first </proc/1/comm
     # -f outranks -n, which only says that the old settings need not fit (OpenWrt's sysupgrade: SAVE_CONFIG and CONF_IMAGE).
     # shellcheck disable=SC2086,SC2248 # an option or nothing
-    sysupgrade $test_option -f "$work/upgrade.tar.gz" "$image" >"$work/told" 2>&1 || code=$?
+    sysupgrade $test_option -f "$work/upgrade.tar.gz" "$image_copy" >"$work/told" 2>&1 || code=$?
     cat "$work/told" >>"$log"
-    if grep -q 'Commencing upgrade' "$work/told"; then sleep 120; else boots='the old system: nothing was written to the boot medium'; fi
-    ended=no
-    fail "sysupgrade did not begin (status $code)"
+    if ! grep -q 'Commencing upgrade' "$work/told"; then
+        ended=no work_stays=no boots=$nothing_written
+        fail "sysupgrade did not begin (status $code)"
+    fi
+    # procd answers only when it refuses. Else it stops its services, becomes another program, and nobody is there to answer.
+    answer=$(sed -n -e 's/.*Command failed: //p' -e '/^Failed to connect/p' "$work/told")
+    read -r now </proc/1/comm
+    case $now/$answer in
+        "$first/" | *'Connection failed' | *'timed out' | *'No response') answer='' ;;
+        "$first/"*) ;;
+        *) answer='' ;;
+    esac
+    [ -n "$answer" ] || sleep "$flash_seconds"
+    ended=no work_stays=no
+    see_medium
+    [ -z "$answer" ] || fail "sysupgrade did not begin (status $code): procd says '$answer'; restart the router before you try again, it may have stopped services"
+    fail "sysupgrade began, and $flash_seconds seconds later this system still runs; restart the router"
+}
+
+see_medium() { # - sets boots to what the boot medium holds, now that sysupgrade did not end us
+    local have
+    have=$(sum_of_medium)
+    case $have in
+        "$sum_before") boots=$nothing_written ;;
+        "$sum_wanted") boots='the new system, which may lack its settings: they are in the backup' ;;
+        *) boots='the recovery system: what the boot medium holds is neither the old system nor the new one' ;;
+    esac
 }
 
 action_sysupgrade() { # IMAGE - the image in place of the running system

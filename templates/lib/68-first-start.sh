@@ -58,7 +58,8 @@ prove_system() { # - release, environment and packages are what they are to be
     [ "$have" = "$want" ] || proof_version="OpenWrt ${have:-of no version} runs, the upgrade was to $want"
     prove_env
     look_for_packages
-    log_line "release: $proof_version; environment: $proof_env; packages: ${missing_packages:-ok}"
+    have=$missing_packages$wanted_packages
+    log_line "release: $proof_version; environment: $proof_env; packages: ${have:-ok}"
 }
 
 see_env() { # - sets env_state, and $work/env when it is good
@@ -131,8 +132,8 @@ go_down() { # - restarts
 close_upgrade() { # - nothing is left but packages
     local lost
     lost=$(packages_lost)
-    if [ "$upgrade_reinstall" = yes ] && [ -n "$missing_packages$lost" ]; then
-        reinstall "$missing_packages$lost"
+    if [ "$upgrade_reinstall" = yes ] && [ -n "$missing_packages$wanted_packages$lost" ]; then
+        reinstall "$missing_packages$wanted_packages$lost"
         look_for_packages
     fi
     # In this order: who finds it done finds the result, too.
@@ -185,7 +186,7 @@ write_result() { # - what `status` tells: /etc/bootplan/last-upgrade, on the roo
     text="${text}date $date${newline}version $proof_version${newline}env $proof_env${newline}root $root_told"
     [ -z "$root_way" ] || text="$text${newline}way $root_way"
     [ -z "$reinstalled" ] || text="$text${newline}reinstalled $reinstalled"
-    for key in $missing_packages; do
+    for key in $missing_packages $wanted_packages; do
         text="$text${newline}package $key"
     done
     write_file "$env_copies/last-upgrade" "$text"
@@ -241,6 +242,7 @@ tell_upgrade() { # - the last upgrade, and what is left to do of it
     if [ -n "$lost" ]; then
         text=$(install_line "$lost")
         not_as_planned "packages of the plan are missing:$lost" "$text"
+        told_missing=$lost
     fi
     text=$(packages_lost)
     if [ -n "$text" ]; then

@@ -5,6 +5,7 @@
 
 as_planned=yes # no as soon as one thing is not
 advice=''      # what to do about the first of them
+told_missing='' # packages that tell_upgrade() told
 
 tell() { # KEY TEXT - one line of the report
     printf '%s %s\n' "$1" "$2" | printable >>"$work/report"
@@ -284,6 +285,18 @@ tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
     else
         not_as_planned "$1 is not partition $4 of $3" "block mount; then look at: logread | grep block"
     fi
+}
+
+tell_packages() { # - what the plan's owner asks for, and this system lacks; behind all else that is not as planned
+    local name missing=''
+    [ "$system" != unknown ] || return 0
+    look_for_packages
+    for name in $wanted_packages; do
+        case "$told_missing " in *" $name "*) ;; *) missing="$missing $name" ;; esac
+    done
+    [ -n "$missing" ] || return 0
+    name=$(install_line "$missing")
+    not_as_planned "packages that the plan asks for are missing:$missing" "$name"
 }
 
 print_status() { # - the report as text or JSON; ends with 0 when all is as planned, else with 1

@@ -99,7 +99,7 @@ action_install() { # - both walks
     if [ "$at_console" = yes ] && [ "$apply" = yes ]; then
         say "done, but for the lines above: type them, then: sh ${0##*/} status"
     elif [ "$changes" -eq 0 ] && [ "$at_console" = no ]; then
-        say "everything is already as the plan says; nothing was changed"
+        say "everything${wanted_packages:+ but the packages above} is already as the plan says; nothing was changed"
         [ "$restart" = no ] || {
             printf '%s\n' "$plan_digest" >"$just_installed"
             say "the router does not run from it yet: restart it, then: sh ${0##*/} status"
@@ -109,12 +109,14 @@ action_install() { # - both walks
     else
         printf '%s\n' "$plan_digest" >"$just_installed"
         recovery_noted
+        wanted_noted
         say "done. Restart the router, then: sh ${0##*/} status"
     fi
 }
 
 action_status() { # - proof of where root is
     plan_status
+    tell_packages
     plan_checklist
     tell_fallback
     print_status

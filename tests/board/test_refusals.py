@@ -125,7 +125,6 @@ CASES: dict[str, Case] = {
         "",
         "opkg update && opkg install kmod-nvme sfdisk block-mount",
     ),
-    "an extra package": ({}, {"more": "packages: [tcpdump]\n"}, "", "apk add tcpdump"),
     "the driver loaded too late": ({}, {}, "rm /etc/modules-boot.d/*nvme*", "does not load it early enough"),
     "another overlay in fstab": (
         {},

@@ -8,6 +8,7 @@ import pytest
 
 from .router import MakeRouter
 from .slotted import KINDS, NEW, SlotBench, kind_of_router
+from .upgrades import swap_when_tested
 
 MakeSlots = Callable[..., SlotBench]
 """What the fixture ``slots`` gives."""
@@ -221,3 +222,24 @@ def test_what_is_kept_does_not_fit_into_ram(router: MakeRouter) -> None:
     assert re.search("most of it: /srv/films \\(586.. KiB\\), /etc/small \\(195. KiB\\), ", result.out), result.out
     box.run("sed -i /srv/d /etc/sysupgrade.conf").ok()
     bench.sh(f"upgrade {words} --apply").ok()
+
+
+@pytest.mark.parametrize("kind", ["pair", "volume"])
+def test_an_image_that_is_swapped_after_it_was_checked(slots: MakeSlots, kind: str) -> None:
+    """Kernel and root of the slot are those whose SHA-256 was checked, whatever becomes of the file meanwhile."""
+    bench = slots(kind)
+    bench.installed()
+    image = bench.put_image()
+    swap_when_tested(bench.router, bench.put_image("/tmp/other.itb", release="25.12.9", kernel="6.12.99").split()[0])
+
+    bench.sh(f"upgrade {image} --apply").ok()
+
+    digest = image.split()[-1]
+    bytes_of_b = bench.router.run("sed -n 's/^bytes //p' /etc/bootplan/slot-b").ok().out.strip()
+    written = bench.router.run(
+        "for volume in /sys/class/ubi/ubi0_*; do read -r name <$volume/name;"
+        f" [ $name != fit_b ] || head -c {bytes_of_b} /dev/${{volume##*/}} | sha256sum; done"
+    ).ok()
+    assert written.out.split()[0] == digest
+    assert bench.restart() == ["b"]
+    assert f"DISTRIB_RELEASE='{NEW}'" in bench.router.read("/etc/openwrt_release")

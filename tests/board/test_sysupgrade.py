@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from .elsewhere import LOGIN, computer
-from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, UpgradeBench, plan
+from .upgrades import KERNEL, NEW, OLD, ROOT, MakeUpgradeBench, UpgradeBench, plan, swap_when_tested
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,54 @@ def test_a_sysupgrade_that_does_not_begin(upgrade_bench: MakeUpgradeBench) -> No
     assert f"DISTRIB_RELEASE='{OLD}'" in box.read("/etc/openwrt_release")
 
 
+@pytest.mark.parametrize("says", ["Operation not supported", "Unknown error"])
+def test_a_sysupgrade_that_procd_refuses(upgrade_bench: MakeUpgradeBench, says: str) -> None:
+    """Behind "Commencing upgrade" procd looks at the image once more: its word is told at once, and the old system."""
+    made = upgrade_bench("internal").installed()
+    box, image = made.router, made.put_image()
+    box.put(made.name, made.script.replace("\nflash_seconds=120 ", "\nflash_seconds=600 "))
+    box.put("/tmp/rig/instead", f"die 'Command failed: {says}'\n")
+
+    told = made.sh(f"upgrade {image} --apply")
+
+    assert told.code == 1, told.out
+    assert f"sysupgrade did not begin (status 1): procd says '{says}'; restart the router" in told.out
+    assert told.out.count("the next power-on starts ") == 1
+    assert "the next power-on starts the old system: nothing was written to the boot medium\n" in told.out
+    assert box.run("ls -d /tmp/bootplan.?????? 2>/dev/null").out == ""
+    box.off()
+    assert box.settle() == ["stock"]
+    assert f"DISTRIB_RELEASE='{OLD}'" in box.read("/etc/openwrt_release")
+
+
+@pytest.mark.parametrize(
+    ("instead", "boots"),
+    [
+        ("die 'Command failed: Connection failed'\n", "the old system: nothing was written"),
+        ("exit 0\n", "the old system: nothing was written"),
+        ("cat $image >/dev/{fit}\ndie 'Command failed: Request timed out'\n", "the new system, which may lack"),
+        (
+            "head -c 65536 $image | tail -c 4096 >/dev/{fit}\nexit 0\n",
+            "the recovery system: what the boot medium holds",
+        ),
+    ],
+    ids=["cut off", "no word", "all of it", "a part of it"],
+)
+def test_a_sysupgrade_that_leaves_the_system_running(upgrade_bench: MakeUpgradeBench, instead: str, boots: str) -> None:
+    """Nobody answers, and nobody restarts the router: what the boot medium holds tells what the next start is."""
+    made = upgrade_bench("internal").installed()
+    made.router.put(made.name, made.script.replace("\nflash_seconds=120 ", "\nflash_seconds=2 "))
+    image = made.put_image()
+    fit = made.router.run("grep -lx fit /sys/class/ubi/ubi0_*/name").ok().out.split("/")[4]
+    made.router.put("/tmp/rig/instead", instead.replace("{fit}", fit))
+
+    told = made.sh(f"upgrade {image} --apply")
+
+    assert told.code == 1, told.out
+    assert "sysupgrade began, and 2 seconds later this system still runs; restart the router" in told.out
+    assert f"the next power-on starts {boots}" in told.out
+
+
 def test_a_crash_record_is_put_away_first(upgrade_bench: MakeUpgradeBench) -> None:
     """It would send the next start to the recovery system."""
     made = upgrade_bench().installed()
@@ -203,13 +251,27 @@ def test_a_cut_before_the_settings_are_written(upgrade_bench: MakeUpgradeBench) 
 
 
 def test_an_image_that_is_not_in_ram(upgrade_bench: MakeUpgradeBench) -> None:
-    """sysupgrade copies it there; a rehearsal leaves no copy."""
+    """It is copied there; a rehearsal leaves no copy, and neither does an image that is refused."""
     made = upgrade_bench().installed()
     image = made.put_image("/srv/new.itb")
     made.sh(f"upgrade {image}").ok()
-    assert not made.router.exists("/tmp/sysupgrade.img")
+    assert made.sh(f"upgrade /srv/new.itb --sha256 {'0' * 64}").code == 3
+    assert made.router.run("ls -d /tmp/sysupgrade.img /tmp/bootplan.?????? 2>/dev/null").out == ""
 
     made.flash(image)
 
     assert made.follow() == 2
+    assert made.status()["as_planned"] is True
+
+
+def test_an_image_that_is_swapped_after_it_was_checked(upgrade_bench: MakeUpgradeBench) -> None:
+    """The system whose SHA-256 was checked is the one that is written, whatever becomes of the file meanwhile."""
+    made = upgrade_bench("internal").installed()
+    image = made.put_image()
+    swap_when_tested(made.router, made.put_image("/tmp/other.itb", release="25.12.9").split()[0])
+
+    made.flash(image)
+
+    assert made.follow() == 1
+    assert f"DISTRIB_RELEASE='{NEW}'" in made.router.read("/etc/openwrt_release")
     assert made.status()["as_planned"] is True

@@ -163,7 +163,7 @@ def add_programs(root: Path, parts: dict[str, Path], packages: Collection[str], 
         "/sbin/rmmod": "insmod",
     }
     commands["/usr/bin/apk" if uses_apk(release) else "/bin/opkg"] = "apk" if uses_apk(release) else "opkg"
-    for name in ("install", "block"):
+    for name in ("install", "block", "stage2"):
         write(root, f"/usr/share/rig/{name}", (HERE / "standin" / name).read_bytes(), 0o755)
     if "block-mount" in packages:
         commands["/sbin/block"] = "block"
@@ -186,8 +186,12 @@ def make_pc(root: Path, parts: dict[str, Path]) -> None:
 
 
 def add_package_records(root: Path, packages: Collection[str], release: str) -> None:
-    """Write the records the package manager keeps of what is installed."""
-    for name in sorted({*STOCK_PACKAGES, *packages}):
+    """Write the records the package manager keeps of what is installed, and apk's list of what was asked for."""
+    names = sorted({*STOCK_PACKAGES, *packages})
+    if uses_apk(release):
+        write(root, "/etc/apk/world", "".join(f"{name}\n" for name in names))
+        write(root, "/lib/apk/db/installed", "".join(f"C:Q1\nP:{name}\nV:1-r1\n\n" for name in names))
+    for name in names:
         if uses_apk(release):
             write(root, f"/lib/apk/packages/{name}.list", f"/usr/lib/{name}\n")
         else:

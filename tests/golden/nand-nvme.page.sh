@@ -62,7 +62,7 @@ plan_packages() {
     need_command 'mkfs.ext4' 'e2fsprogs'
     need_command 'mkfs.f2fs' 'mkf2fs'
     need_command 'block' 'block-mount'
-    need_package 'tcpdump'
+    want_package 'tcpdump'
 }
 
 # From the system on the boot medium to the one of the plan.

@@ -1,9 +1,11 @@
 /* Process 1 of the router: reaps what ends, and powers off or reboots on the signals BusyBox sends to process 1.
- * With a word it starts /.rig/rcS with that word first.
+ * With a word it starts /.rig/rcS with that word first. On SIGHUP it takes the name of the program that procd becomes for
+ * a sysupgrade.
  *
  * The exit status tells the bench what happened: 10 reboot, 11 power off or halt. */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +15,12 @@ static volatile sig_atomic_t wanted;
 static void note(int signal_number)
 {
 	wanted = signal_number == SIGTERM ? 10 : signal_number == SIGCHLD ? wanted : 11;
+}
+
+static void become(int signal_number)
+{
+	(void)signal_number;
+	prctl(PR_SET_NAME, "upgraded");
 }
 
 static void start(const char *word)
@@ -28,7 +36,7 @@ static void start(const char *word)
 
 int main(int count, char **arguments)
 {
-	struct sigaction action = { .sa_handler = note };
+	struct sigaction action = { .sa_handler = note }, upgrade = { .sa_handler = become };
 	struct timespec grace = { 0, 100000000 };
 	sigset_t all, none;
 
@@ -41,6 +49,7 @@ int main(int count, char **arguments)
 	sigaction(SIGUSR1, &action, NULL);
 	sigaction(SIGUSR2, &action, NULL);
 	sigaction(SIGCHLD, &action, NULL);
+	sigaction(SIGHUP, &upgrade, NULL);
 	while (!wanted) {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
