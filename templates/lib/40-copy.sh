@@ -58,7 +58,8 @@ judge_copy() { # PART METHOD - after judge(): sets copy_wanted
 }
 
 make_copy() { # KIND NODE METHOD - a copy that says itself whether it was finished
-    local firmware
+    local firmware top=$work/target
+    [ "$3" = root ] || top=$top/upper
     firmware=$(firmware_uuid)
     run mkdir -p "$work/root" "$work/target" "$work/merged"
     run mount -o bind / "$work/root"
@@ -75,6 +76,7 @@ make_copy() { # KIND NODE METHOD - a copy that says itself whether it was finish
         [ -z "$differences" ] || fail "the copy differs from the system: $differences"
     fi
     run mount -o remount,rw "$2" "$work/target"
+    run without_disk_root "$top/etc/config"
     run write_file "$work/target/.bootplan/state" "complete $3$newline$firmware"
     run umount "$work/target"
     run umount "$work/root"

@@ -226,6 +226,7 @@ keep_settings() { # - what sysupgrade would keep and what the plan keeps, this s
     # /var and /tmp of a system are RAM: sysupgrade would put these there too, and a folder would hide the link.
     run rm -rf "$work/settings/var" "$work/settings/tmp"
     run furnish "$work/settings"
+    run without_disk_root "$work/settings/etc/config"
     run cp -p /etc/sysupgrade.conf "$work/settings/etc/"
     run record_slot "$work/settings" "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
 }
@@ -250,7 +251,6 @@ fill_root() { # - a new file system on the idle slot's partition, with the new s
     if [ "$slots_method" = overlay ]; then
         into=$work/target/upper
         run mkdir -p "$into" "$work/target/work"
-        run name_overlay "$node"
     else
         run copy_image "$into"
         reread "$node"
@@ -271,7 +271,7 @@ reread() { # NODE - mounts what is at $work/target anew, read-only: from the dis
     run mount -t "$slot_kind" -o ro "$1" "$work/target"
 }
 
-name_overlay() { # NODE - the fstab in the settings names the new file system for the overlay
+name_overlay() { # NODE - the fstab in the settings names that file system for the overlay: for the boot medium only, see without_disk_root
     local option
     probe "$1" 0
     [ "$kind/$label" = "$slot_kind/$slot_label" ] || fail "no file system '$slot_label' on $1"
@@ -318,6 +318,9 @@ settings_read_back() { # FOLDER - every file of the settings is there
 fill_internal() { # - the idle slot's rootfs_data: the same settings, whose fstab names the overlay on the disk
     local device
     [ "$phase" = change ] || return 0
+    use_slot "$slot_idle"
+    device=$(disk_named "$slot_disk")
+    run name_overlay "/dev/${device}p$slot_number"
     device=$(volume_named "rootfs_data_$slot_idle")
     run ubiupdatevol "/dev/$device" -t
     run mkdir -p "$work/target"

@@ -78,6 +78,7 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
         why_not "$1" "$disk" "$4" "$5" "$6"
     else
         is_whole "$2"
+        tell_own_fstab
     fi
 }
 
@@ -94,6 +95,16 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
             "start the system of the boot medium alone ($way), then: $fit"
     fi
+}
+
+tell_own_fstab() { # - the fstab of a system on the disk names no root on a disk; that of the boot medium does
+    local section
+    find_disk_roots /etc/config
+    section=$(sed -n 1p "$work/roots")
+    [ -n "$section" ] || return 0
+    section=$(as_typed uci set "fstab.$section.enabled=0")
+    not_as_planned "the fstab of this system, which is on the disk, names a root on a disk: a sysupgrade by hand would put that over another firmware" \
+        "$section; uci commit fstab"
 }
 
 why_not() { # METHOD DISK NUMBER KIND LABEL - the first thing that keeps the router from that root
@@ -205,6 +216,7 @@ judge_slots() { # - is everything as the plan wants it?
         is_whole "$slots_method"
         # install copies nothing into a slot again
         [ "$as_planned" = yes ] || advice="start the other slot: sh ${0##*/} switch --apply, then reboot; and from there: sh ${0##*/} upgrade IMAGE"
+        tell_own_fstab
     fi
 }
 
