@@ -109,7 +109,7 @@ need_package() { # PACKAGE - installed, says the package manager
 need_stock_commands() { # - what this library calls and every stock image has; looked at before anything else
     local name missing=''
     for name in awk cat chmod chown cmp cp cut date dd df du find flock fsync fw_printenv fw_setenv grep gzip head \
-        hexdump id ls mkdir mknod mktemp mount mv readlink rm sed sha256sum sleep sort sync sysupgrade tail tar touch tr uci umount \
+        hexdump id ls md5sum mkdir mknod mktemp mount mv readlink rm sed sha256sum sleep sort sync sysupgrade tail tar touch tr uci umount \
         uname wc xargs; do
         command -v "$name" >/dev/null || missing="$missing $name"
     done

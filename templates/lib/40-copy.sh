@@ -33,13 +33,16 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
 copy_wanted=no # yes when judge_copy() found no finished copy
 
 judge_running_copy() { # METHOD - the system runs from there already: is it a finished copy, and is that wanted?
-    local way
+    local way fit
     way=$(way_back)
+    fit=$(how_to_fit)
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         refuse "the system runs from a copy that was never finished ($inside); start the one on the boot medium, then run this again: $way"
     elif [ "$recopy" = yes ]; then
         refuse "--recopy copies the system of the boot medium; start that one first: $way"
+    elif [ -n "$stale" ]; then
+        refuse "the system runs from $stale; $fit"
     elif [ "$phase" = change ]; then
         so "the system runs from /dev/$system_block"
     fi

@@ -232,9 +232,10 @@ keep_settings() { # - what sysupgrade would keep and what the plan keeps, this s
 }
 
 fill_root() { # - a new file system on the idle slot's partition, with the new system in it
-    local node into id
+    local node into id firmware
     [ "$phase" = change ] || return 0
     use_slot "$slot_idle"
+    firmware=$(squashfs_uuid "$work/rootfs")
     node=$(disk_named "$slot_disk")
     id=$(uuid_in_table "$node" "$slot_number")
     node=/dev/${node}p$slot_number
@@ -261,7 +262,7 @@ fill_root() { # - a new file system on the idle slot's partition, with the new s
     reread "$node"
     run settings_read_back "$into"
     run mount -o remount,rw "$node" "$work/target"
-    run write_file "$work/target/.bootplan/state" "complete $slots_method"
+    run write_file "$work/target/.bootplan/state" "complete $slots_method$newline$firmware"
     run umount "$work/target"
 }
 

@@ -189,12 +189,13 @@ run_checks() { # - sets failing: the names of the checks that do not pass, each 
     done
 }
 
-healthy_root() { # - the root is the slot's own, finished, with modules for this kernel, and can be written
+healthy_root() { # - the root is the slot's own, finished, for this firmware, with modules for this kernel, and can be written
     local kernel here
     kernel=$(uname -r)
     see_system
     here=$(slot_of_root)
-    [ "$here" = "$slot_told" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/writable" && rm "$env_copies/writable"
+    see_running_state "$slots_method"
+    [ "$here/$inside/$stale" = "$slot_told/complete $slots_method/" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/writable" && rm "$env_copies/writable"
 }
 
 healthy_lan() { # - the interface lan is up

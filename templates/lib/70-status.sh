@@ -87,13 +87,16 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
     kernel=$(uname -r)
     way=$(way_back)
     fit=$(how_to_fit)
+    [ "$root_content" != internal ] || fit="start the system of the boot medium alone ($way), then: $fit"
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         not_as_planned "this root is a copy that was never finished ($inside)" \
             "start the system of the boot medium alone ($way), then: sh ${0##*/} install --apply"
     elif [ ! -d "/lib/modules/$kernel" ]; then
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
-            "start the system of the boot medium alone ($way), then: $fit"
+            "$fit"
+    elif [ -n "$stale" ]; then
+        not_as_planned "this root is $stale: a sysupgrade brought another one" "$fit"
     fi
 }
 
@@ -196,6 +199,7 @@ tell_slots() { # - which slot runs, which is good, what is in both, and why the 
 }
 
 judge_slots() { # - is everything as the plan wants it?
+    local way
     if [ "$env_state" != good ]; then
         not_as_planned "the U-Boot environment is $env_state" "sh ${0##*/} restore-env FILE, with a copy from $env_copies or a backup"
     elif [ -z "$slot_good" ]; then
@@ -205,7 +209,10 @@ judge_slots() { # - is everything as the plan wants it?
     elif [ -n "$slot_told" ] && [ "$slot_told" != "$slot_running" ]; then
         not_as_planned "U-Boot started slot $slot_told, but the root is that of slot $slot_running" "reboot"
     elif [ "$slots_method/$system" = overlay/internal ]; then
-        not_as_planned "slot $slot_running runs without its overlay on the disk" "reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+        see_slot_root
+        way=$(other_way)
+        [ -n "$stale" ] || way='reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie'
+        not_as_planned "slot $slot_running runs without its overlay on the disk${stale:+, which is $stale}" "$way"
     elif [ -n "$slot_try" ] && [ "$slot_try" = "$slot_running" ]; then
         not_as_planned "slot $slot_running is on trial" "wait for its health check, or: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
     elif [ -n "$slot_try" ]; then
@@ -215,7 +222,7 @@ judge_slots() { # - is everything as the plan wants it?
     else
         is_whole "$slots_method"
         # install copies nothing into a slot again
-        [ "$as_planned" = yes ] || advice="start the other slot: sh ${0##*/} switch --apply, then reboot; and from there: sh ${0##*/} upgrade IMAGE"
+        [ "$as_planned" = yes ] || advice=$(other_way)
         tell_own_fstab
     fi
 }
