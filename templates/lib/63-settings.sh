@@ -87,7 +87,7 @@ gather_settings() { # - what list_kept() tells, at $work/settings
     done <"$work/kept.names"
     [ -z "$missing" ] || fail "not in the archive of the settings:$missing"
     mkdir -p "$work/settings/etc"
-    conf_with_ours
+    conf_with_ours ''
     cat "$work/conf" >"$work/settings/etc/sysupgrade.conf"
 }
 

@@ -219,7 +219,7 @@ put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; 
 
 keep_settings() { # - what sysupgrade would keep and what the plan keeps, this script and its services, the records: in RAM
     [ "$phase" = change ] || return 0
-    keep_over_sysupgrade
+    keep_over_sysupgrade ''
     run sysupgrade -b "$work/settings.tar.gz"
     run mkdir "$work/settings"
     run tar -C "$work/settings" -xzf "$work/settings.tar.gz"
