@@ -11,7 +11,7 @@ from bootplan.units import BINARY_UNITS
 
 AGAIN = "install --apply --recopy --wipe SERIAL"
 _WITHOUT_PACKAGES = {
-    "extroot-overlay": "the overlay on NVMe is left alone",
+    "extroot-overlay": "the overlay on NVMe is still that of the old firmware",
     "extroot-pivot": "the root on NVMe is used again only if the image has the packages for it",
     "internal": "the partitions are mounted again only if the image has the packages for it",
 }
@@ -29,9 +29,10 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
     PACKAGES line that `bootplan packages` prints.
 
     extroot-overlay needs more than packages: an overlay belongs to one squashfs, and the new
-    system has another. The script's `upgrade IMAGE` brings it along: the first boot of the new
-    system makes it fit. After a sysupgrade by hand `upgrade --refit --apply` and a reboot do the
-    same.
+    system has another. OpenWrt compares nothing: where fstab names the old overlay it is put over
+    the new system. The script's `upgrade IMAGE` brings it along: the first boot of the new system
+    makes it fit. After a sysupgrade by hand `status` tells it, and `upgrade --refit --apply` and a
+    reboot do the same.
 
     With `cmdline` the packages are on NVMe, where a sysupgrade does not write: see BP903. With
     slots the system is upgraded another way, with a way back: see BP724 and BP725.
@@ -45,7 +46,8 @@ def packages_do_not_survive_an_upgrade(plan: Plan, board: Board) -> Iterator[Fin
         sh r4.sh upgrade IMAGE --apply      # with that image, on the router
 
     Source: OpenWrt sysupgrade keeps configuration files only; kmod-nvme and block-mount are not
-    in the image (DEVICE_PACKAGES of bananapi_bpi-r4 in image/filogic.mk).
+    in the image (DEVICE_PACKAGES of bananapi_bpi-r4 in image/filogic.mk). fstools block.c,
+    check_extroot: it ends at once where etc/.extroot-default is not on the overlay.
     """
     names = missing(needed(plan, board))
     if plan.root.method == "cmdline" or plan.slots is not None or not names:
@@ -88,9 +90,9 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
 
     The kernel comes from the boot medium, /lib/modules from NVMe, and nothing compares them.
     Modules of another kernel do not load: no Wi-Fi, perhaps no network. The script's `upgrade
-    IMAGE` puts the new ones there before NVMe is used again. After a sysupgrade by hand start the
-    system on the boot medium alone: `upgrade --refit --apply` and a restart do the same from there.
-    extroot-overlay notices a new system and starts without NVMe instead.
+    IMAGE` puts the new ones there before NVMe is used again. After a sysupgrade by hand `status`
+    tells it, and `upgrade --refit --apply` and a restart do the same. With extroot-overlay the
+    modules are on the boot medium, beside their kernel, and only the overlay is old: see BP901.
 
     With `cmdline` there is more: root=PARTUUID stays in U-Boot's environment, and OpenWrt's own
     image brings a kernel without NVMe, which never finds that root. Put the saved environment
@@ -103,8 +105,8 @@ def root_keeps_old_modules(plan: Plan, board: Board) -> Iterator[Finding]:
     Right:
         root: {method: extroot-overlay, partition: root}
 
-    Source: fstools libfstools/extroot.c: .extroot-uuid is compared for the target /overlay
-    only. sysupgrade writes the FIT image and leaves the environment alone (OpenWrt
+    Source: fstools block.c, mount_extroot: what fstab names is mounted, whatever it is.
+    sysupgrade writes the FIT image and leaves the environment alone (OpenWrt
     package/utils/fitblk/files/fit.sh).
     """
     if plan.slots is not None:

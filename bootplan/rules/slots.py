@@ -16,8 +16,8 @@ def method_can_switch(plan: Plan, board: Board) -> Iterator[Finding]:
     A slot is a kernel and a root that switch together. With `internal` no root is on NVMe, so
     there is nothing to switch. With `extroot-pivot` nothing compares the root on NVMe with the
     kernel that starts it: after one slip a kernel would run on the other slot's modules, and
-    perhaps without a network. An overlay is compared with its squashfs before it is used, and
-    with `cmdline` one command of U-Boot names both kernel and root.
+    perhaps without a network. With an overlay the modules are in the FIT image of their kernel,
+    and with `cmdline` one command of U-Boot names both kernel and root.
 
     Wrong:
         media:
@@ -41,7 +41,7 @@ def method_can_switch(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: extroot-overlay}
         slots: {a: {root: root-a}, b: {root: root-b}}
 
-    Source: fstools libfstools/extroot.c: .extroot-uuid is compared for the target /overlay only.
+    Source: fstools block.c, mount_extroot: what fstab names for / is mounted, whatever it is.
     """
     if plan.slots is None:
         return
@@ -285,7 +285,7 @@ def shared_kernel_needs_cmdline(plan: Plan, board: Board) -> Iterator[Finding]:
         root: {method: cmdline}
         slots: {a: {root: root-a}, b: {root: root-b}, kernel: shared}
 
-    Source: fstools libfstools/extroot.c compares .extroot-uuid with the squashfs.
+    Source: OpenWrt target/linux/mediatek/image/filogic.mk: kernel and squashfs are one FIT image.
     """
     if plan.slots is not None and plan.slots.kernel == "shared" and plan.root.method == "extroot-overlay":
         yield Finding(

@@ -129,7 +129,7 @@ is_installed() { # NAME - yes when a package of that name is here, or one that p
 need_stock_commands() { # - what this library calls and every stock image has; looked at before anything else
     local name missing=''
     for name in awk cat chmod chown cmp cp cut date dd df du find flock fsync fw_printenv fw_setenv grep gzip head \
-        hexdump id ls mkdir mknod mktemp mount mv readlink rm sed sha256sum sleep sort sync sysupgrade tail tar touch tr uci umount \
+        hexdump id ls md5sum mkdir mknod mktemp mount mv readlink rm sed sha256sum sleep sort sync sysupgrade tail tar touch tr uci umount \
         uname wc xargs; do
         command -v "$name" >/dev/null || missing="$missing $name"
     done

@@ -244,7 +244,7 @@ look_inside() { # PART KIND - after probe(): sets inside: in use, empty, unfinis
     inside="a $2 file system that cannot be mounted"
     mount -t "$2" -o "$options" "/dev/$1" "$work/look" 2>>"$log" || return 0
     read_state "$work/look"
-    see_stale
+    see_stale "$work/look"
     room_inside=$(room_in "$work/look")
     umount "$work/look"
 }
@@ -267,39 +267,53 @@ read_state() { # FOLDER - sets inside from the mounted file system there
     fi
 }
 
-see_stale() { # - sets stale when the copy at $work/look was made for another kernel or firmware than this one
-    local kernel have='' now
+see_stale() { # FOLDER - after read_state(): sets stale when the copy there was made for another kernel or firmware than this one
+    local kernel
+    stale=''
     kernel=$(uname -r)
-    if [ "$inside" = 'complete root' ] && [ ! -d "$work/look/lib/modules/$kernel" ]; then
+    if [ "$inside" = 'complete root' ] && [ ! -d "$1/lib/modules/$kernel" ]; then
         stale="a copy of the system without modules for the running kernel $kernel"
-    elif [ "$inside" = 'complete root' ] && [ -e "$work/look$env_copies/slot-a" ]; then
-        # A slot that was given up, with a kernel of its own: install would put the stock system's kernel beside it.
-        case $slots_kind in
-            volume | partition)
-                have=$(sed -n 's/^sha256 //p' "$work/look$env_copies/slot-a")
-                now=$(slot_says a sha256)
-                [ -z "$now" ] || [ "$have" = "$now" ] || stale='a slot that was upgraded since it was copied'
-                ;;
-            *) ;;
-        esac
-    elif [ "$inside" = 'complete overlay' ]; then
-        # fstools writes this file when it first uses an overlay, and leaves alone one of another firmware. Before
-        # that, our own second line says for which firmware the copy was made.
-        if [ -e "$work/look/etc/.extroot-uuid" ]; then
-            read -r have <"$work/look/etc/.extroot-uuid" || true
-        else
-            have=$(sed -n 2p "$work/look/.bootplan/state")
-        fi
-        now=$(firmware_uuid)
-        [ -z "$now" ] || [ -z "$have" ] || [ "$have" = "$now" ] ||
-            stale="an overlay for another firmware ($have, this is $now)"
     fi
+    case $stale/$inside/$slots_kind in
+        # fstools takes what fstab names, whatever firmware it was made for.
+        '/complete overlay/'*) see_other_firmware "$1" 'an overlay' ;;
+        '/complete root/none') see_other_firmware "$1" 'a root' ;;
+        '/complete root/volume' | '/complete root/partition') see_other_slot "$1" ;;
+        *) ;; # with a shared kernel the firmware of the boot medium is no slot's
+    esac
 }
 
-firmware_uuid() { # - the UUID that fstools gives the running firmware's squashfs; nothing without block-mount
-    local all
-    all=$(block info 2>/dev/null) || all=''
-    printf '%s\n' "$all" | sed -n 's/.*UUID="\([^"]*\)".*MOUNT="\/rom".*/\1/p'
+see_other_firmware() { # FOLDER WORD - sets stale when the state there names another firmware than the one that runs
+    local have now
+    have=$(sed -n 2p "$1/.bootplan/state")
+    now=$(firmware_uuid)
+    [ -z "$now" ] || [ -z "$have" ] || [ "$have" = "$now" ] ||
+        stale="$2 for another firmware ($have, this is $now)"
+}
+
+see_other_slot() { # FOLDER - sets stale for a slot with a kernel of its own that was given up: install would put the stock kernel beside it
+    local have now
+    [ -e "$1$env_copies/slot-a" ] || return 0
+    have=$(sed -n 's/^sha256 //p' "$1$env_copies/slot-a")
+    now=$(slot_says a sha256)
+    [ -z "$now" ] || [ "$have" = "$now" ] || stale='a slot that was upgraded since it was copied'
+}
+
+firmware_uuid() { # - the UUID of the running firmware's squashfs; nothing where there is none at /rom
+    local device block number
+    device=$(mounted_at /rom)
+    case $device in *' squashfs') ;; *) return 0 ;; esac
+    for block in /sys/class/block/*; do
+        [ -e "$block/dev" ] || continue
+        read -r number <"$block/dev"
+        [ "$number" != "${device% *}" ] || squashfs_uuid "/dev/${block##*/}"
+    done
+}
+
+squashfs_uuid() { # FILE - as `block info` has it: the MD5 of the superblock, its bytes backwards (fstools, libblkid-tiny/squashfs.c)
+    dd if="$1" of="$work/superblock" bs=96 count=1 2>/dev/null || return 0
+    md5sum "$work/superblock" >"$work/text"
+    awk '{ for (i = 31; i > 0; i -= 2) printf "%s%s", substr($1, i, 2), (i == 25 || i == 17 || i == 9 ? "-" : "") }' "$work/text"
 }
 
 refuse_if_part_used() { # DISK NUMBER - what becomes a new file system must not be in use

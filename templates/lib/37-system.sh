@@ -33,10 +33,16 @@ mounted_at() { # FOLDER - device number and kind of the file system mounted ther
     ' /proc/self/mountinfo
 }
 
-see_running_state() { # METHOD - sets inside to the state of the copy that the system runs from
+see_running_state() { # METHOD - sets inside to the state of the copy that the system runs from, and stale
     case $1 in
-        overlay) read_state /overlay ;;
-        *) read_state / ;;
+        overlay)
+            read_state /overlay
+            see_stale /overlay
+            ;;
+        *)
+            read_state /
+            see_stale ''
+            ;;
     esac
 }
 

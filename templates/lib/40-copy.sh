@@ -33,13 +33,16 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
 copy_wanted=no # yes when judge_copy() found no finished copy
 
 judge_running_copy() { # METHOD - the system runs from there already: is it a finished copy, and is that wanted?
-    local way
+    local way fit
     way=$(way_back)
+    fit=$(how_to_fit)
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         refuse "the system runs from a copy that was never finished ($inside); start the one on the boot medium, then run this again: $way"
     elif [ "$recopy" = yes ]; then
         refuse "--recopy copies the system of the boot medium; start that one first: $way"
+    elif [ -n "$stale" ]; then
+        refuse "the system runs from $stale; $fit"
     elif [ "$phase" = change ]; then
         so "the system runs from /dev/$system_block"
     fi
@@ -58,7 +61,8 @@ judge_copy() { # PART METHOD - after judge(): sets copy_wanted
 }
 
 make_copy() { # KIND NODE METHOD - a copy that says itself whether it was finished
-    local firmware
+    local firmware top=$work/target
+    [ "$3" = root ] || top=$top/upper
     firmware=$(firmware_uuid)
     run mkdir -p "$work/root" "$work/target" "$work/merged"
     run mount -o bind / "$work/root"
@@ -75,6 +79,7 @@ make_copy() { # KIND NODE METHOD - a copy that says itself whether it was finish
         [ -z "$differences" ] || fail "the copy differs from the system: $differences"
     fi
     run mount -o remount,rw "$2" "$work/target"
+    run without_disk_root "$top/etc/config"
     run write_file "$work/target/.bootplan/state" "complete $3$newline$firmware"
     run umount "$work/target"
     run umount "$work/root"

@@ -115,12 +115,42 @@ need_slots() { # - the plan's slots are installed, one of them runs, and all tha
 }
 
 need_no_trial_here() { # - the slot that runs is the good one, whole, and not itself on trial
-    [ "$slots_method/$system" != overlay/internal ] ||
-        refuse "slot $slot_running runs without its overlay on the disk: restart the router, and if it comes back so look at the disk: dmesg | grep -e nvme -e pcie"
+    if [ "$slots_method/$system" = overlay/internal ]; then
+        see_slot_root
+        # One that fstab does not name, or that is for another firmware, does not come back: this is all there is of the slot.
+        [ -n "$stale" ] ||
+            refuse "slot $slot_running runs without its overlay on the disk: restart the router, and if it comes back so look at the disk: dmesg | grep -e nvme -e pcie"
+    fi
     [ "$slot_try" != "${slot_running:-none}" ] ||
         refuse "slot $slot_running is on trial; first: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
     [ -z "$slot_running" ] || [ "$slot_running" = "$slot_good" ] || [ "$slot_try" = "$slot_running" ] ||
         refuse "slot $slot_running runs, but slot $slot_good is the good one; restart the router first"
+}
+
+see_slot_root() { # - sets stale: why the root of the slot that runs is not for the firmware that runs, or does not come back
+    local disk
+    stale=''
+    if [ "$system" = "$slots_method" ]; then
+        see_running_state "$slots_method"
+        return 0
+    fi
+    use_slot "$slot_running"
+    disk=$(disk_named "$slot_disk")
+    [ -b "/dev/${disk:-none}p$slot_number" ] || return 0
+    probe "/dev/${disk}p$slot_number" 0
+    look_inside "${disk}p$slot_number" "$kind"
+    [ -z "$stale" ] || return 0
+    find_disk_roots /etc/config
+    # Also where it was not unmounted, and so cannot be looked into.
+    [ -s "$work/roots" ] || stale='an overlay that its fstab does not name'
+}
+
+need_fitting_slot() { # - the root of the slot that runs is for the firmware that runs
+    local way
+    [ -n "$slot_running" ] || return 0 # need_slots told it
+    see_slot_root
+    way=$(mend_slot)
+    [ -z "$stale" ] || refuse "the root of slot $slot_running is $stale; $way"
 }
 
 # ---- decisions

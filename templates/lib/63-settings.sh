@@ -107,23 +107,35 @@ gather_settings() { # - what list_kept() tells, at $work/settings
     done <"$work/kept.names"
     [ -z "$missing" ] || fail "not in the archive of the settings:$missing"
     mkdir -p "$work/settings/etc"
-    conf_with_ours
+    conf_with_ours ''
     cat "$work/conf" >"$work/settings/etc/sysupgrade.conf"
 }
 
 without_disk_root() { # FOLDER - in the fstab of this configuration folder nothing is mounted as / or /overlay
-    local all section
-    [ -e "$1/fstab" ] || return 0
-    all=$(uci -q -c "$1" show fstab) || all=''
-    printf '%s\n' "$all" | sed -n -e "s|^fstab\\.\\(.*\\)\\.target='/'\$|\\1|p" -e "s|^fstab\\.\\(.*\\)\\.target='/overlay'\$|\\1|p" >"$work/roots"
+    local section
+    find_disk_roots "$1"
+    [ -s "$work/roots" ] || return 0
     while IFS= read -r section; do
         uci -c "$1" -t "$work/uci" set "fstab.$section.enabled=0"
     done <"$work/roots"
     uci -c "$1" -t "$work/uci" commit fstab
+    fsync "$1/fstab"
+    find_disk_roots "$1"
+    [ ! -s "$work/roots" ] || fail "$1/fstab would still take the root from the disk"
+}
+
+find_disk_roots() { # FOLDER - in $work/roots: the sections of the fstab there by which fstools would take the root from a disk
+    local all section enabled
+    : >"$work/roots"
+    all=$(uci -q -c "$1" -t "$work/uci" show fstab) || return 0
+    printf '%s\n' "$all" | sed -n "s#^fstab\\.\\(.*\\)\\.target='/\\(overlay\\)\\{0,1\\}'\$#\\1#p" >"$work/roots.all"
     while IFS= read -r section; do
-        all=$(uci -q -c "$1" get "fstab.$section.enabled") || all=1
-        [ "$all" = 0 ] || fail "the fstab that travels would still take the root from the disk"
-    done <"$work/roots"
+        enabled=$(uci -q -c "$1" -t "$work/uci" get "fstab.$section.enabled") || enabled=1
+        case $enabled in
+            0 | no | off | false | disabled) ;;
+            *) printf '%s\n' "$section" >>"$work/roots" ;;
+        esac
+    done <"$work/roots.all"
 }
 
 archive_settings() { # - $work/upgrade.tar.gz from $work/settings; files only, so that no folder's mode changes by it

@@ -24,6 +24,7 @@ need_place_for_slots() { # - the system that runs can become a slot, or already 
                 restart=yes # slots are installed, and U-Boot has not started one yet
             else
                 need_slots
+                need_fitting_slot
             fi
             return 0
             ;;

@@ -250,21 +250,23 @@ put_kernel() { # FIRMWARE - the image into the place of the idle slot's kernel; 
 
 keep_settings() { # - what sysupgrade would keep and what the plan keeps, this script and its services, the records: in RAM
     [ "$phase" = change ] || return 0
-    keep_over_sysupgrade
+    keep_over_sysupgrade ''
     run sysupgrade -b "$work/settings.tar.gz"
     run mkdir "$work/settings"
     run tar -C "$work/settings" -xzf "$work/settings.tar.gz"
     # /var and /tmp of a system are RAM: sysupgrade would put these there too, and a folder would hide the link.
     run rm -rf "$work/settings/var" "$work/settings/tmp"
     run furnish "$work/settings"
+    run without_disk_root "$work/settings/etc/config"
     run cp -p /etc/sysupgrade.conf "$work/settings/etc/"
     run record_slot "$work/settings" "$slot_idle" complete "$image_version" "$image_sum" "$image_bytes"
 }
 
 fill_root() { # - a new file system on the idle slot's partition, with the new system in it
-    local node into id
+    local node into id firmware
     [ "$phase" = change ] || return 0
     use_slot "$slot_idle"
+    firmware=$(squashfs_uuid "$work/rootfs")
     node=$(disk_named "$slot_disk")
     id=$(uuid_in_table "$node" "$slot_number")
     node=/dev/${node}p$slot_number
@@ -281,7 +283,6 @@ fill_root() { # - a new file system on the idle slot's partition, with the new s
     if [ "$slots_method" = overlay ]; then
         into=$work/target/upper
         run mkdir -p "$into" "$work/target/work"
-        run name_overlay "$node"
     else
         run copy_image "$into"
         reread "$node"
@@ -292,7 +293,7 @@ fill_root() { # - a new file system on the idle slot's partition, with the new s
     reread "$node"
     run settings_read_back "$into"
     run mount -o remount,rw "$node" "$work/target"
-    run write_file "$work/target/.bootplan/state" "complete $slots_method"
+    run write_file "$work/target/.bootplan/state" "complete $slots_method$newline$firmware"
     run umount "$work/target"
 }
 
@@ -302,7 +303,7 @@ reread() { # NODE - mounts what is at $work/target anew, read-only: from the dis
     run mount -t "$slot_kind" -o ro "$1" "$work/target"
 }
 
-name_overlay() { # NODE - the fstab in the settings names the new file system for the overlay
+name_overlay() { # NODE - the fstab in the settings names that file system for the overlay: for the boot medium only, see without_disk_root
     local option
     probe "$1" 0
     [ "$kind/$label" = "$slot_kind/$slot_label" ] || fail "no file system '$slot_label' on $1"
@@ -349,6 +350,9 @@ settings_read_back() { # FOLDER - every file of the settings is there
 fill_internal() { # - the idle slot's rootfs_data: the same settings, whose fstab names the overlay on the disk
     local device
     [ "$phase" = change ] || return 0
+    use_slot "$slot_idle"
+    device=$(disk_named "$slot_disk")
+    run name_overlay "/dev/${device}p$slot_number"
     device=$(volume_named "rootfs_data_$slot_idle")
     run ubiupdatevol "/dev/$device" -t
     run mkdir -p "$work/target"

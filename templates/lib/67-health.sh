@@ -24,7 +24,7 @@ install_service() { # - the services, in the system that runs
     else
         run furnish ''
     fi
-    keep_over_sysupgrade
+    keep_over_sysupgrade ''
 }
 
 furnish() { # FOLDER - this script and its services, enabled, in the system below FOLDER; the second one is for slots
@@ -68,15 +68,15 @@ start()
 END
 }
 
-keep_over_sysupgrade() { # - a sysupgrade, and an upgrade, keep the services and what the plan wants kept
-    local file=/etc/sysupgrade.conf path
-    conf_with_ours
+keep_over_sysupgrade() { # FOLDER - a sysupgrade, and an upgrade, of the system below FOLDER keep the services and what the plan wants kept
+    local file=$1/etc/sysupgrade.conf path
+    conf_with_ours "$1"
     path=$(cat "$work/conf")
     cmp -s "$work/conf" "$file" || run write_file "$file" "$path"
 }
 
-conf_with_ours() { # - $work/conf: /etc/sysupgrade.conf with what is to be in it
-    local file=/etc/sysupgrade.conf path deadman=''
+conf_with_ours() { # FOLDER - $work/conf: /etc/sysupgrade.conf of the system below FOLDER with what is to be in it
+    local file=$1/etc/sysupgrade.conf path deadman=''
     [ "$slots_kind" = none ] || deadman="/etc/init.d/bootplan-deadman$newline/etc/rc.d/S00bootplan-deadman"
     : >"$work/conf"
     [ ! -e "$file" ] || awk 1 "$file" >"$work/conf" # its last line may have no end
@@ -191,12 +191,13 @@ run_checks() { # - sets failing: the names of the checks that do not pass, each 
     done
 }
 
-healthy_root() { # - the root is the slot's own, finished, with modules for this kernel, and can be written
+healthy_root() { # - the root is the slot's own, finished, for this firmware, with modules for this kernel, and can be written
     local kernel here
     kernel=$(uname -r)
     see_system
     here=$(slot_of_root)
-    [ "$here" = "$slot_told" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/writable" && rm "$env_copies/writable"
+    see_running_state "$slots_method"
+    [ "$here/$inside/$stale" = "$slot_told/complete $slots_method/" ] && [ -d "/lib/modules/$kernel" ] && touch "$env_copies/writable" && rm "$env_copies/writable"
 }
 
 healthy_lan() { # - the interface lan is up

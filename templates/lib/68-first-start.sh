@@ -94,6 +94,8 @@ see_disk_root() { # - the system runs from the disk: from the plan's partition, 
         root_told="the root on the disk is not finished ($inside)"
     elif [ ! -d "/lib/modules/$kernel" ]; then
         root_told="the root on the disk has no modules for the kernel $kernel"
+    elif [ -n "$stale" ]; then
+        root_told="the root on the disk is $stale" root_way="$(how_to_fit)"
     fi
 }
 

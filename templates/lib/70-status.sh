@@ -74,6 +74,7 @@ tell_root() { # METHOD WANTED DISK NUMBER KIND LABEL - is root there? WANTED: ov
         why_not "$1" "$disk" "$4" "$5" "$6" "$2"
     else
         is_whole "$2"
+        tell_own_fstab
     fi
 }
 
@@ -95,14 +96,27 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
     kernel=$(uname -r)
     way=$(way_back)
     fit=$(how_to_fit)
+    [ "$root_content" != internal ] || fit="start the system of the boot medium alone ($way), then: $fit"
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         not_as_planned "this root is a copy that was never finished ($inside)" \
             "start the system of the boot medium alone ($way), then: sh ${0##*/} install --apply"
     elif [ ! -d "/lib/modules/$kernel" ]; then
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
-            "start the system of the boot medium alone ($way), then: $fit"
+            "$fit"
+    elif [ -n "$stale" ]; then
+        not_as_planned "this root is $stale: a sysupgrade brought another one" "$fit"
     fi
+}
+
+tell_own_fstab() { # - the fstab of a system on the disk names no root on a disk; that of the boot medium does
+    local section
+    find_disk_roots /etc/config
+    section=$(sed -n 1p "$work/roots")
+    [ -n "$section" ] || return 0
+    section=$(as_typed uci set "fstab.$section.enabled=0")
+    not_as_planned "the fstab of this system, which is on the disk, names a root on a disk: a sysupgrade by hand would put that over another firmware" \
+        "$section; uci commit fstab"
 }
 
 why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps the router from that root
@@ -225,7 +239,7 @@ tell_slots() { # - which slot runs, which is good, what is in both, and why the 
 }
 
 judge_slots() { # - is everything as the plan wants it?
-    local boot installed='' look="reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
+    local way boot installed='' look="reboot; if it comes back here look at the disk: dmesg | grep -e nvme -e pcie"
     boot=$(env_value bootcmd)
     [ ! -e "$just_installed" ] || read -r installed <"$just_installed"
     if [ "$env_state" != good ]; then
@@ -243,7 +257,10 @@ judge_slots() { # - is everything as the plan wants it?
     elif [ -n "$slot_told" ] && [ "$slot_told" != "$slot_running" ]; then
         not_as_planned "U-Boot started slot $slot_told, but the root is that of slot $slot_running" "reboot"
     elif [ "$slots_method/$system" = overlay/internal ]; then
-        not_as_planned "slot $slot_running runs without its overlay on the disk" "$look"
+        see_slot_root
+        way=$look
+        [ -z "$stale" ] || way=$(mend_slot)
+        not_as_planned "slot $slot_running runs without its overlay on the disk${stale:+, which is $stale}" "$way"
     elif [ -n "$slot_try" ] && [ "$slot_try" = "$slot_running" ]; then
         not_as_planned "slot $slot_running is on trial" "wait for its health check, or: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
     elif [ -n "$slot_try" ]; then
@@ -253,6 +270,7 @@ judge_slots() { # - is everything as the plan wants it?
     else
         is_whole "$slots_method"
         [ "$as_planned" = yes ] || advice=$(mend_slot)
+        tell_own_fstab
     fi
 }
 

@@ -4,12 +4,26 @@
 # still made for the old one. Nothing is copied here. The record and the service are written that an upgrade would
 # have left, so that the next start is the first start of one, and nothing on the disk is lost.
 
-how_to_fit() { # - what to type when the disk's root is made for another firmware
+how_to_fit() { # - after see_system(): what to type when the disk's root is made for another firmware
+    see_prepared
     if [ "$root_content" = internal ]; then
         printf 'save what you need of it, then rehearse: sh %s install --recopy --wipe SERIAL' "${0##*/}"
+    elif [ "$prepared" = yes ]; then
+        printf 'reboot: the next start makes it fit'
+    elif [ "$system" != internal ]; then
+        printf 'sh %s upgrade --refit makes it fit, by way of the system on the boot medium, and keeps your files' "${0##*/}"
     else
         printf 'sh %s upgrade --refit makes it fit and keeps your files; install --recopy --wipe SERIAL makes it anew, without them' "${0##*/}"
     fi
+}
+
+prepared=no # what see_prepared() found
+
+see_prepared() { # - sets prepared=yes when the boot medium goes on with that at the next start, while the system runs from the disk
+    local said=''
+    [ ! -e "$just_installed" ] || read -r said <"$just_installed"
+    prepared=no
+    [ "$said" != refit ] || prepared=yes
 }
 
 waiting=no # what see_waiting() found
@@ -44,28 +58,89 @@ action_upgrade_refit() { # - the next start makes the root on the disk fit the f
         say "the next start makes the root on the disk fit: restart the router. To give that up: rm $env_copies/upgrade"
         return 0
     fi
-    plan_look
-    need_root_to_fit
+    case $system in
+        internal | unknown)
+            plan_look
+            need_root_to_fit
+            ;;
+        *)
+            plan_who
+            need_running_root_to_fit
+            ;;
+    esac
     stop_if_refused
+    see_prepared
+    if [ "$prepared" = yes ]; then
+        so "the next start makes the root on the disk fit: restart the router"
+        finish ''
+        return 0
+    fi
     see_env
     phase=change at='preparing the next start'
-    say "  the settings of this system come along; those on the disk are set aside there with the old system, in .bootplan/before-..."
-    say "  what is in /root, /home and such of this system stays on the boot medium: the disk has its own"
-    leave_disk_root
-    run furnish ''
-    keep_over_sysupgrade
-    run record_refit
-    finish "Restart the router: this start makes the root on the disk fit, and restarts once more. Then: sh $service_script status"
+    say "  the settings of the system on the boot medium come along; those on the disk are set aside there with the old system, in .bootplan/before-..."
+    say "  what is in /root, /home and such of that system stays on the boot medium: the disk has its own"
+    if [ "$system" = internal ]; then
+        leave_disk_root
+        prepare_refit ''
+        finish "Restart the router: this start makes the root on the disk fit, and restarts once more. Then: sh $service_script status"
+        return 0
+    fi
+    say "  to have those of the disk: backup before this, restore behind it"
+    run mkdir -p "$work/target"
+    run open_boot_medium
+    prepare_refit "$work/target/upper"
+    [ "$apply" = no ] || boots='the system of the boot medium, or as before if its fstab was not written any more'
+    run without_disk_root "$work/target/upper/etc/config"
+    run sync
+    run umount "$work/target"
+    [ "$apply" = no ] || boots='the system of the boot medium'
+    [ "$apply" = no ] || printf 'refit\n' >"$just_installed"
+    finish "Restart the router: it starts from the boot medium, makes the root on the disk fit, and restarts once more. Then: sh $service_script status"
+}
+
+prepare_refit() { # FOLDER - the system of the boot medium, which is below FOLDER, begins with that at its next start
+    run furnish "$1"
+    keep_over_sysupgrade "$1"
+    run record_refit "$1"
+}
+
+open_boot_medium() { # - its overlay at $work/target, while the system runs from the disk, with room for what is to be written
+    local room need
+    if [ "$plan_medium" = nand ]; then
+        mount -t ubifs ubi0:rootfs_data "$work/target"
+    else
+        mount /dev/fitrw "$work/target"
+    fi
+    [ -d "$work/target/upper" ] || fail "the boot medium holds no overlay of OpenWrt"
+    room=$(room_in "$work/target")
+    need=$(wc -c <"$0")
+    need=$((need / 1024 + fstab_room * 2))
+    [ "$room" -ge "$need" ] || fail "the overlay of the boot medium has $room KiB left, $need are needed"
+}
+
+need_running_root_to_fit() { # - the system runs from the plan's root on the disk, which this script finished, for another firmware
+    local disk way
+    disk=$(disk_named "$root_disk")
+    way=$(way_back)
+    see_running_state "$root_content"
+    if [ "$system/$system_block" != "$root_content/${disk:-none}p$root_number" ]; then
+        refuse "the system runs from /dev/${system_block:-something unknown} ($system), which is not the root of this plan; start it from the boot medium alone first: $way"
+    elif [ "$inside" != "complete $root_content" ]; then
+        refuse "the system runs from a copy that was never finished ($inside); start the one on the boot medium, then run this again: $way"
+    elif [ -z "$stale" ]; then
+        refuse "the system runs from the disk, and its root there fits this firmware"
+    else
+        case $root_content in
+            overlay) room_inside=$(room_in /overlay) ;;
+            *) room_inside=$(room_in /) ;;
+        esac
+        need_room_to_fit
+    fi
 }
 
 need_root_to_fit() { # - it is one that this script finished, for another firmware
-    local way
-    [ "$refusals" -eq 0 ] || return 0 # the disk may not be the right one
-    if [ "$system" != internal ]; then
-        way=$(way_back)
-        refuse "this system runs from the disk, and only that of the boot medium can make it fit; to start that one: $way"
-        return 0
-    fi
+    # The disk may not be the right one.
+    [ "$refusals" -eq 0 ] || return 0
     need_refit
     case $inside in
         unread*) note "the partition was not unmounted before the power went: what it holds can be seen with --apply only" ;;
@@ -109,17 +184,25 @@ leave_disk_root() { # - fstab names no root on the disk: a whole one is taken wh
     commit_fstab
 }
 
-record_refit() { # - as an upgrade would have left it
+record_refit() { # FOLDER - as an upgrade would have left it, in the system below FOLDER
     local disk top aside
-    running_version='another firmware' image_sum=''
+    running_version='another firmware' image_sum='' upgrade_settings=keep upgrade_backup=''
+    if [ "$system" != internal ]; then
+        # A whole root says of what release it is itself.
+        image_version=$(release_in /rom DISTRIB_RELEASE)
+        top=/overlay/upper
+        [ "$root_content" = overlay ] || top=''
+        record_upgrade "$1" "$top"
+        return 0
+    fi
     image_version=$(openwrt_says DISTRIB_RELEASE)
-    system=$root_content upgrade_settings=keep upgrade_backup=''
+    system=$root_content
     disk=$(disk_named "$root_disk")
     mkdir -p "$work/look"
     mount -t "$root_kind" -o ro "/dev/${disk}p$root_number" "$work/look"
     top=$(upper_of "$work/look")
     # Where the old root was half made to fit, its folders are set aside.
     aside=$(awk -v half="$half" 'NR == 1 && $0 != half { exit } NR == 2' "$work/look/.bootplan/state")
-    record_upgrade '' "$top" ${aside:+"$work/look/.bootplan/before-$aside"}
+    record_upgrade "$1" "$top" ${aside:+"$work/look/.bootplan/before-$aside"}
     umount "$work/look"
 }

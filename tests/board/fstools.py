@@ -1,5 +1,6 @@
 """What fstools reads to choose the root: the fstab, the file systems on the partitions, the squashfs's UUID."""
 
+import hashlib
 import shlex
 import struct
 import uuid
@@ -35,10 +36,10 @@ def probe(path: str | Path) -> FileSystem | None:
 
 
 def squashfs_uuid(path: str | Path) -> str:
-    """Return the identity of a squashfs, made of its superblock as fstools makes it up: it changes with every image."""
+    """Return the identity of a squashfs as fstools makes it up: the MD5 of the superblock, its bytes backwards."""
     with open(path, "rb") as image:
-        _, inodes, made, block_size, fragments = struct.unpack("<5I", image.read(20))
-    return f"{inodes:08x}-{made:08x}-{block_size:08x}-{fragments:08x}"
+        words = hashlib.md5(image.read(96), usedforsecurity=False).digest()[::-1].hex()
+    return "-".join(words[at : at + 8] for at in range(0, 32, 8))
 
 
 def sections(text: str) -> list[tuple[str, dict[str, str]]]:

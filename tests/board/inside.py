@@ -303,11 +303,14 @@ class Machine:
         return "overlay" if wanted["target"] == "/overlay" else "pivot"
 
     def same_image(self, path: str) -> bool:
-        """Tell whether the overlay at ``path`` belongs to this squashfs; a new overlay is marked as belonging to it."""
-        if Path(path, "etc/.extroot-default").exists():
+        """Tell whether fstools takes the overlay at ``path``: it compares and marks one with this marker, and no other.
+
+        ``check_extroot`` of block.c ends at once where the marker is missing, which looks as if the opposite was meant.
+        """
+        if not Path(path, "etc/.extroot-default").exists():
             return True
         mark = Path(path, "etc/.extroot-uuid")
-        mine = self.spec["squashfs_uuid"]
+        mine = fstools.squashfs_uuid("/dev/root")
         if not mark.exists():
             mark.parent.mkdir(exist_ok=True)
             mark.write_text(mine)

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from . import firmware, fstools, images, parts, slots, sysfs, tree, ubi
+from . import firmware, images, parts, slots, sysfs, tree, ubi
 from .cache import HERE, SEARCH_PATH
 from .fitread import NoFit, read
 from .images import GiB
@@ -424,7 +424,6 @@ class Router(Files):
             "free_loops": self.free_loops.numbers if self.free_loops else [],
             "kernel_nvme": self.kernel_nvme,
             "furnish": not self.booted_before,
-            "squashfs_uuid": fstools.squashfs_uuid(self.squashfs) if "root" in self.loops else "",
             "overlay_source": rw and f"/dev/{rw}",
             "fw_env": "" if broken_defaults else images.router_env_config(self.medium),
             "flash": self.describe_flash(table),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from . import fstools
 from .images import GiB, MiB
 from .router import Disk, Hang, MakeRouter, Panic, Router
 from .running import Timeout
@@ -117,23 +118,32 @@ def test_extroot_overlay(router: MakeRouter, medium: str) -> None:
     box.reboot()
     assert ("/dev/nvme0n1p1", "/overlay", "ext4") in [mount[:3] for mount in box.mounts()]
     assert not box.exists("/etc/only-internal")
-    assert box.read("/overlay/etc/.extroot-uuid")
+    assert not box.exists("/overlay/etc/.extroot-uuid"), "fstools marks nothing"
     assert not box.exists("/usr/share/rig/00/file-0"), "a whiteout is a device node, which cp -a keeps"
     assert box.exists("/www/old/index.html"), "an opaque folder is marked by an attribute, which BusyBox's cp -a loses"
 
 
-def test_extroot_of_another_image_falls_back(router: MakeRouter) -> None:
-    """An overlay that belongs to another squashfs is not used, and the console says so."""
+@pytest.mark.parametrize(
+    ("marks", "taken"),
+    [
+        ("echo 1-2-3-4 >.extroot-uuid", True),
+        (": >.extroot-default; echo 1-2-3-4 >.extroot-uuid", False),
+        (": >.extroot-default", True),
+    ],
+)
+def test_extroot_of_another_image(router: MakeRouter, marks: str, taken: bool) -> None:
+    """An overlay is compared with the squashfs beside a marker only, which nothing in OpenWrt makes."""
     box = router().boot()
     box.put("/etc/config/fstab", fstab("/overlay", partition(box)))
     copy_overlay(box)
     box.run(
-        "mount -t ext4 /dev/nvme0n1p1 /tmp/n && mkdir -p /tmp/n/etc && echo 1-2-3-4 > /tmp/n/etc/.extroot-uuid && "
-        "umount /tmp/n"
+        f"mount -t ext4 /dev/nvme0n1p1 /mnt && mkdir -p /mnt/etc && cd /mnt/etc && {marks}; cd / && umount /mnt"
     ).ok()
     box.reboot()
-    assert any("extroot: UUID mismatch" in line for line in box.console)
-    assert "/dev/ubi0_5" in [mount[0] for mount in box.mounts()]
+    assert any("extroot: UUID mismatch" in line for line in box.console) is not taken
+    assert ("/dev/nvme0n1p1" in [mount[0] for mount in box.mounts()]) is taken
+    written = taken and "uuid" not in marks
+    assert not written or box.read("/overlay/etc/.extroot-uuid") == fstools.squashfs_uuid(box.squashfs)
 
 
 def test_extroot_pivot(router: MakeRouter) -> None:

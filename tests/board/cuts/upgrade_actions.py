@@ -176,23 +176,13 @@ def upgraded_by_hand(method: str) -> Callable[[Router], None]:
     """Return how a router gets a new firmware without the script."""
 
     def prepare(box: Router) -> None:
-        """Flash the image as LuCI does, and start it.
-
-        The script is where it was, and fstab names the root on the disk.
-        """
+        """Flash the image as LuCI does, and start it; the script is where it was."""
         lived_in(method)(box)
         box.put(IMAGE, image_of(box, NEW))
         box.start(f"sysupgrade {IMAGE}")
         box.wait_stopped()
         box.off()
         box.boot()
-        node = "/dev/nvme0n1p1"
-        target = {"overlay": "/overlay", "root": "/"}[ROOTS[method][0]]
-        box.run(
-            f"""uuid=$(block info {node} | sed 's/.*UUID="\\([^"]*\\)".*/\\1/'); uci set fstab.bootplan_root=mount; """
-            f"uci set fstab.bootplan_root.uuid=$uuid; uci set fstab.bootplan_root.target={target}; "
-            "uci set fstab.bootplan_root.enabled=1; uci commit fstab"
-        ).ok()
 
     return prepare
 
@@ -206,7 +196,7 @@ def not_prepared(box: Router) -> list[str]:
         "[ -x /etc/init.d/bootplan ] && [ -L /etc/rc.d/S99bootplan ] && cmp -s /tmp/r4.sh /etc/bootplan/bootplan.sh"
     )
     record = "grep -qx 'state flashed' /etc/bootplan/upgrade && grep -qx 'settings keep' /etc/bootplan/upgrade"
-    fstab = "[ $(uci get fstab.bootplan_root.enabled) = 0 ]"
+    fstab = "[ $(uci -q get fstab.bootplan_root.enabled || echo 0) = 0 ]"
     return [f"not prepared: {what}" for what in (service, record, fstab) if box.run(what).code != 0]
 
 
