@@ -92,7 +92,7 @@ uuid_at() { # OFFSET - of $work/head, in the usual form
 
 make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that label; ROLE is overlay, root, idle or data
     local id=$1 disk node
-    disk=$(disk_named "$id")
+    disk=$(disk_to_use "$id")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     node=/dev/${disk}p$2
     judge "$disk" "$2" "$3" "$4" "$5"

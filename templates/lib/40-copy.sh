@@ -10,7 +10,7 @@
 
 copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that partition, verified; METHOD overlay or root
     local disk
-    disk=$(disk_named "$1")
+    disk=$(disk_to_use "$1")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     see_system
     copy_wanted=no
