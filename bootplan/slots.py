@@ -86,8 +86,7 @@ class SlotSteps:
         here = ("slots",)
         yield "the health service", ("install_service",), (*here, "confirm")
         yield "what is known of the first slot", ("record_first_slot",), here
-        sizes = (part.place.size_mib or 0 for part in self.roots.values())
-        yield "the system in the first slot", ("copy_to_slot", *sizes), here
+        yield "the system in the first slot", ("copy_to_slot",), here
         if self._kernel == "pair":
             yield "the overlay of the first slot", ("overlay_from_slot",), here
         elif self._kernel != "shared":

@@ -284,7 +284,7 @@ class _Steps:
         before, behind = bootargs(self._plan, self._medium)
         if method == "cmdline":
             yield "a copy of the environment", ("save_env", before), path
-        copy = ("copy_system", *root.on_disk, kind, label, CONTENT[method], root.place.size_mib or 0)
+        copy = ("copy_system", *root.on_disk, kind, label, CONTENT[method])
         yield f"the system on {label}", copy, ("root", "partition")
         if method == "cmdline":
             call = ("root_from_cmdline", *root.on_disk, self._medium.bootargs, before, behind)

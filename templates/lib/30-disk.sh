@@ -13,6 +13,7 @@
 unseen=''        # disks, each between blanks, whose partitions the kernel does not have as their table says
 planned_disks='' # the kernel names of the disks that need_disk() found
 planned_ids=''   # what --wipe may name, one a line
+too_small=''     # disks, each between blanks, that need_disk() found too small for the plan
 
 disk_named() { # DISK - the kernel's names of the disks that are DISK, one a line
     local entry have
@@ -25,6 +26,12 @@ disk_named() { # DISK - the kernel's names of the disks that are DISK, one a lin
         esac
         [ "$have" != "${1#*:}" ] || printf '%s\n' "${entry##*/}"
     done
+}
+
+disk_to_use() { # DISK - the same, but nothing when need_disk() found it too small: what it holds does not matter then
+    local names
+    names=$(disk_named "$1")
+    case $too_small in *" ${names:-none} "*) ;; *) printf '%s' "$names" ;; esac
 }
 
 disks_here() { # - every NVMe disk of this router, for a message
@@ -60,7 +67,8 @@ need_disk() { # DISK MIB - exactly one disk here is DISK, and it holds MIB mebib
     read_only=0
     [ ! -e "/sys/class/block/$names/ro" ] || read -r read_only <"/sys/class/block/$names/ro"
     if [ "$size" -lt "$2" ]; then
-        refuse "disk $names holds $size MiB, the plan needs $2 MiB"
+        refuse "disk $names holds $size MiB, the plan needs $2 MiB; give its partitions less in the plan, or take a larger disk"
+        too_small="$too_small $names "
     elif [ "$read_only" != 0 ]; then
         refuse "disk $names is read-only"
     else
@@ -105,7 +113,7 @@ END
 
 partition_disk() { # DISK [NAME START SIZE]... - a GPT with these partitions and no others; MiB, and rest for what is left
     local id=$1 disk had wanted numbers
-    disk=$(disk_named "$id")
+    disk=$(disk_to_use "$id")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     shift
     wanted_partitions "$disk" "$@" >"$work/$disk.wanted"

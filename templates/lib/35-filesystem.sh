@@ -92,7 +92,7 @@ uuid_at() { # OFFSET - of $work/head, in the usual form
 
 make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that label; ROLE is overlay, root, idle or data
     local id=$1 disk node
-    disk=$(disk_named "$id")
+    disk=$(disk_to_use "$id")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     node=/dev/${disk}p$2
     judge "$disk" "$2" "$3" "$4" "$5"
@@ -153,7 +153,13 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
     esac
     if [ "$kind" = blank ]; then
         blank_at "/dev/$1" $((${place#* } - 1)) 1048576
-        [ "$blank" = yes ] || verdict='unknown data at its end'
+        if [ "$blank" = no ]; then
+            verdict='unknown data at its end'
+        elif [ "$phase" = look ]; then
+            blank_between "$1" $((${place% *} + 1)) $((${place#* } - 1))
+            [ "$blank" = yes ] || probe "/dev/$1" "$found"
+            [ "$blank" = yes ] || verdict="$kind '$label' at $found MiB of the disk"
+        fi
     elif [ "$kind/$label" != "$3/$4" ]; then
         verdict="$kind '$label'"
     elif [ "$5" = data ]; then

@@ -8,9 +8,9 @@
 # time, link target, device number and byte was read back from the disk; then `complete METHOD`, and on a
 # second line the firmware it was made for.
 
-copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that partition, verified; METHOD overlay or root
+copy_system() { # DISK NUMBER KIND LABEL METHOD - the running system on that partition, verified; METHOD overlay or root
     local disk
-    disk=$(disk_named "$1")
+    disk=$(disk_to_use "$1")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     see_system
     copy_wanted=no
@@ -22,7 +22,7 @@ copy_system() { # DISK NUMBER KIND LABEL METHOD MIB - the running system on that
     fi
     case $copy_wanted/$phase in
         yes/look)
-            need_space "$5" "$6"
+            need_space "$disk" "$2" "$3" "$5"
             [ "$5" = overlay ] || need_modules
             ;;
         yes/change) make_copy "$3" "/dev/${disk}p$2" "$5" ;;
@@ -113,19 +113,49 @@ fill() { # KIND NODE METHOD - copies onto $work/target, reads it back from the d
     esac
 }
 
-need_space() { # METHOD MIB - the system fits into that many MiB (0: what is left of the disk), with room to live
-    local kib
-    if [ "$1" = overlay ]; then
-        kib=$(du -sk /overlay/upper)
+system_kib=0   # what see_size() found: KiB,
+system_names=0 # and files, folders and links
+
+need_space() { # DISK NUMBER KIND METHOD - after judge(): the system fits there, with room to live
+    local place
+    place=$(place_of "$1" "$2")
+    if [ "$4" = overlay ]; then
+        see_size /overlay/upper
     else
         mkdir -p "$work/root"
         mount -o bind / "$work/root"
-        kib=$(du -sk "$work/root")
+        see_size "$work/root"
         umount "$work/root"
     fi
-    kib=${kib%%[!0-9]*}
-    [ "$2" -eq 0 ] || [ $((kib * 5 / 4 + 16384)) -le $(($2 * 1024)) ] ||
-        refuse "the system holds $((kib / 1024)) MiB, too much for a partition of $2 MiB"
+    need_room "the system" "partition $2 of $1" $((${place#* } - ${place% *})) "$3"
+    # A file system that is there already and stays can be smaller than its partition.
+    if [ "$verdict/$inside" = keep/empty ] && [ "$room_inside" -lt $((system_kib + system_names * 4 + 4096)) ]; then
+        case $3 in ext4) place="mkfs.ext4 -L $label" ;; *) place="mkfs.f2fs -f -l $label" ;; esac
+        refuse "the file system on $1p$2 has $((room_inside / 1024)) MiB free, the system holds $((system_kib / 1024)) MiB; it is empty, make it as large as its partition: $place /dev/$1p$2"
+    fi
+}
+
+see_size() { # FOLDER - sets system_kib and system_names
+    system_kib=$(du -sk "$1")
+    system_kib=${system_kib%%[!0-9]*}
+    find "$1" >"$work/list"
+    system_names=$(wc -l <"$work/list")
+}
+
+need_room() { # WHAT PLACE MIB KIND - after see_size(): a partition of so many MiB, with that file system, holds it
+    local need=$((system_kib * 5 / 4 + 16384)) least
+    # What the file system keeps for itself, and for each name: rounded up from what mkfs makes of 64 MiB to 8 GiB.
+    case $4 in
+        f2fs) least=$((system_kib + system_names * 6 + ($3 / 6 + 52) * 1024)) ;;
+        *)
+            least=$((system_kib + system_names * 4 + ($3 / 7 + 12) * 1024))
+            # How many names it can have is fixed: one for each 4 KiB, from 512 MiB on one for each 16 KiB.
+            [ "$3" -lt 512 ] || [ "$least" -ge $((system_names * 16)) ] || least=$((system_names * 16))
+            ;;
+    esac
+    [ "$least" -le "$need" ] || need=$least
+    [ "$need" -le $(($3 * 1024)) ] ||
+        refuse "$1 holds $((system_kib / 1024)) MiB in $system_names files and folders, too much for a partition of $3 MiB: about $((need / 1024 + 1)) MiB are needed; make $2 larger in the plan"
 }
 
 need_modules() { # - the system that is copied whole has the modules of the kernel that will run it

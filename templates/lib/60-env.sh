@@ -163,7 +163,7 @@ save_with_sum() { # FROM TO - a copy only root may read, wholly or not at all; T
 
 root_not_from() { # DISK NUMBER KIND LABEL STOCK BEFORE - while that root is made anew, the kernel must not be told to use it
     local disk have id
-    disk=$(disk_named "$1")
+    disk=$(disk_to_use "$1")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     # The partitions of the plan are not looked up yet in this walk; the first walk left them in RAM.
     [ "$phase" = change ] && [ "$console" = no ] || return 0
@@ -201,7 +201,7 @@ set_bootargs() { # TEXT - one write, read back
 
 root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PARTUUID=... between BEFORE and AFTER
     local disk id have want
-    disk=$(disk_named "$1")
+    disk=$(disk_to_use "$1")
     [ -b "/dev/${disk:-none}" ] || return 0 # need_disk told it
     id=$(part_uuid "$disk" "$2")
     want="$4 root=PARTUUID=$id $5"

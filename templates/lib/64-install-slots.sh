@@ -85,16 +85,15 @@ judge_idle() { # PART KIND - the file system is ours by kind and label; may the 
     esac
 }
 
-copy_to_slot() { # MIB MIB - the running system onto the first slot's partition; the sizes of a and of b (0: what is left of the disk)
-    local first mib=$1
+copy_to_slot() { # - the running system onto the first slot's partition
+    local first
     first=$(first_slot)
-    [ "$first" = a ] || mib=$2
     use_slot "$first"
     if [ "$slots_active" = yes ]; then
         [ "$phase" = look ] || so "the system is in a slot"
         return 0
     fi
-    copy_system "$slot_disk" "$slot_number" "$slot_kind" "$slot_label" "$slots_method" "$mib"
+    copy_system "$slot_disk" "$slot_number" "$slot_kind" "$slot_label" "$slots_method"
 }
 
 overlay_from_slot() { # - fstools takes the overlay from the first slot's partition

@@ -173,7 +173,15 @@ need_idle_place() { # FIRMWARE - the idle slot's disk is here and not in use, an
         case $slot_kind in ext4) id="mkfs.ext4 -L $slot_label" ;; *) id="mkfs.f2fs -f -l $slot_label" ;; esac
         refuse "/dev/$part holds $verdict; this script did not put it there. Save what you need of it, then empty it: $id /dev/$part"
     fi
+    [ "$slots_method" = overlay ] || [ ! -d "$work/image" ] || need_room_in_slot "$part"
     [ "$slots_kind" = shared ] || need_kernel_place "$1"
+}
+
+need_room_in_slot() { # PART - the image's root fits there
+    local sectors
+    read -r sectors <"/sys/class/block/$1/size"
+    see_size "$work/image"
+    need_room "the image" "partition $slot_number" $((sectors / 2048)) "$slot_kind"
 }
 
 need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, or room to make one of FIRMWARE bytes

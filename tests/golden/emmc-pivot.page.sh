@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='lab router, root on NVMe'
-plan_digest='635ab44ca005e1d5'
+plan_digest='b4f2c15694e45e6c'
 plan_medium='emmc'
 plan_version='0.2.0.dev0'
 
@@ -78,7 +78,7 @@ plan_install() {
     step 6 8 'docker at /srv/docker'    # emmc-pivot.yaml:25
     mount_at_boot 'bootplan_ssd_3' '/srv/docker' 'pci:0002:01:00.0' 3 'docker'
     step 7 8 'the system on root'    # emmc-pivot.yaml:28
-    copy_system 'pci:0002:01:00.0' 1 'ext4' 'root' 'root' 16384
+    copy_system 'pci:0002:01:00.0' 1 'ext4' 'root' 'root'
     step 8 8 'root on root, from the next start on'    # emmc-pivot.yaml:27
     root_from_disk '/' 'pci:0002:01:00.0' 1 'root'
 }

@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='bench router, A and B on NVMe'
-plan_digest='269f5d894de7d02c'
+plan_digest='9116ae97803c87b8'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
@@ -91,7 +91,7 @@ plan_install() {
     step 8 12 'what is known of the first slot'    # guide-ab.yaml:37
     record_first_slot
     step 9 12 'the system in the first slot'    # guide-ab.yaml:37
-    copy_to_slot 8192 8192
+    copy_to_slot
     step 10 12 'the kernel of the first slot'    # guide-ab.yaml:37
     copy_kernel 20971520
     step 11 12 'a copy of the environment'    # guide-ab.yaml:37

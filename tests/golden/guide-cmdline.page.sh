@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='bench router, own kernel'
-plan_digest='9cace487d0f58852'
+plan_digest='a30e67879fefb133'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
@@ -78,7 +78,7 @@ plan_install() {
     step 6 8 'a copy of the environment'    # guide-cmdline.yaml:27
     save_env 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit'
     step 7 8 'the system on root'    # guide-cmdline.yaml:28
-    copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'root' 8192
+    copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'root'
     step 8 8 'root on root, by the kernel'\''s command line'    # guide-cmdline.yaml:27
     root_from_cmdline 'serial:S4EWNF0M531930D' 1 'console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit' 'console=ttyS0,115200n1 pci=pcie_bus_perf ubi.block=0,fit' 'rootfstype=ext4 rootwait=20 panic=5 fstools_overlay_name=none quiet'
 }

@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='home router, overlay on NVMe'
-plan_digest='a333421205555b4b'
+plan_digest='a19c488b6209079c'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
@@ -76,7 +76,7 @@ plan_install() {
     step 4 6 'data at /srv'    # nand-nvme.yaml:26
     mount_at_boot 'bootplan_ssd_2' '/srv' 'serial:S4EWNF0M531930D' 2 'data'
     step 5 6 'the system on root'    # nand-nvme.yaml:29
-    copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'overlay' 8192
+    copy_system 'serial:S4EWNF0M531930D' 1 'ext4' 'root' 'overlay'
     step 6 6 'root on root, from the next start on'    # nand-nvme.yaml:28
     root_from_disk '/overlay' 'serial:S4EWNF0M531930D' 1 'root'
 }

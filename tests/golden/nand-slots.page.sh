@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='home router, two slots'
-plan_digest='0b45b0a8dd4c48b6'
+plan_digest='0ec57b7d9747c7bc'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
@@ -88,7 +88,7 @@ plan_install() {
     step 8 12 'what is known of the first slot'    # nand-slots.yaml:32
     record_first_slot
     step 9 12 'the system in the first slot'    # nand-slots.yaml:32
-    copy_to_slot 8192 8192
+    copy_to_slot
     step 10 12 'the overlay of the first slot'    # nand-slots.yaml:32
     overlay_from_slot
     step 11 12 'a copy of the environment'    # nand-slots.yaml:32
