@@ -4,8 +4,8 @@
 # are in schemas/boards/ of the project that made this script.
 
 tree=/sys/firmware/devicetree/base # the device tree U-Boot handed to the kernel
-missing_packages='' # what the plan needs, and this system lacks
-wanted_packages=''  # what its owner asks for besides
+missing_packages=''                # what the plan needs, and this system lacks
+wanted_packages=''                 # what its owner asks for besides
 
 need_board() { # SOC NAME... - the router is one of the boards NAME, with this SoC
     local soc=$1 compatible='' name

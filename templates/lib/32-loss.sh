@@ -183,7 +183,7 @@ something_at() { # DISK FILE - sets blank: is there nothing but zeros at the pla
 
 read_places() { # DISK FILE - of each place in that file 68 KiB, which hold what tells any file system that probe() knows
     local place
-    while read -r place; do
+    while IFS= read -r place; do
         dd if="/dev/$1" bs=69632 skip=$((place * 1048576)) count=1 iflag=skip_bytes,direct || printf unreadable || break
     done <"$2" 2>/dev/null
 }

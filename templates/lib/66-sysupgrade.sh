@@ -246,7 +246,7 @@ already_flashed() { # - sets flashed=yes when the boot medium holds this very im
     [ "$sum_wanted" != "$sum_before" ] || flashed=yes
 }
 
-flash_seconds=120           # sysupgrade that began has ended us long before
+flash_seconds=120 # sysupgrade that began has ended us long before
 nothing_written='the old system: nothing was written to the boot medium'
 flashed=no                  # what already_flashed() found:
 sum_wanted='' sum_before='' # of the image, and of as many bytes of the boot medium

@@ -3,8 +3,8 @@
 # Proves where root is from the device numbers of the mounts, not from names, and says what to do when it
 # is not where the plan wants it.
 
-as_planned=yes # no as soon as one thing is not
-advice=''      # what to do about the first of them
+as_planned=yes  # no as soon as one thing is not
+advice=''       # what to do about the first of them
 told_missing='' # packages that tell_upgrade() told
 
 tell() { # KEY TEXT - one line of the report

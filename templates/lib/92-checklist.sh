@@ -177,8 +177,8 @@ check_slots() { # - both are installed, none is on trial, and the service that c
 
 check_packages() { # - what the plan needs is installed
     local told
+    missing_packages='' wanted_packages=''
     (
-        missing_packages='' wanted_packages=''
         plan_packages
         say "missing:$missing_packages$wanted_packages"
     ) >"$work/said"

@@ -7,6 +7,7 @@ import pytest
 
 from . import slotted
 from .router import Router
+from .scripts import Bench
 from .upgrades import NEW, ROOT, MakeUpgradeBench, UpgradeBench, by_hand, plan
 
 HALF = "the old root, half made to fit another firmware"
@@ -29,7 +30,7 @@ def fits(made: UpgradeBench, method: str = "extroot-overlay") -> dict[str, Any]:
     return status
 
 
-def disk_root(made: UpgradeBench, command: str) -> str:
+def disk_root(made: Bench, command: str) -> str:
     """Run a command in the folder of the disk's root, mounted, and return what it says."""
     return (
         made.router.run(

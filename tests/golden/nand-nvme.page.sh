@@ -19,7 +19,7 @@
 #   library  sha256 (that of the library)
 
 plan_name='home router, overlay on NVMe'
-plan_digest='a19c488b6209079c'
+plan_digest='3d051d296921ef2a'
 plan_medium='nand'
 plan_version='0.2.0.dev0'
 
