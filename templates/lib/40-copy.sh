@@ -137,6 +137,25 @@ changed_since() { # - tells what changed in the running system since the finishe
     [ -z "$changed" ] || note "changed here since that copy was made (a new copy: --recopy --wipe SERIAL, rehearse it first): $changed"
 }
 
+tell_left_behind() { # METHOD - for status: what changed in the system of the boot medium after the running copy of it was made
+    local state=/.bootplan/state how='-o ro /dev/fitrw' count names
+    [ "$busy" = no ] || return 0
+    [ "$1" = root ] || state=/overlay/.bootplan/state
+    [ "$plan_medium" != nand ] || how='-t ubifs -o ro ubi0:rootfs_data'
+    mkdir -p "$work/look"
+    # shellcheck disable=SC2086 # words
+    mount $how "$work/look" 2>>"$log" || return 0 # somebody else has it mounted
+    # What changed_since() leaves out, and the seed of a start.
+    (cd "$work/look" && find upper ! -type d -newer "$state" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*' \
+        ! -path '*/etc/urandom.seed') >"$work/left" 2>>"$log" || : >"$work/left"
+    umount "$work/look"
+    [ -s "$work/left" ] || return 0
+    count=$(wc -l <"$work/left")
+    names=$(sed -n '1,3s/^upper//p' "$work/left")
+    names=$(printf '%s' "$names" | tr '\n' ',')
+    tell left-behind "$count changes that were made on the boot medium after the copy are not here: $names; to see them: mount $how /mnt; ls -lt /mnt/upper/etc; when none is missed: touch $state"
+}
+
 copy_tree() { # FROM TO - all of FROM with kinds, modes, owners, times, links, device nodes; holes stay holes
     local sparse
     (cd "$1" && find . -type f -size +2047 -print0) >"$work/names"

@@ -93,6 +93,8 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
     elif [ ! -d "/lib/modules/$kernel" ]; then
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
             "start the system of the boot medium alone ($way), then: $fit"
+    else
+        tell_left_behind "$1"
     fi
 }
 
