@@ -145,15 +145,14 @@ tell_left_behind() { # METHOD - for status: what changed in the system of the bo
     mkdir -p "$work/look"
     # shellcheck disable=SC2086 # words
     mount $how "$work/look" 2>>"$log" || return 0 # somebody else has it mounted
-    # What changed_since() leaves out, and the seed of a start.
-    (cd "$work/look" && find upper ! -type d -newer "$state" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*' \
+    # Less what changed_since() leaves out, and the seed of a start. What was removed has no time of its own.
+    (cd "$work/look" && find upper \( -type f -o -type l \) -newer "$state" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*' \
         ! -path '*/etc/urandom.seed') >"$work/left" 2>>"$log" || : >"$work/left"
     umount "$work/look"
     [ -s "$work/left" ] || return 0
     count=$(wc -l <"$work/left")
-    names=$(sed -n '1,3s/^upper//p' "$work/left")
-    names=$(printf '%s' "$names" | tr '\n' ',')
-    tell left-behind "$count changes that were made on the boot medium after the copy are not here: $names; to see them: mount $how /mnt; ls -lt /mnt/upper/etc; when none is missed: touch $state"
+    names=$(awk 'NR < 4 { sub(/^upper/, ""); printf "%s%s", (NR == 1 ? "" : ", "), $0 }' "$work/left")
+    tell left-behind "$count files were changed on the boot medium after the copy was made, and are not so here: $names; to see them: mount $how /mnt; ls -lt /mnt/upper/etc; when none is missed: touch $state"
 }
 
 copy_tree() { # FROM TO - all of FROM with kinds, modes, owners, times, links, device nodes; holes stay holes
