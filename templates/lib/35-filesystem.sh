@@ -16,6 +16,7 @@ room_inside=0 # KiB free there
 probe() { # DEVICE MIB - sets kind, label and uuid of what begins MIB mebibytes into the device
     local magic features
     kind='' label='' uuid='' unclean=no
+    : >"$work/head" # dd leaves it as it was when it cannot open the device
     dd if="$1" of="$work/head" bs=1048576 skip="$2" count=1 iflag=direct 2>/dev/null || true
     magic=$(wc -c <"$work/head") || magic=0
     [ "$magic" -eq 1048576 ] || {

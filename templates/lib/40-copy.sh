@@ -172,6 +172,24 @@ changed_since() { # - tells what changed in the running system since the finishe
     [ -z "$changed" ] || note "changed here since that copy was made (a new copy: --recopy --wipe SERIAL, rehearse it first): $changed"
 }
 
+tell_left_behind() { # METHOD - for status: what changed in the system of the boot medium after the running copy of it was made
+    local state=/.bootplan/state how='-o ro /dev/fitrw' count names
+    [ "$busy" = no ] || return 0
+    [ "$1" = root ] || state=/overlay/.bootplan/state
+    [ "$plan_medium" != nand ] || how='-t ubifs -o ro ubi0:rootfs_data'
+    mkdir -p "$work/look"
+    # shellcheck disable=SC2086 # words
+    mount $how "$work/look" 2>>"$log" || return 0 # somebody else has it mounted
+    # Less what changed_since() leaves out, and the seed of a start. What was removed has no time of its own.
+    (cd "$work/look" && find upper \( -type f -o -type l \) -newer "$state" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*' \
+        ! -path '*/etc/urandom.seed') >"$work/left" 2>>"$log" || : >"$work/left"
+    umount "$work/look"
+    [ -s "$work/left" ] || return 0
+    count=$(wc -l <"$work/left")
+    names=$(awk 'NR < 4 { sub(/^upper/, ""); printf "%s%s", (NR == 1 ? "" : ", "), $0 }' "$work/left")
+    tell left-behind "$count files were changed on the boot medium after the copy was made, and are not so here: $names; to see them: mount $how /mnt; ls -lt /mnt/upper/etc; when none is missed: touch $state"
+}
+
 copy_tree() { # FROM TO - all of FROM with kinds, modes, owners, times, links, device nodes; holes stay holes
     local sparse
     (cd "$1" && find . -type f -size +2047 -print0) >"$work/names"

@@ -34,9 +34,25 @@ sections_for() { # TARGET - the sections of fstab with that mount point, one a l
     printf '%s\n' "$all" | sed -n "s|^fstab\\.\\(.*\\)\\.target='$1'\$|\\1|p"
 }
 
+tell_hidden() { # TARGET - what is in that folder now is out of sight as soon as a disk is mounted there
+    local there count kib
+    there=$(mounted_at "$1")
+    { [ -z "$there" ] && [ -d "$1" ]; } || return 0
+    find "$1/" -xdev ! -type d -print0 >"$work/names" 2>>"$log" || true
+    count=$(count_names <"$work/names")
+    [ "$count" -gt 0 ] || return 0
+    # Not by du -x: files of an overlay have another device number than their folders.
+    for_each_name / ls -dln >"$work/list" 2>>"$log"
+    kib=$(awk '/^[-l]/ { n += $5 } END { printf "%.0f", n / 1024 }' "$work/list")
+    note "$1 holds $count files ($kib KiB), which are out of sight from the next start on, when a disk is mounted there; to have them on that disk, after the restart: mkdir /tmp/below; mount -o bind / /tmp/below; cp -a /tmp/below$1/. $1/; umount /tmp/below"
+}
+
 mount_at_boot() { # SECTION TARGET DISK NUMBER LABEL - from the next boot on that file system is mounted there
     local id
-    [ "$phase" = change ] || return 0
+    [ "$phase" = change ] || {
+        tell_hidden "$2"
+        return 0
+    }
     id=$(uuid_on "$3" "$4" "$5")
     make_fstab
     stage "$1" mount target "$2" uuid "$id" enabled 1

@@ -106,6 +106,8 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
             "$fit"
     elif [ -n "$stale" ]; then
         not_as_planned "this root is $stale: a sysupgrade brought another one" "$fit"
+    else
+        tell_left_behind "$1"
     fi
 }
 

@@ -88,6 +88,7 @@ action_check() { # - all looks of install
 }
 
 action_install() { # - both walks
+    local meanwhile=''
     look_at_plan
     if [ -n "$room_missing" ]; then
         make_room
@@ -110,7 +111,8 @@ action_install() { # - both walks
         printf '%s\n' "$plan_digest" >"$just_installed"
         recovery_noted
         wanted_noted
-        say "done. Restart the router, then: sh ${0##*/} status"
+        [ "$copy_wanted/$restart" = no/no ] || meanwhile=' (what is changed here until then is not in the copy)'
+        say "done. Restart the router$meanwhile, then: sh ${0##*/} status"
     fi
 }
 

@@ -3,6 +3,7 @@
 import pytest
 
 from .router import MakeRouter
+from .running import match_in
 from .scripts import Bench, plan
 
 OWN = "config mount 'mine'\n\toption target '/mnt/mine'\n\toption uuid 'of-mine'\n\toption enabled '0'\n"
@@ -63,3 +64,28 @@ def test_a_damaged_fstab_is_refused_before_the_first_change(router: MakeRouter) 
         assert (result.code, "fstab cannot be read" in result.out) == (3, True), result.out
     box.sync()
     assert box.digests() == untouched
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_files_under_a_new_mount_point_are_told(router: MakeRouter, shell: str) -> None:
+    """They are out of sight from the next start on; where nothing is, nothing is said."""
+    box = router(shell=shell).boot()
+    box.run(
+        "mkdir -p /opt/sub /srv; head -c 3000000 /dev/zero >'/opt/sub/one two'; echo 1 >/opt/.hidden; ln -s /x /opt/l"
+    ).ok()
+    used = "{name: used, size: 256MiB, filesystem: ext4, mount: /opt}"
+    bench = Bench(box, plan("internal", partitions=(used, "{name: data, size: rest, filesystem: ext4, mount: /srv}")))
+    told = "note: /opt holds 3 files (2930 KiB)"
+
+    for words in ("check", "install", "install --apply"):
+        out = bench.sh(words).ok().out
+        assert told in out, out
+        assert "/srv holds" not in out
+
+    bench.restart()
+    assert box.run("ls -A /opt").ok().out == "lost+found\n"
+    assert "/opt holds" not in bench.sh("check").ok().out
+    box.run(match_in("after the restart: (.*)", out)[1]).ok()
+    assert sorted(box.run("ls -A /opt").ok().out.split()) == [".hidden", "l", "lost+found", "sub"]
+    box.run("umount /opt").ok()
+    assert told in bench.sh("check").ok().out

@@ -1,9 +1,12 @@
 """Every root method from a stock router to a restart on the NVMe disk, under both shells, on real parts."""
 
+import json
+
 import pytest
 
 from .images import GiB
 from .router import Disk, MakeRouter
+from .running import match_in
 from .scripts import SERIAL, Bench, kind_of_router, plan
 
 CASES = [
@@ -162,3 +165,38 @@ def test_changes_after_the_copy_are_told_and_copied_again_on_request(router: Mak
     bench.restart()
     assert box.read("/etc/later") == "later\n"
     assert bench.sh("status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "medium", "shell"),
+    [("extroot-overlay", "nand", "ash"), ("extroot-pivot", "emmc", "dash"), ("cmdline", "nand", "ash")],
+)
+def test_settings_changed_before_the_restart_are_told(router: MakeRouter, method: str, medium: str, shell: str) -> None:
+    """They are not in the copy: install says so before, status afterwards, until the owner has seen it."""
+    box = router(medium=medium, shell=shell, **kind_of_router(method)).boot()
+    bench = Bench(box, plan(method, medium))
+    done = bench.sh("install --apply").ok().out
+    assert "done. Restart the router (what is changed here until then is not in the copy)" in done
+    box.run("sleep 2; echo '# later' >>/etc/config/dhcp; echo 1 >'/etc/a b'").ok()
+
+    bench.restart()
+
+    said = bench.sh("status")
+    line = match_in("left-behind +(.*)", said.ok().out)[1]
+    assert line.startswith("2 files were changed on the boot medium after the copy was made"), line
+    assert "/etc/config/dhcp" in line and "/etc/a b" in line
+    assert json.loads(bench.sh("status --json").ok().out)["left_behind"] == line
+    assert not [mount for mount in box.mounts() if "/look" in mount[1]]
+    box.run(match_in("(mount [^;]*)", line)[1] + " && grep later /mnt/upper/etc/config/dhcp; umount /mnt").ok()
+    box.run(match_in("(touch .*)", line)[1]).ok()
+    assert "left-behind" not in bench.sh("status").ok().out
+
+
+def test_no_settings_are_told_where_none_changed(router: MakeRouter) -> None:
+    """What install itself writes behind the copy is no change of the owner's."""
+    box = router().boot()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    bench.restart()
+
+    assert "left-behind" not in bench.sh("status").ok().out

@@ -313,3 +313,18 @@ def test_wrong_usage(router: MakeRouter, words: str) -> None:
     result = Bench(box, plan()).sh(words)
     assert (result.code, result.out) == (2, "")
     assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_a_device_that_cannot_be_opened_holds_nothing_of_the_last_one(router: MakeRouter, shell: str) -> None:
+    """A node without a device, as a disk that died leaves it, is not told to hold what was read before."""
+    box = router(shell=shell).boot()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+    functions = bench.script.rpartition('\nmain "$@"; exit\n}')[0]
+    tries = "".join(f'probe {node} 0; echo "$kind/$label"; ' for node in ("/dev/nvme0n1p1", "/dev/gone"))
+    box.put("/tmp/probe.sh", f"{functions}\nwork=/tmp/probe\nmkdir $work\n{tries}\nexit\n}}\n")
+
+    told = box.run("mknod /dev/gone b 259 250; sh /tmp/probe.sh").ok().out
+
+    assert told == "ext4/root\nnothing readable/\n"
