@@ -7,8 +7,9 @@ import pytest
 from . import cards, slotted
 from .images import GiB, MiB
 from .router import Disk, MakeRouter
-from .scripts import SERIAL, Bench, kind_of_router, plan
+from .scripts import PARTITIONS, SERIAL, Bench, kind_of_router, plan
 
+KEEP = "mount /dev/nvme0n1p1 /mnt && echo mine >/mnt/mine && umount /mnt"
 IN_USE = "mkfs.ext4 -q -F /dev/nvme0n1; mkdir /tmp/m; mount /dev/nvme0n1 /tmp/m"
 
 
@@ -193,3 +194,67 @@ def test_a_place_that_cannot_be_read_is_not_blank(router: MakeRouter, tmp_path: 
         result = Bench(box.boot(), plan()).sh("install --apply")
         assert (result.code, "at 300 MiB: nothing readable" in result.out) == (3, True), result.out
         box.off()
+
+
+# name: what the disk does
+LYING = {
+    "lands where a block of the same kind is": {"real": 1024 * MiB},
+    "lands somewhere else": {"real": 700 * MiB + 4096 * 3},
+    "is forgotten": {"drops": 1000 * MiB},
+    "is forgotten near the end": {"drops": 2046 * MiB},
+}
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_a_disk_that_is_smaller_than_it_says_is_not_formatted(router: MakeRouter, tmp_path: Path, name: str) -> None:
+    """What is written behind its true end tells it, before the first format; what is kept on it is as it was."""
+    box = router()
+    path = box.image("nvme0")
+    before = f"{SMALL_FS.partition(';')[0]}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1 && {KEEP}"
+    if name == "lands somewhere else":
+        box.boot().run(before).ok()
+        box.off()
+    real = path.rename(tmp_path / "nvme0.real")
+    with cards.served(tmp_path / "served", cards.Faulty("nvme0", real, **LYING[name])):
+        path.symlink_to(tmp_path / "served/nvme0")
+        result = Bench(box.boot(), plan("internal", partitions=PARTITIONS)).sh("install --apply", 900)
+        assert (result.code, "it is not as large as it says" in result.out) == (1, True), result.out + result.err
+        assert "mkfs" not in result.out and "done." not in result.out
+        box.off()
+    if name == "lands somewhere else":
+        path.unlink()
+        real.rename(path)
+        box.boot().run('mount /dev/nvme0n1p1 /mnt && [ "$(cat /mnt/mine)" = mine ] && umount /mnt').ok()
+        box.run("e2fsck -fn /dev/nvme0n1p1").ok()
+
+
+def test_a_cut_while_the_disk_is_asked_loses_nothing(router: MakeRouter) -> None:
+    """The blocks are only where a file system will be, and the rerun knows that."""
+    box = router().boot()
+    box.run(f"{SMALL_FS.partition(';')[0]}; mkfs.ext4 -q -F -L data /dev/nvme0n1p2 && {KEEP.replace('p1', 'p2')}").ok()
+    bench = Bench(box, plan())
+    box.put(
+        "/usr/sbin/cmp",
+        '#!/bin/sh\ncase $* in *want*) sync; kill -9 $PPID; esac\nexec /usr/bin/cmp "$@"\n',
+        0o755,
+    )
+
+    assert bench.sh("install --apply").code == 137
+    assert box.run("dd if=/dev/nvme0n1p1 bs=4096 count=1 2>/dev/null | grep -c bootplan-proof").out == "1\n"
+    box.power_cut()
+    box.boot()
+    box.run("rm -f /usr/sbin/cmp").ok()
+    bench = Bench(box, plan())
+    bench.sh("install --apply").ok()
+
+    bench.restart()
+    assert (bench.sh("status").code, box.read("/srv/mine")) == (0, "mine\n")
+
+
+def test_what_is_behind_the_table_stays(router: MakeRouter) -> None:
+    """The mark has no place there, so the disk is not asked."""
+    box = router().boot()
+    box.run(f"{SMALL_FS.partition(';')[0]}; {WRITE.format('mine', '4096', 128)}").ok()
+    told = Bench(box, plan()).sh("install --apply").ok().out
+    assert "something is kept in the gap behind the table of nvme0n1" in told and "prove_disk" not in told
+    assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == "mine"
