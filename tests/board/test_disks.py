@@ -278,7 +278,9 @@ def test_a_path_that_is_too_long_is_told_in_the_look(router: MakeRouter, method:
 
     result = Bench(box, plan(method)).sh("install --apply")
 
-    assert (result.code, "a path of more than 4,040 bytes, which cannot be copied" in result.out) == (3, True), result.out + result.err
+    assert (result.code, "a path of more than 4,040 bytes, which cannot be copied" in result.out) == (3, True), (
+        result.out + result.err
+    )
     assert "make it shorter, or remove it: /root/ddd" in result.out and len(result.out) < 1000
     assert box.digests() == untouched
 
