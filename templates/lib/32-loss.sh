@@ -5,8 +5,7 @@
 #
 #   `table 1 2`   before a new table is written   half of it, at both ends of the disk, may be overwritten
 #   `1 2`         when it reads back              these partitions may get a file system, unless they hold files
-#   `1 2 proven`  when the disk has kept what was written there
-#   `2 proven`    when 1 has its file system
+#   `2`           when 1 has its file system
 #   nothing       when all have
 
 blank=no    # what blank_disk(), blank_at() and blank_between() found
@@ -185,10 +184,8 @@ something_at() { # DISK FILE - sets blank: is there nothing but zeros at the pla
 read_places() { # DISK FILE - of each place in that file 68 KiB, which hold what tells any file system that probe() knows
     local place
     while IFS= read -r place; do
-        printf 'skip=%s\n' $((place * 1048576))
-    done <"$2" >"$work/skips"
-    # shellcheck disable=SC2002,SC2312 # by a pipe, as for_each_name() does
-    { cat "$work/skips" | xargs -n 1 dd if="/dev/$1" bs=69632 count=1 iflag=skip_bytes,direct || printf unreadable; } 2>/dev/null
+        dd if="/dev/$1" bs=69632 skip=$((place * 1048576)) count=1 iflag=skip_bytes,direct || printf unreadable || break
+    done <"$2" 2>/dev/null
 }
 
 blank_at() { # DEVICE BLOCK BYTES - sets blank=yes when the MiB that begins at that block (of so many bytes) is all zeros
@@ -236,6 +233,5 @@ unmark() { # DISK WORD - that partition (its number) is made, or the table is wr
     for number in $(marked "$1"); do
         [ "$number" = "$2" ] || rest="$rest $number"
     done
-    [ "$rest" != ' proven' ] || rest=''
     write_mark "$1" "${rest# }"
 }

@@ -115,7 +115,6 @@ make_filesystem() { # DISK NUMBER KIND LABEL ROLE - that file system, with that 
     esac
     if [ "$phase" = look ]; then
         refuse_if_part_used "$disk" "$2"
-        will_make "$disk" "$2"
         return 0
     fi
     run wait_for_part "$disk" "$2"
@@ -157,8 +156,10 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
         blank_at "/dev/$1" $((${place#* } - 1)) 1048576
         if [ "$blank" = no ]; then
             verdict='unknown data at its end'
-        else
-            judge_between "$1" "$2"
+        elif [ "$phase" = look ]; then
+            blank_between "$1" $((${place% *} + 1)) $((${place#* } - 1))
+            [ "$blank" = yes ] || probe "/dev/$1" "$found"
+            [ "$blank" = yes ] || verdict="$kind '$label' at $found MiB of the disk"
         fi
     elif [ "$kind/$label" != "$3/$4" ]; then
         verdict="$kind '$label'"
@@ -169,17 +170,6 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
     else
         judge_root "$part" "$3" "$5"
     fi
-}
-
-judge_between() { # DISK NUMBER - the partition is blank at both ends; is there anything between them?
-    local place
-    # The first walk has asked, and it takes seconds.
-    case "$phase$to_make " in change* | *" $1/$2 "*) return 0 ;; *) ;; esac
-    place=$(place_of "$1" "$2")
-    blank_between "$1" $((${place% *} + 1)) $((${place#* } - 1))
-    [ "$blank" = no ] || return 0
-    probe "/dev/$1" "$found"
-    verdict="$kind '$label' at $found MiB of the disk"
 }
 
 judge_root() { # PART KIND METHOD - the file system is ours by kind and label; is what it holds a root that we made?

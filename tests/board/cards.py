@@ -157,8 +157,7 @@ class Faulty:
     """A disk for :mod:`cuts.fuse` that is not what it seems; ``image`` is its name and path.
 
     ``breaks`` after so many bytes were written; ``real`` bytes are there and what is beyond them lands in them again;
-    ``drops`` is where it ends, and what is written beyond that is forgotten; ``flips`` a bit of what is written at that
-    place; ``bad`` is a byte that cannot be read.
+    ``flips`` a bit of what is written at that place; ``bad`` is a byte that cannot be read.
     """
 
     def __init__(
@@ -168,7 +167,6 @@ class Faulty:
         *,
         breaks: int | None = None,
         real: int | None = None,
-        drops: int | None = None,
         flips: int | None = None,
         bad: int | None = None,
     ) -> None:
@@ -176,7 +174,6 @@ class Faulty:
         self.names, self.size = [name], {name: path.stat().st_size}
         self.file = open(path, "r+b", buffering=0)  # noqa: SIM115 - as long as the disk is there
         self.breaks, self.real, self.flips, self.bad, self.written = breaks, real, flips, bad, 0
-        self.drops = path.stat().st_size if drops is None else drops
 
     def place(self, offset: int) -> int:
         """Return where that offset really is."""
@@ -199,7 +196,7 @@ class Faulty:
             changed[self.flips - offset] ^= 1
             data = bytes(changed)
         self.file.seek(self.place(offset))
-        self.file.write(data[: max(0, self.drops - offset)])
+        self.file.write(data)
 
     def zero(self, name: str, offset: int, length: int) -> None:
         """Discard."""

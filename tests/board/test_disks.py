@@ -1,19 +1,14 @@
 """Disks that are too small, say what is not true, or hold something where nobody looks at once."""
 
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from . import cards, slotted
-from .cache import SEARCH_PATH
 from .images import GiB, MiB
-from .router import Disk, MakeRouter, Router
-from .scripts import PARTITIONS, SERIAL, Bench, kind_of_router, plan
+from .router import Disk, MakeRouter
+from .scripts import SERIAL, Bench, kind_of_router, plan
 
-KEEP = "mount /dev/nvme0n1p1 /mnt && echo mine >/mnt/mine && umount /mnt"
 IN_USE = "mkfs.ext4 -q -F /dev/nvme0n1; mkdir /tmp/m; mount /dev/nvme0n1 /tmp/m"
 
 
@@ -198,117 +193,3 @@ def test_a_place_that_cannot_be_read_is_not_blank(router: MakeRouter, tmp_path: 
         result = Bench(box.boot(), plan()).sh("install --apply")
         assert (result.code, "at 300 MiB: nothing readable" in result.out) == (3, True), result.out
         box.off()
-
-
-# name: what the disk does
-LYING = {
-    "lands where a block of the same kind is": {"real": 1024 * MiB},
-    "lands somewhere else": {"real": 700 * MiB + 4096 * 3},
-    "is forgotten": {"drops": 1000 * MiB},
-    "is forgotten near the end": {"drops": 2046 * MiB},
-}
-
-
-@pytest.mark.parametrize("name", LYING)
-def test_a_disk_that_is_smaller_than_it_says_is_not_formatted(router: MakeRouter, tmp_path: Path, name: str) -> None:
-    """What is written behind its true end tells it, before the first format; what is kept on it is as it was."""
-    box = router()
-    path = box.image("nvme0")
-    before = f"{SMALL_FS.partition(';')[0]}; mkfs.ext4 -q -F -L root /dev/nvme0n1p1 && {KEEP}"
-    if name == "lands somewhere else":
-        box.boot().run(before).ok()
-        box.off()
-    real = path.rename(tmp_path / "nvme0.real")
-    with cards.served(tmp_path / "served", cards.Faulty("nvme0", real, **LYING[name])):
-        path.symlink_to(tmp_path / "served/nvme0")
-        result = Bench(box.boot(), plan("internal", partitions=PARTITIONS)).sh("install --apply", 900)
-        assert (result.code, "it is not as large as it says" in result.out) == (1, True), result.out + result.err
-        assert "mkfs" not in result.out and "done." not in result.out
-        box.off()
-    if name == "lands somewhere else":
-        path.unlink()
-        real.rename(path)
-        box.boot().run('mount /dev/nvme0n1p1 /mnt && [ "$(cat /mnt/mine)" = mine ] && umount /mnt').ok()
-        box.run("e2fsck -fn /dev/nvme0n1p1").ok()
-
-
-def test_a_cut_while_the_disk_is_asked_loses_nothing(router: MakeRouter) -> None:
-    """The blocks are only where a file system will be, and the rerun knows that."""
-    box = router().boot()
-    box.run(f"{SMALL_FS.partition(';')[0]}; mkfs.ext4 -q -F -L data /dev/nvme0n1p2 && {KEEP.replace('p1', 'p2')}").ok()
-    bench = Bench(box, plan())
-    box.put(
-        "/usr/sbin/cmp",
-        '#!/bin/sh\ncase $* in *want*) sync; kill -9 $PPID; esac\nexec /usr/bin/cmp "$@"\n',
-        0o755,
-    )
-
-    assert bench.sh("install --apply").code == 137
-    assert box.run("dd if=/dev/nvme0n1p1 bs=4096 count=1 2>/dev/null | grep -c bootplan-proof").out == "1\n"
-    box.power_cut()
-    box.boot()
-    box.run("rm -f /usr/sbin/cmp").ok()
-    bench = Bench(box, plan())
-    bench.sh("install --apply").ok()
-
-    bench.restart()
-    assert (bench.sh("status").code, box.read("/srv/mine")) == (0, "mine\n")
-
-
-def test_what_is_behind_the_table_stays(router: MakeRouter) -> None:
-    """The mark has no place there, so the disk is not asked."""
-    box = router().boot()
-    box.run(f"{SMALL_FS.partition(';')[0]}; {WRITE.format('mine', '4096', 128)}").ok()
-    told = Bench(box, plan()).sh("install --apply").ok().out
-    assert "something is kept in the gap behind the table of nvme0n1" in told and "prove_disk" not in told
-    assert box.run("dd if=/dev/nvme0n1 bs=4096 skip=128 count=1 2>/dev/null | tr -d '\\000'").out == "mine"
-
-
-LONG = "/".join(["d" * 100] * 20)
-DEEP = "mkdir -p /root/{0} /root/b/{0}; mv /root/b /root/{0}/b; [ -d /root/{0} ]"
-
-
-@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
-@pytest.mark.parametrize("part", [f"{LONG}/{'d' * 10}", f"{LONG}/{LONG[:300]}"], ids=["to copy", "to list"])
-def test_a_path_that_is_too_long_is_told_in_the_look(router: MakeRouter, method: str, part: str) -> None:
-    """Before the disk is touched, and by its beginning."""
-    box = router().boot()
-    box.run(DEEP.format(part)).ok()
-    untouched = box.digests()
-
-    result = Bench(box, plan(method)).sh("install --apply")
-
-    assert (result.code, "a path of more than 4,040 bytes, which cannot be copied" in result.out) == (3, True), (
-        result.out + result.err
-    )
-    assert "make it shorter, or remove it: /root/ddd" in result.out and len(result.out) < 1000
-    assert box.digests() == untouched
-
-
-def put_program(box: Router, path: str) -> None:
-    """Put a program of this machine on the router, with what it loads."""
-    name = Path(path).name
-    loaded = re.findall(r"(/\S+)", subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout)
-    for one in (path, *loaded):
-        box.put(f"/usr/lib/{name}/{Path(one).name}", Path(one).read_bytes(), 0o755)
-    loader = next(Path(one).name for one in loaded if "/ld-" in one)
-    here = f"/usr/lib/{name}"
-    box.put(f"/usr/sbin/{name}", f'#!/bin/sh\nexec {here}/{loader} --library-path {here} {here}/{name} "$@"\n', 0o755)
-
-
-@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
-def test_what_a_copy_would_lack_is_told_in_the_look(router: MakeRouter, method: str) -> None:
-    """Flags and capabilities, where the command that shows them is there; it stops nothing."""
-    box = router().boot()
-    for program in ("lsattr", "chattr", "getcap", "setcap"):
-        put_program(box, shutil.which(program, path=SEARCH_PATH) or program)
-    box.run("echo >'/root/my notes'; cp /usr/sbin/lsattr /root/tool; chattr +i '/root/my notes'").ok()
-    box.run("setcap cap_net_raw+ep /root/tool").ok()
-
-    told = Bench(box, plan(method)).sh("check").ok().out
-
-    assert (
-        "note: flags like immutable (lsattr) are not copied; give them again after the restart to: /root/my n" in told
-    )
-    assert "note: capabilities (getcap) are not copied; give them again after the restart to: /root/tool" in told
-    box.run("chattr -i '/root/my notes'").ok()
