@@ -8,8 +8,7 @@
 #   `2`           when 1 has its file system
 #   nothing       when all have
 
-blank=no    # what blank_disk(), blank_at() and blank_between() found
-found=''    # the MiB of the disk at which blank_between() found something
+blank=no    # what blank_disk() and blank_at() found
 not_ours='' # blocks of 4 KiB in the next MiB that blank_at() does not look at, like 0-7
 
 users_of() { # BLOCK... - what uses these block devices (kernel names), for a message; nothing when nothing does
@@ -101,15 +100,13 @@ list_disk() { # DISK - what it holds, as far as we can tell
     if [ ! -s "$work/$1.had" ]; then
         probe "/dev/$1" 0
         say "    no partitions; at its beginning: $kind '$label'"
-        [ -z "$found" ] || probe "/dev/$1" "$found"
-        [ -z "$found" ] || say "    at $found MiB: $kind '$label'"
     fi
 }
 
-blank_disk() { # DISK TORN - sets blank=yes when it has no table and holds zeros wherever a table, the plan, RAID data or a file system would be
+blank_disk() { # DISK TORN - sets blank=yes when it has no table and holds zeros wherever a table, the plan or RAID data would be
     # TORN yes: this plan was writing the first table there; half of it, at both ends, and our mark are no one's data.
     local disk=$1 torn=$2 total start bytes number rest
-    blank=no found=''
+    blank=no
     [ ! -s "$work/$disk.had" ] || return 0
     if [ "$torn" = yes ]; then
         probe "/dev/$disk" 0
@@ -128,64 +125,6 @@ blank_disk() { # DISK TORN - sets blank=yes when it has no table and holds zeros
     while [ "$blank" = yes ] && read -r number start rest; do
         blank_at "/dev/$disk" $((start * bytes / 1048576)) 1048576
     done <"$work/$disk.wanted"
-    [ "$blank" = no ] || blank_between "$disk" 1 $((total / (1048576 / bytes) - 1))
-}
-
-blank_between() { # DISK MIB MIB - sets blank=no and found when there is anything at one of the places between these two, the second one not included
-    local half left
-    places_between "$2" "$3" >"$work/places"
-    something_at "$1" "$work/places"
-    [ "$blank" = no ] || return 0
-    # Which one is it? Half of them, and half of that.
-    left=$(wc -l <"$work/places")
-    while [ "$left" -gt 1 ]; do
-        half=$((left / 2))
-        head -n "$half" "$work/places" >"$work/places.half"
-        something_at "$1" "$work/places.half"
-        if [ "$blank" = yes ]; then
-            half=$((left - half))
-            tail -n "$half" "$work/places" >"$work/places.half"
-        fi
-        mv "$work/places.half" "$work/places"
-        left=$half
-    done
-    blank=no
-    read -r found <"$work/places"
-}
-
-places_between() { # MIB MIB - where a file system may begin, or have a copy of its superblock, and a spread of others: one MiB a line
-    awk -v from="$1" -v to="$2" '
-        BEGIN {
-            near = from + 512 < to ? from + 512 : to
-            for (at = from; at < near; at++) print at
-            # ext4 has its copies 8 or 128 MiB apart, times something odd: with an odd step they cannot all be missed.
-            step = int((to - near) / 1024)
-            step = step < 3 ? 3 : step + 1 - step % 2
-            for (at = near; at < to; at += step) print at
-            # Behind partitions of whole GiB.
-            each = 1024
-            while (to / each > 1024) each *= 2
-            for (at = each; at < to; at += each) {
-                if (at >= near) print at
-                if (at + 1 >= near && at + 1 < to) print at + 1
-            }
-        }
-    '
-}
-
-something_at() { # DISK FILE - sets blank: is there nothing but zeros at the places in that file?
-    local left
-    # shellcheck disable=SC2312 # what cannot be read is something
-    left=$(read_places "$1" "$2" | tr -d '\0' | head -c 1 | wc -c)
-    blank=no
-    [ "$left" -ne 0 ] || blank=yes
-}
-
-read_places() { # DISK FILE - of each place in that file 68 KiB, which hold what tells any file system that probe() knows
-    local place
-    while IFS= read -r place; do
-        dd if="/dev/$1" bs=69632 skip=$((place * 1048576)) count=1 iflag=skip_bytes,direct || printf unreadable || break
-    done <"$2" 2>/dev/null
 }
 
 blank_at() { # DEVICE BLOCK BYTES - sets blank=yes when the MiB that begins at that block (of so many bytes) is all zeros

@@ -154,13 +154,7 @@ judge() { # DISK NUMBER KIND LABEL ROLE - sets verdict: keep, make, stale: WHY, 
     esac
     if [ "$kind" = blank ]; then
         blank_at "/dev/$1" $((${place#* } - 1)) 1048576
-        if [ "$blank" = no ]; then
-            verdict='unknown data at its end'
-        elif [ "$phase" = look ]; then
-            blank_between "$1" $((${place% *} + 1)) $((${place#* } - 1))
-            [ "$blank" = yes ] || probe "/dev/$1" "$found"
-            [ "$blank" = yes ] || verdict="$kind '$label' at $found MiB of the disk"
-        fi
+        [ "$blank" = yes ] || verdict='unknown data at its end'
     elif [ "$kind/$label" != "$3/$4" ]; then
         verdict="$kind '$label'"
     elif [ "$5" = data ]; then
