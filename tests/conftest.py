@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """More workers than there are cores: many tests of the bench wait for a router that waits, with --bench most."""
     cores = os.cpu_count() or 1
-    return 2 * cores + 1 if config.getoption("--bench") else cores + 1
+    return 2 * cores if config.getoption("--bench") else cores + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -360,11 +360,16 @@ def test_power_cut_loses_what_was_not_synced(router: MakeRouter) -> None:
     box = router().boot()
     box.put("/root/synced", "kept\n")
     box.run("sync").ok()
-    box.put("/root/unsynced", "lost\n")
-    box.power_cut()
-    box.boot()
-    assert box.read("/root/synced") == "kept\n"
-    assert not box.exists("/root/unsynced")
+    for _ in range(5):  # a sync of anybody on this machine saves the file
+        box.put("/root/unsynced", "lost\n")
+        box.power_cut()
+        box.boot()
+        assert box.read("/root/synced") == "kept\n"
+        if not box.exists("/root/unsynced"):
+            break
+        box.run("rm /root/unsynced; sync").ok()
+    else:
+        pytest.fail("a file that was only in memory is there after each of five cuts")
 
 
 def test_reboot_and_poweroff_commands(router: MakeRouter) -> None:
@@ -433,7 +438,7 @@ def test_nothing_is_left_behind(board_parts: dict[str, Path], tmp_path: Path) ->
 def test_the_host_is_out_of_reach(router: MakeRouter) -> None:
     """The router's root and process list have nothing of the host, and the host's kernel settings are read-only."""
     box = router().boot()
-    assert box.run("ps w | wc -l").out.strip() == "5"
+    assert box.run("ps w >/tmp/ps; wc -l </tmp/ps").out.strip() == "4"
     assert box.run("echo 1 > /proc/sys/kernel/panic").code != 0
     assert box.run("uname -n").out == "OpenWrt\n"
     assert str(box.folder) not in box.run("cat /proc/mounts").out
