@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .apt import Apt, newest_first, package_and_version, reason
-from .cache import BuildError, cached, command, digest_of, recipe_of
+from .cache import BuildError, cached, command, digest_of, locked, recipe_of
 
 SHOWN = 6
+PATIENCE = "DPkg::Lock::Timeout=600"
 HINT = "run 'apt-get update' as root and try again, or later"
 
 
@@ -43,8 +44,12 @@ def install(packages: Sequence[str]) -> str:
         raise BuildError(
             f"these packages are missing: {' '.join(names)}; as root, run: apt-get install {' '.join(names)}"
         )
-    command(["apt-get", "update"])
-    command(["apt-get", "install", "-y", "--no-install-recommends", *names])
+    with locked("packages"):
+        names = missing(packages)
+        if not names:  # another process has installed them meanwhile
+            return "all packages installed"
+        command(["apt-get", "update"])
+        command(["apt-get", "install", "-y", "--no-install-recommends", "-o", PATIENCE, *names])
     return f"installed {' '.join(names)}"
 
 

@@ -12,8 +12,6 @@ import struct
 import time
 from pathlib import Path
 
-from .cache import cache_folder
-
 LOOP_CTL_ADD, LOOP_CTL_REMOVE, LOOP_CTL_GET_FREE = 0x4C80, 0x4C81, 0x4C82
 LOOP_CONFIGURE = 0x4C0A
 # Devices from this number on stay free for what a router itself attaches.
@@ -125,18 +123,15 @@ class FreeLoops:
     """Loop devices that nothing is attached to: a router's own, for mount -o loop; ``numbers`` as of :class:`Loop`."""
 
     def __init__(self, count: int) -> None:
-        """Take ``count`` devices that no other router has."""
-        folder = cache_folder() / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
+        """Take ``count`` devices that no other router has, in whatever root on this machine that one runs."""
         self.numbers: list[tuple[int, int]] = []
         self.indexes: list[int] = []
+        self.lock = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         for router in range(MOST_ROUTERS):
-            self.lock = os.open(folder / f"loops-{router}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with contextlib.suppress(BlockingIOError):
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_byte(self.lock, router)
                 self.indexes = [KEPT_FREE + router * count + index for index in range(count)]
                 break
-            os.close(self.lock)
         for index in self.indexes:
             self.numbers.append(made_loop(index))
 
@@ -145,9 +140,14 @@ class FreeLoops:
         for index in self.indexes:
             with contextlib.suppress(OSError):
                 control_loops(LOOP_CTL_REMOVE, index)
-        if self.indexes:
+        if self.lock >= 0:
             os.close(self.lock)
-        self.indexes = []
+        self.indexes, self.lock = [], -1
+
+
+def lock_byte(descriptor: int, byte: int) -> None:
+    """Lock one byte of an open file until it is closed; :class:`BlockingIOError` when another opening of it has it."""
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack("=hhxxxxqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
 
 
 def made_loop(index: int, patience: float = 10) -> tuple[int, int]:

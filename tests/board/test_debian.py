@@ -4,12 +4,15 @@ The archive is a small one of our own behind a proxy on this machine, with real 
 reads a configuration in which that archive is all that this machine knows of.
 """
 
+import contextlib
 import hashlib
 import http.server
 import io
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -392,3 +395,31 @@ def test_an_entry_becomes_one_of_another_suite() -> None:
 def test_versions_are_in_debians_order() -> None:
     """Not in that of their letters."""
     assert newest_first(["1-9", "1-10", "1:0-1", "1~rc1-1", "1-9"]) == ["1:0-1", "1-10", "1-9", "1~rc1-1"]
+
+
+@pytest.mark.quick
+def test_packages_are_installed_by_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that miss the same package: apt-get of the second would only say who holds its lock."""
+    installed: set[str] = set()
+    calls: list[str] = []
+    both = threading.Barrier(2)
+
+    def slowly(arguments: list[str]) -> str:
+        calls.append(arguments[1])
+        time.sleep(0.2)
+        installed.update(arguments)
+        return ""
+
+    def missing(packages: tuple[str, ...]) -> list[str]:
+        names = [name for name in packages if name not in installed]
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        return names
+
+    monkeypatch.setattr(debian, "command", slowly)
+    monkeypatch.setattr(debian, "missing", missing)
+    with ThreadPoolExecutor(2) as pool:
+        lines = list(pool.map(debian.install, [("kmod",), ("kmod",)]))
+
+    assert calls == ["update", "install"]
+    assert sorted(lines) == ["all packages installed", "installed kmod"]

@@ -147,6 +147,7 @@ def test_sysupgrade_flashes_spi_nand(router: MakeRouter, maximum: str | None, bl
     before = int(box.read("/sys/class/ubi/ubi0_5/reserved_ebs"))
     box.start("sysupgrade /tmp/image.itb")
 
+    assert box.wait_stopped() == "reboot"
     assert box.settle() == ["stock"]
     assert "DISTRIB_RELEASE='25.12.6'" in box.read("/etc/openwrt_release")
     assert box.read("/etc/config/mine") == "config mine\n"
@@ -164,5 +165,6 @@ def test_sysupgrade_without_settings(router: MakeRouter) -> None:
     box.put("/tmp/image.itb", box.firmware(release="25.12.6").read_bytes())
     box.start("sysupgrade -n /tmp/image.itb")
 
+    assert box.wait_stopped() == "reboot"
     assert box.settle() == ["stock"]
     assert not box.exists("/etc/config/mine")

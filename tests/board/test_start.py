@@ -344,3 +344,19 @@ def test_a_loop_device_that_still_has_an_image_is_no_free_one(board_parts: dict[
 
     assert made_loop(minor)[1] == minor
     free.let_go()
+
+
+def test_no_two_routers_have_the_same_loop_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when they come from test runs with caches of their own: the numbers are the kernel's."""
+    one = FreeLoops(FREE_LOOPS)
+    monkeypatch.setenv("BOOTPLAN_CACHE", str(tmp_path))
+    two = FreeLoops(FREE_LOOPS)
+
+    assert not set(one.indexes) & set(two.indexes)
+
+    first = one.indexes
+    one.let_go()
+    three = FreeLoops(FREE_LOOPS)
+    assert three.indexes == first
+    two.let_go()
+    three.let_go()

@@ -117,7 +117,7 @@ class UpgradeBench(Bench):
                 raise Timeout(self.router.run("tail -n 20 /tmp/bootplan.log").out)
             time.sleep(0.1)
         try:
-            self.router.wait_stopped(1)  # a restart that it asked for takes a moment
+            self.router.wait_stopped(2)  # a restart that it asked for takes a moment
         except Timeout:
             return True
         return False

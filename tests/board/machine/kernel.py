@@ -75,12 +75,9 @@ def add_driver(tree: Path) -> None:
         rules.write("obj-$(CONFIG_UIMAGE_FIT_BLK) += fitblk.o\nobj-m += hang.o\n")
 
 
-def configure(make: list[str | Path], build: Path, options: str) -> None:
-    """Make the configuration of tinyconfig and ``options``; :class:`BuildError` for an option that was not taken."""
-    if not (build / "tiny").exists():
-        command([*make, "tinyconfig"])
-        shutil.copy(build / ".config", build / "tiny")
-    (build / ".config").write_text((build / "tiny").read_text() + options)
+def configure(make: list[str | Path], build: Path, tiny: str, options: str) -> None:
+    """Make the configuration of ``tiny`` and ``options``; :class:`BuildError` for an option that was not taken."""
+    (build / ".config").write_text(tiny + options)
     command([*make, "olddefconfig"])
     got = (build / ".config").read_text()
     wanted = [line for line in options.splitlines() if re.match(r"CONFIG_\w+=[ym]$", line)]
@@ -113,8 +110,10 @@ def make_kernel(folder: Path) -> None:
     options = (HERE / "kernel.config").read_text()
     modules = folder / "modules"
     modules.mkdir()
+    command([*make, "tinyconfig"])
+    tiny = (build / ".config").read_text()
     for kind, text in (("module", options), ("builtin", options.replace(NVME, NVME[:-1] + "y"))):
-        configure(make, build, text)
+        configure(make, build, tiny, text)
         command([*make, f"-j{os.cpu_count()}", "Image", "modules"])
         shutil.copy(build / "arch/arm64/boot/Image", folder / f"Image-{kind}")
         command(["gzip", "-9", "-n", folder / f"Image-{kind}"])
