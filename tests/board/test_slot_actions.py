@@ -1,6 +1,5 @@
 """Two slots from a stock router to an upgrade that confirms itself, and every decision about them."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -219,7 +218,7 @@ def test_what_is_kept_does_not_fit_into_ram(router: MakeRouter) -> None:
 
     assert (result.code, box.read("/etc/bootplan/slot-a")) == (3, record), result.out + result.err
     assert "KiB are needed for the settings: what is kept" in result.out
-    assert re.search("most of it: /srv/films \\(586.. KiB\\), /etc/small \\(195. KiB\\), ", result.out), result.out
+    assert "most of it: /srv/films (58596 KiB), /etc/small (1954 KiB), " in result.out
     box.run("sed -i /srv/d /etc/sysupgrade.conf").ok()
     bench.sh(f"upgrade {words} --apply").ok()
 
