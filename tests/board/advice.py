@@ -3,7 +3,8 @@
     follow_advice(bench, IMAGE=image)      # ['sh r4.sh upgrade IMAGE --apply, ..., then reboot']
 
 The commands in a line of advice are run in their order, up to the first `or` and `if`. A rehearsal that asks for
---apply gets it, "Restart the router" is done. What is refused is followed, too: the refusal says what to do first.
+--apply gets it, "Restart the router" is done. What is refused is followed, too: the refusal says what to do first. Only
+where the owner named a disk (`wipe=SERIAL`) --wipe is added for it when that is asked for.
 """
 
 import re
@@ -54,9 +55,12 @@ def take(bench: Bench, advice: str, named: dict[str, str], refusals: int = 1) ->
             words = " ".join(named.get(word, word) for word in step["words"].split())
             result = script(bench, step["name"], words)
             if result.code == 3 and refusals:
-                refused = re.findall("^refused: (.*)$", result.out, re.MULTILINE)
-                take(bench, refused[0], named, refusals - 1)
-                return
+                refused: str = re.findall("^refused: (.*)$", result.out, re.MULTILINE)[0]
+                wipe = f"--wipe {named.get('wipe', 'nothing')}"
+                if not refused.endswith(wipe):
+                    take(bench, refused, named, refusals - 1)
+                    return
+                result = script(bench, step["name"], f"{words} {wipe}")
             assert result.code == 0 or words == "status", result
             restart = bool(re.search("[Rr]estart the router", result.out))
         elif step["restart"]:

@@ -3,7 +3,7 @@
 import pytest
 
 from . import slotted
-from .advice import follow_advice, take
+from .advice import OnlyAHuman, follow_advice, take
 from .router import MakeRouter
 from .scripts import SERIAL, Bench, kind_of_router, plan
 from .slotted import KINDS, SlotBench
@@ -83,10 +83,14 @@ def test_a_partition_is_added_to_the_plan(router: MakeRouter) -> None:
     bench = Bench(box, plan("internal", partitions=(DATA,)))
     assert len(follow_advice(bench)) == 1
 
+    box.put("/srv/photo", "mine\n")
     more = Bench(box, plan("internal", partitions=(DATA, MORE)))
 
-    assert set(follow_advice(more)) == {"sh r4.sh install --apply, then reboot"}
+    with pytest.raises(OnlyAHuman, match="look at the list above"):
+        follow_advice(more)
+    assert set(follow_advice(more, wipe=SERIAL)) == {"sh r4.sh install --apply, then reboot"}
     assert {"/srv", "/opt"} <= {target for _, target, *_ in box.mounts()}
+    assert box.read("/srv/photo") == "mine\n"
 
 
 def test_a_partition_is_added_beside_the_root(router: MakeRouter) -> None:
@@ -98,7 +102,8 @@ def test_a_partition_is_added_beside_the_root(router: MakeRouter) -> None:
 
     more = Bench(box, plan(partitions=(ROOT, DATA, MORE)))
 
-    assert not [one for one in follow_advice(more) if "block mount" in one]
+    followed = follow_advice(more, most=6, wipe=SERIAL)
+    assert not [one for one in followed if "block mount" in one], followed
     assert {"/srv", "/opt"} <= {target for _, target, *_ in box.mounts()}
     assert box.read("/root/notes") == "mine\n"
 
@@ -269,14 +274,8 @@ def test_slots_taken_out_of_the_plan(router: MakeRouter, kind: str) -> None:
     without = Bench(bench.router, without_slots(kind, method))
     leave = "sh /etc/bootplan/bootplan.sh rollback --stock --apply; reboot"
 
-    for words in (
-        "check",
-        "install",
-        "install --apply",
-        "upgrade --refit",
-        "upgrade /tmp/none.itb",
-        "rollback --stock",
-    ):
+    actions = ["check", "install", "install --apply", "upgrade /tmp/none.itb", "rollback --stock"]
+    for words in actions + ["upgrade --refit"] * (kind == "pair"):
         told = without.sh(words)
         first = told.out.partition("refused: ")[2].splitlines()[0]
         assert (told.code, first.endswith(leave)) == (3, True), (words, told.out)

@@ -60,7 +60,7 @@ def agreed(box: Router) -> dict[str, str]:
 def test_both_copies_say_what_was_decided(router: MakeRouter, medium: str) -> None:
     """The newer one may be damaged at once: what was decided, or restored, is not taken back."""
     box, bench = bench_for(router, medium)
-    before = agreed(box)
+    before = box.environment()
 
     told = bench.sh("install --apply").ok().out
     assert "root=PARTUUID=" in agreed(box)["bootargs"]
