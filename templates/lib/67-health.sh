@@ -232,8 +232,16 @@ healthy_ssh() { # - something accepts connections on the port of the SSH server
 
 give_up() { # WHY - notes it where the good slot finds it
     announce "slot $slot_told gives up: $1"
-    printf 'bp_why %s\n' "$1" >"$work/env.new" || true
-    fw_setenv -c "$work/fw_env.config" -s "$work/env.new" >>"$log" 2>&1 || true
+    # Without a good environment fw_setenv would save its own defaults, which start nothing here.
+    [ "$env_state" = good ] || return 0
+    # Whatever becomes of it, the router restarts.
+    set +e
+    (
+        set -e
+        apply=yes phase=change
+        change_env bp_why "$1"
+    )
+    set -e
 }
 
 action_deadman() { # - restarts a trial that nothing decided

@@ -267,3 +267,42 @@ def test_a_write_waits_for_another_one_but_not_for_ever(slots: MakeSlots) -> Non
 
     assert (told.code, bench.variables()) == (1, {"bp_good": "b"}), told.out
     assert "another run of this script has been writing the environment for" in told.out
+
+
+def gives_up(bench: SlotBench, check: str) -> list[dict[str, str] | None]:
+    """Let a trial fail by this check of the owner, and return what each copy of the environment says then."""
+    box = bench.router
+    box.put("/etc/bootplan/checks.d/vpn", f"#!/bin/sh\n{check}\nexit 1\n", 0o755)
+    box.start("sh /etc/bootplan/bootplan.sh health")
+    assert box.wait_stopped() == "reboot"
+    return box.environments()
+
+
+def test_why_a_trial_gave_up_is_in_both_copies(slots: MakeSlots) -> None:
+    """It is written as all that is decided."""
+    bench = slots()
+    on_trial(bench)
+
+    first, second = gives_up(bench, "")
+
+    assert first is not None and first == second
+    assert (first["bp_try"], first["bp_why"]) == ("b", "vpn")
+
+
+def test_a_trial_that_gives_up_looks_whether_another_run_decided(slots: MakeSlots) -> None:
+    """A slot that was confirmed during its last check has no trial that failed."""
+    bench = slots()
+    on_trial(bench)
+
+    gives_up(bench, "fw_setenv bp_try; fw_setenv bp_left; fw_setenv bp_good b")  # as `confirm` would
+
+    assert bench.variables() == {"bp_good": "b"}
+
+
+def test_a_trial_that_gives_up_leaves_a_broken_environment_alone(slots: MakeSlots) -> None:
+    """fw_setenv would save the tool's own defaults, which start nothing here; U-Boot's own start the stock way."""
+    bench = slots()
+    on_trial(bench)
+    bench.router.run("for n in 1 2; do echo rubbish >/dev/ubi0_$n; done").ok()
+
+    assert gives_up(bench, "") == [None, None]
