@@ -212,7 +212,10 @@ root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PA
     [ -s "$work/env" ] || return 0 # need_env told it
     have=$(env_value bootargs)
     if [ "$have" = "$want" ]; then
-        [ "$phase" = look ] || so "bootargs"
+        [ "$phase" = change ] || return 0
+        so "bootargs"
+        printf 'bootargs\n' >"$work/env.new"
+        write_left_copy
         return 0
     fi
     case $have in
@@ -289,6 +292,33 @@ write_other_copy() { # - after a write that was read back: the other copy says t
     read_env
     [ "$env_state" = good ] || fail "the environment reads back as $env_state"
     cmp "$work/env" "$work/env.first" || fail "the environment changed while its other copy was written"
+}
+
+write_left_copy() { # - what $work/env.new names is already so: is it in both copies? A cut may have come between the two writes
+    local copy
+    copies_agree=yes
+    cut -d ' ' -f 1 "$work/env.new" >"$work/env.names"
+    pick_lines "$work/env" >"$work/env.said"
+    while IFS= read -r copy; do
+        # One line alone means an environment without a second copy, which is another format.
+        printf '%s\n%s\n' "$copy" "$copy" >"$work/fw_env.copy"
+        fw_printenv -c "$work/fw_env.copy" >"$work/env.copy" 2>"$work/env.err" || copies_agree=no
+        ! grep -qi 'bad crc\|default environment' "$work/env.err" || copies_agree=no
+        pick_lines "$work/env.copy" >"$work/env.there"
+        cmp -s "$work/env.said" "$work/env.there" || copies_agree=no
+    done <"$work/fw_env.config"
+    [ "$copies_agree" = no ] || return 0
+    say "  the other copy of the environment does not say so yet"
+    hold_env
+    run write_other_copy
+    let_env_go
+}
+
+copies_agree=yes # what write_left_copy() found
+
+pick_lines() { # FILE - what that environment says of the variables in $work/env.names, sorted; an empty name is all
+    awk -F = 'NR == FNR { wanted[$1]; next } ("" in wanted) || ($1 in wanted)' "$work/env.names" "$1" >"$work/env.lines"
+    sort "$work/env.lines"
 }
 
 stock_env_copy() { # - the newest saved environment that starts the stock system; what its name is like when there is none

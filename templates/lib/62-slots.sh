@@ -165,12 +165,16 @@ change_env() { # [NAME VALUE]... - these variables become so by one write, and r
         printf '%s\n' "$1${2:+ $2}" >>"$work/env.new"
         shift 2
     done
-    [ "$env_change" = no ] || write_change
+    write_change
 }
 
-env_change=no # yes when change_env() found something to write
+env_change=no # yes when something is to be written
 
-write_change() { # - writes what $work/env.new says, and shows it
+write_change() { # - writes what $work/env.new says, and shows it, unless that is already so
+    if [ "$env_change" = no ]; then
+        write_left_copy
+        return 0
+    fi
     say "  the environment:"
     while IFS= read -r line; do
         say "    $line"

@@ -183,11 +183,12 @@ choose_slots() { # - U-Boot chooses between the slots from the next start on
         have=$(env_value "$name")
         [ "$have" = "$value" ] || env_change=yes
     done <"$work/chooser"
+    cp "$work/chooser" "$work/env.new"
     if [ "$env_change" = no ]; then
         so "U-Boot chooses between the slots"
+        write_change
         return 0
     fi
-    cp "$work/chooser" "$work/env.new"
     [ "$apply" = no ] || boots="slot $first, or as before if the environment was not written any more"
     write_change
     [ "$apply" = no ] || boots="slot $first"

@@ -69,6 +69,8 @@ write_env() { # FILE - the environment becomes what FILE says, and reads back so
     sort "$1" >"$work/env.want"
     if [ "$env_state" = good ] && cmp -s "$work/env.have" "$work/env.want"; then
         so "the environment"
+        printf '\n' >"$work/env.new"
+        write_left_copy
         return 0
     fi
     hold_env

@@ -1,10 +1,12 @@
 """Plans for the bench, and the scripts they become."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bootplan.compiler import compile_plan
 
+from .router import Router
 from .running import Files, Result
 
 SERIAL = "S4EWNF0M531930D"
@@ -60,6 +62,22 @@ def kind_of_router(method: str) -> dict[str, Any]:
     if method == "cmdline":
         return {"kernel_nvme": "builtin", "packages": ("block-mount", "sfdisk")}
     return {}
+
+
+@contextmanager
+def second_write_lost(box: Router) -> Iterator[None]:
+    """Leave what a power cut leaves between the two writes of what happens inside, on SPI-NAND.
+
+    The copy that was written last is put back: the newer one says what was decided, the other one what was before.
+    """
+    box.run("for n in 1 2; do cat /dev/ubi0_$n >/tmp/copy-$n; done").ok()
+    yield
+    counts = [box.run(f"hexdump -s 4 -n 1 -e '1/1 \"%d\"' /dev/ubi0_{number}").ok().out for number in (1, 2)]
+    decided, last = box.fw_printenv(), 1 if int(counts[0]) > int(counts[1]) else 2
+    box.run(f"cat /tmp/copy-{last} >/dev/ubi0_{last}; rm /tmp/copy-1 /tmp/copy-2").ok()
+    copies = box.environments()
+    assert None not in copies and copies[0] != copies[1]
+    assert box.fw_printenv() == decided == copies[2 - last]
 
 
 class Bench:

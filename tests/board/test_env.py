@@ -6,7 +6,7 @@ import pytest
 
 from .router import MakeRouter, Router
 from .running import match_in
-from .scripts import Bench, kind_of_router, plan
+from .scripts import Bench, kind_of_router, plan, second_write_lost
 
 STOCK = {
     "nand": "console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit",
@@ -68,6 +68,38 @@ def test_both_copies_say_what_was_decided(router: MakeRouter, medium: str) -> No
     bench.sh(f"restore-env {saved} --apply").ok()
 
     assert agreed(box) == before
+
+
+@pytest.mark.parametrize("shell", ["ash", "dash"])
+def test_the_same_command_again_writes_the_copy_that_a_cut_left_behind(router: MakeRouter, shell: str) -> None:
+    """Both copies say so only after that, and only then it is already so."""
+    box, bench = bench_for(router, shell=shell)
+    before = box.environment()
+    with second_write_lost(box):
+        told = bench.sh("install --apply").ok().out
+    saved = match_in("restore-env (/etc/bootplan/env-[0-9-]*.txt) --apply", told)[1]
+    untouched = box.digests()
+    assert "rehearsal: 1 changes shown, none made" in bench.sh("install").ok().out
+    assert box.digests() == untouched
+
+    bench.sh("install --apply").ok()
+
+    assert "root=PARTUUID=" in agreed(box)["bootargs"]
+    assert "nothing was changed" in bench.sh("install --apply").ok().out
+    with second_write_lost(box):
+        bench.sh(f"restore-env {saved} --apply").ok()
+    bench.sh(f"restore-env {saved} --apply").ok()
+    assert agreed(box) == before
+    assert "already so" in bench.sh(f"restore-env {saved} --apply").ok().out
+
+
+def test_what_differs_between_the_copies_else_is_left(router: MakeRouter) -> None:
+    """U-Boot and the owner write one copy, too: that is no decision of the script."""
+    box, bench = bench_for(router)
+    bench.sh("install --apply").ok()
+    box.run("fw_setenv mine 1").ok()
+
+    assert "nothing was changed" in bench.sh("install --apply").ok().out
 
 
 @pytest.mark.parametrize("copy", ["/dev/ubi0_1", "/dev/ubi0_2"])

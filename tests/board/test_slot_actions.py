@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from .router import MakeRouter
+from .scripts import second_write_lost
 from .slotted import KINDS, NEW, SlotBench, kind_of_router
 from .upgrades import swap_when_tested
 
@@ -101,6 +102,32 @@ def test_every_decision_is_in_both_copies_of_the_environment(slots: MakeSlots) -
     assert agreed() == {"bp_good": "b"}
     bench.sh("rollback --stock --apply").ok()
     assert agreed() == {}
+
+
+def test_a_cut_between_the_two_writes_of_a_decision(slots: MakeSlots) -> None:
+    """The same command again writes the copy that still says what was before."""
+    bench = slots()
+
+    def twice(words: str) -> None:
+        """Lose the second write of this command, then give it again."""
+        with second_write_lost(bench.router):
+            bench.sh(words).ok()
+        told = bench.sh(words).ok().out
+        first, second = bench.router.environments()
+        assert first == second, told
+        assert "nothing was changed" in bench.sh(words).ok().out
+
+    twice("install --apply")
+    bench.restart()
+    bench.upgraded()
+    bench.sh("rollback --apply").ok()
+    twice("switch --apply")
+    bench.router.off()
+    bench.router.services = False
+    bench.router.boot()
+    bench.router.put(bench.name, bench.script)
+    assert bench.variables() == {"bp_good": "a", "bp_try": "b", "bp_left": "1"}
+    twice("confirm --apply")
 
 
 def test_switch_rollback_confirm_and_leave(slots: MakeSlots) -> None:
