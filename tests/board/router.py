@@ -364,6 +364,14 @@ class Router(Files):
                 return seen
         return seen
 
+    def wait_for_services(self, seconds: float = 30) -> None:
+        """Wait until the boot scripts and the health check have come to their end; :class:`Timeout` otherwise."""
+        end = time.monotonic() + seconds
+        while self.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[b]ootplan.sh health'").code != 0:
+            if time.monotonic() > end:
+                raise Timeout(f"the health check is still busy: {self.run('tail -n 2 /tmp/bootplan-health.*/log').out}")
+            time.sleep(0.1)
+
     def attach(self) -> None:
         """Attach a loop device to every image."""
         table = ubi.Table.read(self.images)

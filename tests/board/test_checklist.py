@@ -473,6 +473,7 @@ def test_the_list_and_the_record_with_slots(router: MakeRouter) -> None:
     bench.upgraded()
     assert "slot b is on trial" in the_list(bench, 1)["slots"]["evidence"]
     assert bench.restart() == ["b"]
+    box.wait_for_services()
     items = the_list(bench, 1)
     assert (items["slots"]["state"], items["fallback"]["state"]) == ("ticked", "ticked")
     assert items["fallback"]["evidence"].endswith("3 days ago; this router runs 25.12.6")

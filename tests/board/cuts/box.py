@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from .. import images, slots
 from ..fitread import Fit, read
 from ..router import Router
-from ..running import Result, Timeout
+from ..running import Result
 from .action import Place, Seen
 from .recorder import Recorder
 
@@ -102,14 +101,6 @@ class Box(Router):
         """Let what a crash left in RAM be gone, as it is when the power was."""
         for path in self.ram.glob("*/*"):
             path.unlink()
-
-    def wait_for_services(self, seconds: float = 30) -> None:
-        """Wait until the boot scripts and the health check have come to their end; :class:`Timeout` otherwise."""
-        end = time.monotonic() + seconds
-        while self.run("grep -q ^done /tmp/log/boot && ! ps w | grep -q '[b]ootplan.sh health'").code != 0:
-            if time.monotonic() > end:
-                raise Timeout(f"the health check is still busy: {self.run('tail -n 2 /tmp/bootplan-health.*/log').out}")
-            time.sleep(0.1)
 
 
 class Entry(NamedTuple):
