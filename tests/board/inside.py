@@ -113,7 +113,8 @@ class Machine:
             os.makedirs(f"{stage}/.rig/{name}")
         for name in ("bin", "lib"):
             bind_file(f"{spec['hidden']}/{name}", f"{stage}/.rig/{name}", read_only=True)
-        programs = {"ld.so": f"{spec['hidden']}/ld.so", "init": spec["init"], "refresh": spec["refresh"]}
+        programs = {name: spec[name] for name in ("init", "refresh", "partitions")}
+        programs["ld.so"] = f"{spec['hidden']}/ld.so"
         if spec["slots"]:
             programs |= {"rcS": spec["rcS"], "servers": spec["servers"]}
         for name, source in programs.items():
@@ -469,15 +470,8 @@ class Machine:
         """Return the node of the partition with this ``PARTUUID=`` or None."""
         for line in Path("/.rig/dev/disks").read_text().splitlines():
             disk = line.split()[0]
-            done = subprocess.run(
-                ["/ld.so", "--library-path", "/lib", "/bin/partx", "-g", "-r", "-o", "NR,UUID", f"/dev/{disk}"],
-                preexec_fn=lambda: os.chroot("/.rig"),
-                cwd="/",
-                capture_output=True,
-                text=True,
-            )
-            for row in done.stdout.lower().splitlines():
-                number, _, found = row.partition(" ")
+            for row in Path(f"/.rig/dev/{disk}.seen").read_text().lower().splitlines():
+                number, _, _, found, *_ = row.split(" ")
                 if found == wanted.partition("=")[2].lower():
                     return f"/dev/{disk}p{number}"
         return None

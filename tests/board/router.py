@@ -419,6 +419,7 @@ class Router(Files):
             "init": str(self.parts["standins"] / "bin/init"),
             "servers": str(self.parts["standins"] / "bin/servers"),
             "refresh": str(HERE / "standin/refresh"),
+            "partitions": str(HERE / "standin/partitions"),
             "rcS": str(HERE / "standin/rcS"),
             "tmp_size": self.tmp_size,
             "medium": self.medium,

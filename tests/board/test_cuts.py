@@ -13,10 +13,11 @@ from .cuts.actions import ACTIONS, GUIDES, install
 from .cuts.box import Box
 from .cuts.harness import Bench, examine
 from .cuts.journal import BLOCK, Cut, Disks, History, replay
+from .cuts.judge import partition_place
 from .cuts.moments import Moments
 from .cuts.recorder import Recorder, RecorderError
 from .cuts.slot_actions import SLOT_ACTIONS, upgrade_slot
-from .cuts.slot_judge import SlotJudge
+from .cuts.slot_judge import SlotJudge, files_in
 from .cuts.upgrade_actions import UPGRADE_ACTIONS, first_start
 from .cuts.workers import in_child
 from .images import MiB, sparse
@@ -312,6 +313,28 @@ class TestJudge:
         spoil, *kinds = SPOILED[name]
         faults = self.judge(bench, Cut(bench.last), spoil)
         assert {fault.partition(":")[0] for fault in faults} >= set(kinds), faults
+
+
+@pytest.mark.parametrize("sector", [1, 2], ids=["header", "entries"])
+def test_the_judges_see_the_partitions_that_linux_sees(tmp_path: Path, sector: int) -> None:
+    """None where the first copy of a GPT is damaged: what programs read in the second one is not there."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").touch()
+    image = tmp_path / "disk.img"
+    sparse(image, 64 * MiB)
+    table = "label: gpt\nstart=1MiB, size=16MiB, name=one\nstart=17MiB, size=16MiB, name=two\n"
+    subprocess.run(["sfdisk", "-q", image], input=table, text=True, check=True)
+    place = f"offset={17 * MiB}"
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-d", tmp_path / "tree", "-E", place, image, "16M"], check=True)
+    assert [partition_place(image, number) for number in (1, 2, 3)] == [MiB, 17 * MiB, None]
+    assert files_in(image, 2, tmp_path / "look").keys() == {"/file"}
+
+    with open(image, "r+b") as disk:
+        disk.seek(sector * 512)
+        disk.write(bytes(512))
+
+    assert [partition_place(image, number) for number in (1, 2)] == [None, None]
+    assert files_in(image, 2, tmp_path / "look") == {}
 
 
 def set_env(**values: str | None) -> Spoil:

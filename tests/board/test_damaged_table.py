@@ -2,7 +2,7 @@
 
 import pytest
 
-from .router import MakeRouter, Router
+from .router import MakeRouter, Panic, Router
 from .scripts import SERIAL, Bench, kind_of_router, plan
 from .slotted import SlotBench
 from .slotted import kind_of_router as kind_of_slots
@@ -46,6 +46,17 @@ def test_the_same_table_is_written_again(router: MakeRouter, method: str, shell:
     assert bench.sh("status").code == 0
     assert box.run(FILES).ok().out == before
     assert "nothing was changed" in bench.sh("install --apply").ok().out
+
+
+def test_a_kernel_that_wants_its_root_there_finds_none(router: MakeRouter) -> None:
+    """root=PARTUUID= names a partition that only the second copy has: Linux panics when it has waited for it."""
+    box = router(**kind_of_router("cmdline")).boot()
+    bench = Bench(box, plan("cmdline"))
+    bench.sh("install --apply").ok()
+    bench.restart()
+
+    with pytest.raises(Panic):
+        damaged(box)
 
 
 def test_a_foreign_file_system_stays_all_the_same(router: MakeRouter) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ..cache import HERE
 from ..loops import Loop
 from ..router import BootError, Hang, Panic
 from ..running import Result, Timeout
@@ -231,6 +232,7 @@ class Judge:
         for image, number in sorted({action.new[1], *action.mounts.values()} - {("overlay", 0)}):
             place = partition_place(box.image(image), number)
             if place is None:
+                self.fault("damaged", f"Linux sees no partition {number} of {image}")
                 continue
             done = run_on_host("e2fsck", "-fn", f"{box.image(image)}?offset={place}")
             if done.returncode != 0:
@@ -248,9 +250,10 @@ def run_on_host(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def partition_place(image: Path, number: int) -> int | None:
-    """Return where a partition begins in an image, in bytes, or None when the table has none of that number."""
-    done = run_on_host("partx", "-g", "-r", "-o", "START", "-n", str(number), image)
-    return int(done.stdout) * 512 if done.stdout.strip() else None
+    """Return where a partition begins in an image, in bytes, or None when Linux sees none of that number there."""
+    done = run_on_host("sh", HERE / "standin/partitions", image)
+    found = (row.split(" ") for row in done.stdout.splitlines())
+    return next((int(start) * 512 for one, start, *_ in found if int(one) == number), None)
 
 
 def overlay_files(box: Box) -> Tree:

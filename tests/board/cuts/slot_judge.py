@@ -17,7 +17,7 @@ from ..running import Result
 from .action import SCRIPT, Action, Place, Seen
 from .box import Box, Tree, differences, tree_at
 from .journal import Cut
-from .judge import Before, Judge, last_words
+from .judge import Before, Judge, last_words, partition_place
 
 if TYPE_CHECKING:  # it imports this module
     from .harness import Bench
@@ -161,10 +161,15 @@ def slot_of(way: Seen) -> str:
 
 def files_on(box: Box, place: Place) -> Tree:
     """Return the tree of a partition, (image, number), its journal replayed; the box is off."""
-    image, number = place
-    folder = box.folder / "look"
+    return files_in(box.image(place[0]), place[1], box.folder / "look")
+
+
+def files_in(image: Path, number: int, folder: Path) -> Tree:
+    """Return the tree of a partition of an image, mounted at ``folder``; an empty one when Linux sees none there."""
+    if partition_place(image, number) is None:
+        return {}
     folder.mkdir(exist_ok=True)
-    loop = Loop(box.image(image), partitions=True)
+    loop = Loop(image, partitions=True)
     try:
         subprocess.run(["partx", "-u", loop.path], check=True)
         subprocess.run(["mount", "-t", "ext4", "-o", "ro", f"{loop.path}p{number}", folder], check=True)
