@@ -62,8 +62,8 @@ weigh_kept() { # - sets settings_kib and heaviest from $work/kept; nothing of wh
     heaviest=$(awk 'NR < 4 { kib = $1; sub(/^[^ ]+ /, ""); printf "%s%s (%s KiB)", (NR == 1 ? "" : ", "), $0, kib }' "$work/heavy")
 }
 
-need_room_for_kept() { # TIMES WHAT - after weigh_settings(), or weigh_kept(): /tmp holds that, so many times over, for WHAT
-    local free need=$((settings_kib * $1 + 4096))
+need_room_for_kept() { # KIB WHAT - after weigh_settings(), or weigh_kept(): /tmp holds that much of it, for WHAT
+    local free need=$(($1 + 4096))
     free=$(room_in /tmp)
     [ "$free" -ge "$need" ] ||
         refuse "/tmp has $free KiB left, $need KiB are needed for $2: what is kept has $settings_kib KiB, most of it: $heaviest. What lies on a disk need not be kept: take it out of /etc/sysupgrade.conf, or of the plan's 'upgrade: {keep: [...]}'"

@@ -212,7 +212,7 @@ need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, 
 need_room_for_settings() { # - the settings fit where they travel through: /tmp, and of a pair the idle slot's internal overlay
     local device room
     weigh_settings
-    need_room_for_kept 2 "the settings"
+    need_room_for_kept $((settings_kib * 2)) "the settings"
     [ "$slots_kind" = pair ] || return 0
     device=$(volume_named "rootfs_data_$slot_idle")
     [ -n "$device" ] || return 0 # need_kernel_place told it

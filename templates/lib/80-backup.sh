@@ -29,12 +29,19 @@ make_backup() { # [FOLDER] - the archive in RAM, under a name of this board and 
     backup_sum=${backup_sum%% *}
 }
 
-need_ram_for_backup() { # - /tmp holds the settings as they are packed, and again
+need_ram_for_backup() { # - /tmp holds the settings if they do not get smaller when they are packed
     # What sysupgrade -b takes, whatever an upgrade would leave behind.
     local upgrade_settings=keep
     list_kept
     weigh_kept
-    need_room_for_kept 2 "a backup"
+    need_room_for_kept "$settings_kib" "a backup"
+    stop_if_refused
+}
+
+need_ram_for_archive() { # FILE - and beside the packed settings the archive that holds them, or what is unpacked to prove it
+    local bytes
+    bytes=$(wc -c <"$1")
+    need_room_for_kept $((bytes / 1024)) "the archive of a backup"
     stop_if_refused
 }
 
@@ -68,6 +75,7 @@ gather_backup() { # FOLDER - everything, as plain files
     list_packages >"$1/packages.txt"
     sysupgrade -b "$1/config.tar.gz" >>"$log" 2>&1 || fail "sysupgrade -b made no archive of the settings"
     without_backups "$1/config.tar.gz"
+    need_ram_for_archive "$1/config.tar.gz"
     cat "$0" >"$1/r4.sh"
 }
 
@@ -164,6 +172,8 @@ list_packages() { # - each package, a tab, and where it is from: rom (the image,
 without_backups() { # FILE - the settings without the backups in /etc/bootplan: each would hold all before it
     tar -tzf "$1" >"$work/names" 2>>"$log"
     grep -q '^etc/bootplan/bootplan-' "$work/names" || return 0
+    need_room_for_kept "$settings_kib" "a backup without the ones before it"
+    stop_if_refused
     grep -v '^etc/bootplan/bootplan-' "$work/names" >"$work/names.kept"
     mkdir "$work/settings.all"
     tar -C "$work/settings.all" -xzf "$1" 2>>"$log"
