@@ -23,6 +23,7 @@ KINDS = {
     "partition-sd": ("cmdline", "sd", "own"),
     "shared": ("cmdline", "nand", "shared"),
 }
+UNTIL_HEALTH_ENDS = "while ps w | grep -q '[b]ootplan.sh health'; do sleep 1; done"
 SECONDS = {"slots_within": 4, "slots_deadman": 20}  # a plan's own are minutes
 
 
@@ -86,11 +87,12 @@ class SlotBench(Bench):
         return seen
 
     def decided(self) -> bool:
-        """Wait until there is no trial or the router went off; tell whether there is none. Else :class:`Timeout`."""
+        """Wait until no trial is left, or the router went off; tell whether none is left. Else :class:`Timeout`."""
         end = time.monotonic() + SECONDS["slots_deadman"] + 20
         while time.monotonic() < end and not self.router.stopped():
             try:
                 if "bp_try" not in self.variables():
+                    self.router.run(UNTIL_HEALTH_ENDS)  # it writes the other copy of the environment, too
                     return True
             except (AssertionError, BootError):
                 break  # it went off while it was asked
