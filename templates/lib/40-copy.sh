@@ -116,17 +116,15 @@ fill() { # KIND NODE METHOD - copies onto $work/target, reads it back from the d
 system_kib=0   # what see_size() found: KiB,
 system_names=0 # and files, folders and links
 
-need_space() { # DISK NUMBER KIND METHOD - after judge(): the system fits there, with room to live
-    local place
+need_space() { # DISK NUMBER KIND METHOD - after judge(): the system fits there, with room to live, and can be copied
+    local place from=/overlay/upper
     place=$(place_of "$1" "$2")
-    if [ "$4" = overlay ]; then
-        see_size /overlay/upper
-    else
-        mkdir -p "$work/root"
-        mount -o bind / "$work/root"
-        see_size "$work/root"
-        umount "$work/root"
-    fi
+    mkdir -p "$work/root"
+    mount -o bind / "$work/root"
+    [ "$4" = overlay ] || from=$work/root
+    see_size "$from"
+    [ "$names_seen" = no ] || tell_uncopied "$from" "$work/root"
+    umount "$work/root"
     need_room "the system" "partition $2 of $1" $((${place#* } - ${place% *})) "$3"
     # A file system that is there already and stays can be smaller than its partition.
     if [ "$verdict/$inside" = keep/empty ] && [ "$room_inside" -lt $((system_kib + system_names * 4 + 4096)) ]; then
@@ -136,9 +134,11 @@ need_space() { # DISK NUMBER KIND METHOD - after judge(): the system fits there,
 }
 
 see_size() { # FOLDER - sets system_kib and system_names
-    system_kib=$(du -sk "$1")
+    system_kib=0 system_names=0
+    see_names "$1"
+    [ "$names_seen" = yes ] || return 0
+    system_kib=$(du -sk "$1" 2>>"$log") || true
     system_kib=${system_kib%%[!0-9]*}
-    find "$1" >"$work/list"
     system_names=$(wc -l <"$work/list")
 }
 

@@ -1,10 +1,16 @@
 """Disks that are too small, say what is not true, or hold something where nobody looks at once."""
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from . import slotted
+from .cache import SEARCH_PATH
 from .images import MiB
-from .router import Disk, MakeRouter
+from .router import Disk, MakeRouter, Router
 from .scripts import SERIAL, Bench, kind_of_router, plan
 
 # Without that option the kernel itself would go on writing to a new ext4 for a while.
@@ -115,3 +121,53 @@ def test_a_slot_that_is_what_is_left_must_hold_its_system(router: MakeRouter, re
 
     assert (result.code, "too much for a partition of 64 MiB" in result.out) == (3, True), result.out
     assert (bench.idle_digests() if rest == "b" else box.digests()) == untouched
+
+
+LONG = "/".join(["d" * 100] * 20)
+DEEP = "mkdir -p /root/{0} /root/b/{0}; mv /root/b /root/{0}/b; [ -d /root/{0} ]"
+
+
+@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
+@pytest.mark.parametrize("part", [f"{LONG}/{'d' * 10}", f"{LONG}/{LONG[:300]}"], ids=["to copy", "to list"])
+def test_a_path_that_is_too_long_is_told_in_the_look(router: MakeRouter, method: str, part: str) -> None:
+    """Before the disk is touched, and by its beginning."""
+    box = router().boot()
+    box.run(DEEP.format(part)).ok()
+    untouched = box.digests()
+
+    result = Bench(box, plan(method)).sh("install --apply")
+
+    assert (result.code, "a path of more than 4,040 bytes, which cannot be copied" in result.out) == (3, True), (
+        result.out + result.err
+    )
+    assert "make it shorter, or remove it: /root/ddd" in result.out and len(result.out) < 1000
+    assert box.digests() == untouched
+
+
+def put_program(box: Router, path: str) -> None:
+    """Put a program of this machine on the router, with what it loads."""
+    name = Path(path).name
+    loaded = re.findall(r"(/\S+)", subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout)
+    for one in (path, *loaded):
+        box.put(f"/usr/lib/{name}/{Path(one).name}", Path(one).read_bytes(), 0o755)
+    loader = next(Path(one).name for one in loaded if "/ld-" in one)
+    here = f"/usr/lib/{name}"
+    box.put(f"/usr/sbin/{name}", f'#!/bin/sh\nexec {here}/{loader} --library-path {here} {here}/{name} "$@"\n', 0o755)
+
+
+@pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
+def test_what_a_copy_would_lack_is_told_in_the_look(router: MakeRouter, method: str) -> None:
+    """Flags and capabilities, where the command that shows them is there; it stops nothing."""
+    box = router().boot()
+    for program in ("lsattr", "chattr", "getcap", "setcap"):
+        put_program(box, shutil.which(program, path=SEARCH_PATH) or program)
+    box.run("echo >'/root/my notes'; cp /usr/sbin/lsattr /root/tool; chattr +i '/root/my notes'").ok()
+    box.run("setcap cap_net_raw+ep /root/tool").ok()
+
+    told = Bench(box, plan(method)).sh("check").ok().out
+
+    assert (
+        "note: flags like immutable (lsattr) are not copied; give them again after the restart to: /root/my n" in told
+    )
+    assert "note: capabilities (getcap) are not copied; give them again after the restart to: /root/tool" in told
+    box.run("chattr -i '/root/my notes'").ok()
