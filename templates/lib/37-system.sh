@@ -51,7 +51,7 @@ need_system() { # DISK NUMBER METHOD - started from the internal system, or alre
     see_system
     way=$(leave_old_slots)
     if [ -n "$way" ]; then
-        refuse "U-Boot chooses between slots here, and this plan has none; first: $way"
+        refuse_old_slots "$way"
         return 0
     fi
     disk=$(disk_named "$1")
@@ -87,6 +87,10 @@ way_back() { # - what to type to start the router from its boot medium alone
     esac
     [ "$plan_medium" != nand ] || mount='mount -t ubifs ubi0:rootfs_data /mnt'
     printf '%s; uci -c /mnt/upper/etc/config set fstab.bootplan_root.enabled=0; uci -c /mnt/upper/etc/config commit fstab; reboot' "$mount"
+}
+
+refuse_old_slots() { # WAY - what leave_old_slots() told
+    refuse "U-Boot chooses between slots here, and this plan has none; first: $1"
 }
 
 leave_old_slots() { # - what to type first when U-Boot chooses between slots, and the plan has none; nothing when that is not so

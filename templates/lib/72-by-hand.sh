@@ -38,12 +38,18 @@ see_waiting() { # - sets waiting=yes when the next start of the firmware that ru
 }
 
 action_upgrade_refit() { # - the next start makes the root on the disk fit the firmware that runs
+    local way
     case $slots_kind in
         none) ;;
         shared) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the kernel that both share. From the slot that runs: sh ${0##*/} upgrade IMAGE --apply, where IMAGE has that very kernel, then reboot" ;;
         *) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the system of a slot. Start the other one (sh ${0##*/} switch --apply, then reboot), and upgrade this one from there" ;;
     esac
-    [ "$slots_kind/$root_content" != none/internal ] || refuse "this plan has no root on a disk that OpenWrt itself mounts"
+    way=$(leave_old_slots)
+    if [ -n "$way" ]; then
+        refuse_old_slots "$way"
+    elif [ "$slots_kind/$root_content" = none/internal ]; then
+        refuse "this plan has no root on a disk that OpenWrt itself mounts"
+    fi
     stop_if_refused
     fit_again="sh ${0##*/} upgrade --refit"
     see_system

@@ -274,8 +274,14 @@ def test_slots_taken_out_of_the_plan(router: MakeRouter, kind: str) -> None:
     without = Bench(bench.router, without_slots(kind, method))
     leave = "sh /etc/bootplan/bootplan.sh rollback --stock --apply; reboot"
 
-    actions = ["check", "install", "install --apply", "upgrade /tmp/none.itb", "rollback --stock"]
-    for words in actions + ["upgrade --refit"] * (kind == "pair"):
+    for words in (
+        "check",
+        "install",
+        "install --apply",
+        "upgrade --refit",
+        "upgrade /tmp/none.itb",
+        "rollback --stock",
+    ):
         told = without.sh(words)
         first = told.out.partition("refused: ")[2].splitlines()[0]
         assert (told.code, first.endswith(leave)) == (3, True), (words, told.out)
