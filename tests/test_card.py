@@ -265,7 +265,7 @@ def test_a_page_needs_nothing_else() -> None:
 def test_linux_lines_are_actions_of_the_script() -> None:
     usage = library()[library().index("usage()") :]
     usage = usage[: usage.index("\nEND\n")]
-    known = {line.split()[2]: line for line in usage.splitlines() if line.startswith("  sh ${0##*/} ")}
+    known = {line.split()[2]: line for line in usage.splitlines() if line.startswith("  sh $this_script ")}
     seen = set()
     for text in texts():
         for line in re.findall(rf"sh {SCRIPT} ([^`\n]+)", markdown(text)):

@@ -25,6 +25,7 @@ installed_stays=no    # yes in actions that leave alone what was installed
 work=''               # our own folder in RAM: lists and mount points
 work_stays=no         # yes while somebody else needs what is in it
 own_mark=.of-a-run    # a file in each such folder: on a PC /tmp has other people's folders, too
+this_script=${0##*/}  # as one types it; with its folder where it is the copy on the router
 
 boots='what it would have started before this run' # the next power-on, if we stopped here
 just_installed=/tmp/bootplan.installed             # RAM: gone after a restart

@@ -181,13 +181,13 @@ need_table() { # DISK [NAME START SIZE]... - the disk's table is the plan's: who
     wanted=$(cat "$work/$disk.wanted")
     if [ "$had" != "$wanted" ]; then
         list_disk "$disk"
-        refuse "the partition table of $disk is not that of the plan: correct the plan, or see what would change with: sh ${0##*/} install"
+        refuse "the partition table of $disk is not that of the plan: correct the plan, or see what would change with: sh $this_script install"
         return 0
     fi
     had=$(parts_not_seen "$disk")
     [ -z "$had" ] || had="the kernel does not see partition$had of $disk where the table has it"
     wanted=$(first_copy_of_table "$disk")
-    [ -z "$had$wanted" ] || refuse "${wanted:-$had}; what writes the same table again: sh ${0##*/} install --apply"
+    [ -z "$had$wanted" ] || refuse "${wanted:-$had}; what writes the same table again: sh $this_script install --apply"
 }
 
 show_wanted() { # DISK - the partitions about to be

@@ -80,7 +80,7 @@ way_back() { # - what to type to start the router from its boot medium alone
     case $command in
         *root=PARTUUID=*)
             copy=$(stock_env_copy)
-            printf 'sh %s restore-env %s --apply; reboot' "${0##*/}" "$copy"
+            printf 'sh %s restore-env %s --apply; reboot' "$this_script" "$copy"
             return 0
             ;;
         *) ;;
@@ -104,6 +104,6 @@ leave_old_slots() { # - what to type first when U-Boot chooses between slots, an
     if grep -qs '^    slots_are ' "$service_script"; then
         printf 'sh %s rollback --stock --apply; reboot' "$service_script"
     else
-        printf 'sh %s rollback --stock --apply, with the script that made the slots; reboot' "${0##*/}"
+        printf 'sh %s rollback --stock --apply, with the script that made the slots; reboot' "$this_script"
     fi
 }

@@ -117,9 +117,9 @@ make_room() { # - the next sysupgrade makes rootfs_data no larger than the plan 
     change_env rootfs_data_max "$room_missing"
     [ "$env_change" = yes ] || so "rootfs_data_max"
     say "the SPI-NAND has no room for a second slot yet. What makes it, in this order:"
-    say "  1. sh ${0##*/} install --apply     (sets rootfs_data_max to $room_missing)"
+    say "  1. sh $this_script install --apply     (sets rootfs_data_max to $room_missing)"
     say "  2. sysupgrade IMAGE               (the image of this very release; keeps your settings, makes rootfs_data smaller, restarts)"
-    say "  3. sh ${0##*/} install             (again, with --apply when it shows what you want)"
+    say "  3. sh $this_script install             (again, with --apply when it shows what you want)"
 }
 
 make_card_partitions() { # MIB - partitions for two kernels, behind all others of the eMMC or SD card; nothing else of the table changes
@@ -169,7 +169,7 @@ use_card_partitions() { # - goes on when the kernel knows the new partitions; it
         sleep 1
     done
     say "the partitions are made; the kernel, which has another one of the card in use, knows them after a restart (waited $second s)"
-    say "nothing else was changed. Restart the router, then the same command again: sh ${0##*/} install --apply"
+    say "nothing else was changed. Restart the router, then the same command again: sh $this_script install --apply"
     ended=yes
     exit 0
 }

@@ -229,7 +229,7 @@ root_from_cmdline() { # DISK NUMBER STOCK BEFORE AFTER - the kernel gets root=PA
     [ "$apply" = no ] || boots="with root on ${disk}p$2, or as before if the environment was not written any more"
     set_bootargs "$want"
     [ "$apply" = no ] || boots="with root on ${disk}p$2"
-    [ -z "$env_copy" ] || say "  to undo it: sh ${0##*/} restore-env $env_copy --apply"
+    [ -z "$env_copy" ] || say "  to undo it: sh $this_script restore-env $env_copy --apply"
 }
 
 part_uuid() { # DISK NUMBER - the PARTUUID, in small letters; a word in its place while a rehearsal has none
@@ -262,7 +262,7 @@ hold_env() { # - until let_env_go() no other run of ours writes the environment;
     have=$(decided_in_env)
     [ "$env_state/$have" != "good/$seen" ] || return 0
     stands="the environment is as the other run left it"
-    fail "another run decided about the slots meanwhile ($seen became $have), so nothing of this was written; look what holds now: sh ${0##*/} status"
+    fail "another run decided about the slots meanwhile ($seen became $have), so nothing of this was written; look what holds now: sh $this_script status"
 }
 
 let_env_go() { # - the others may write

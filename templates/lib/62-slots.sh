@@ -99,12 +99,12 @@ need_slots() { # - the plan's slots are installed, one of them runs, and all tha
     case $slot_good in
         a | b) ;;
         *)
-            refuse "no slots are installed here: sh ${0##*/} install"
+            refuse "no slots are installed here: sh $this_script install"
             return 0
             ;;
     esac
     if [ -z "$slot_running" ]; then
-        refuse "the router runs from neither slot ($system${system_block:+ on /dev/$system_block}); restart it, and if it comes back here: sh ${0##*/} status"
+        refuse "the router runs from neither slot ($system${system_block:+ on /dev/$system_block}); restart it, and if it comes back here: sh $this_script status"
     elif [ -n "$slot_told" ] && [ "$slot_told" != "$slot_running" ]; then
         refuse "U-Boot started slot $slot_told, but the root is that of slot $slot_running"
     elif [ "$slots_kind" = pair ]; then
@@ -122,7 +122,7 @@ need_no_trial_here() { # - the slot that runs is the good one, whole, and not it
             refuse "slot $slot_running runs without its overlay on the disk: restart the router, and if it comes back so look at the disk: dmesg | grep -e nvme -e pcie"
     fi
     [ "$slot_try" != "${slot_running:-none}" ] ||
-        refuse "slot $slot_running is on trial; first: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
+        refuse "slot $slot_running is on trial; first: sh $this_script confirm --apply, or: sh $this_script rollback --apply"
     [ -z "$slot_running" ] || [ "$slot_running" = "$slot_good" ] || [ "$slot_try" = "$slot_running" ] ||
         refuse "slot $slot_running runs, but slot $slot_good is the good one; restart the router first"
 }
@@ -247,7 +247,7 @@ need_whole() { # SLOT - it was finished, and its kernel is what was written ther
     local state sum size device have
     state=$(slot_says "$1" state)
     if [ "$state" != complete ]; then
-        refuse "slot $1 holds no finished system (${state:-nothing was written there}); first: sh ${0##*/} upgrade IMAGE"
+        refuse "slot $1 holds no finished system (${state:-nothing was written there}); first: sh $this_script upgrade IMAGE"
         return 0
     fi
     [ "$slots_kind" != shared ] || return 0
@@ -267,9 +267,9 @@ mend_slot() { # - what to type when the system of the slot that runs is not whol
     kernel=$(uname -r)
     state=$(slot_says "$slot_idle" state)
     case $slots_kind/$state in
-        shared/*) printf 'sh %s upgrade IMAGE --apply, where IMAGE has the kernel that runs (%s), then reboot' "${0##*/}" "$kernel" ;;
-        */complete) printf 'sh %s switch --apply, then reboot; when there is an image, from there: sh %s upgrade IMAGE' "${0##*/}" "${0##*/}" ;;
-        *) printf 'sh %s upgrade IMAGE --apply, then reboot' "${0##*/}" ;;
+        shared/*) printf 'sh %s upgrade IMAGE --apply, where IMAGE has the kernel that runs (%s), then reboot' "$this_script" "$kernel" ;;
+        */complete) printf 'sh %s switch --apply, then reboot; when there is an image, from there: sh %s upgrade IMAGE' "$this_script" "$this_script" ;;
+        *) printf 'sh %s upgrade IMAGE --apply, then reboot' "$this_script" ;;
     esac
 }
 

@@ -190,7 +190,7 @@ need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, 
     device=$(kernel_of "$slot_idle")
     if [ "$slots_kind" = partition ]; then
         if [ -z "$device" ]; then
-            refuse "there is no partition fit_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+            refuse "there is no partition fit_$slot_idle: sh $this_script rollback --stock --apply, then: sh $this_script install"
             return 0
         fi
         here=$(room_of "$device")
@@ -199,7 +199,7 @@ need_kernel_place() { # FIRMWARE - there is a place for the idle slot's kernel, 
     fi
     data=$(volume_named "rootfs_data_$slot_idle")
     [ -n "$data" ] || [ "$slots_kind" != pair ] ||
-        refuse "there is no volume rootfs_data_$slot_idle: sh ${0##*/} rollback --stock --apply, then: sh ${0##*/} install"
+        refuse "there is no volume rootfs_data_$slot_idle: sh $this_script rollback --stock --apply, then: sh $this_script install"
     [ -z "$device" ] || here=$(room_of "$device")
     [ "$here" -lt "$image_bytes" ] || return 0
     # The volume has to be made anew, larger.

@@ -50,7 +50,7 @@ need_next_start() { # - U-Boot starts what sysupgrade writes, and no other upgra
     case $have in
         flashed | pointed)
             have=$(upgrade_says to)
-            refuse "the upgrade to $have has not come to its end: sh ${0##*/} status; to give it up: rm $env_copies/upgrade"
+            refuse "the upgrade to $have has not come to its end: sh $this_script status; to give it up: rm $env_copies/upgrade"
             ;;
         *) ;;
     esac
@@ -73,14 +73,14 @@ need_no_other_root() { # - the boot medium's overlay is the one that is lived in
     local enabled
     enabled=$(uci -q get fstab.bootplan_root.enabled) || enabled=0
     if [ "$enabled" != 0 ]; then
-        refuse "fstab takes the root from the disk, but the system runs from the boot medium, whose settings are older: restart the router, and if it comes back so: sh ${0##*/} status; to go on without the disk's root: uci set fstab.bootplan_root.enabled=0; uci commit fstab"
+        refuse "fstab takes the root from the disk, but the system runs from the boot medium, whose settings are older: restart the router, and if it comes back so: sh $this_script status; to go on without the disk's root: uci set fstab.bootplan_root.enabled=0; uci commit fstab"
     else
         tell_root_left_behind
     fi
 }
 
 tell_root_left_behind() { # - a root on the disk that does not run is not part of the upgrade
-    local disk way="to bring it along start it first: sh ${0##*/} status tells how; or later: sh ${0##*/} upgrade --refit"
+    local disk way="to bring it along start it first: sh $this_script status tells how; or later: sh $this_script upgrade --refit"
     [ "$root_content" != internal ] || return 0
     disk=$(disk_named "$root_disk")
     if [ ! -b "/dev/${disk:-none}p$root_number" ]; then
@@ -200,7 +200,7 @@ need_room_beside() { # - the new system fits on the disk beside the old one, whi
     fi
     need=$((${need%%[!0-9]*} * 5 / 4 + settings_kib + 16384))
     [ "$free" -ge "$need" ] ||
-        refuse "the disk has $free KiB free for the new root, $need are needed beside the old one: sh ${0##*/} upgrade --clean"
+        refuse "the disk has $free KiB free for the new root, $need are needed beside the old one: sh $this_script upgrade --clean"
 }
 
 need_ram() { # - /tmp and the memory have room for what sysupgrade does there

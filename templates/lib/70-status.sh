@@ -83,7 +83,7 @@ tell_no_disk() { # DISK - it is not here; is its driver?
     look_for_packages
     install=$(install_line "$missing_packages")
     case "$missing_packages " in
-        *' kmod-nvme '*) not_as_planned "the disk '$1' is not here, and neither is its driver" "$install; then: sh ${0##*/} status" ;;
+        *' kmod-nvme '*) not_as_planned "the disk '$1' is not here, and neither is its driver" "$install; then: sh $this_script status" ;;
         *)
             not_as_planned "the disk '$1' is not here" \
                 "power off, seat the disk, power on; then look at: dmesg | grep -e nvme -e pcie"
@@ -100,7 +100,7 @@ is_whole() { # METHOD - the system that runs from the disk is a finished copy, a
     see_running_state "$1"
     if [ "$inside" != "complete $1" ]; then
         not_as_planned "this root is a copy that was never finished ($inside)" \
-            "start the system of the boot medium alone ($way), then: sh ${0##*/} install --apply"
+            "start the system of the boot medium alone ($way), then: sh $this_script install --apply"
     elif [ ! -d "/lib/modules/$kernel" ]; then
         not_as_planned "this root has no modules for the running kernel $kernel: a sysupgrade brought a new one" \
             "$fit"
@@ -136,11 +136,11 @@ why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps 
     fi
     if [ -z "$have" ] && sfdisk --dump "/dev/$2" 2>/dev/null | grep -q "^/dev/$2p$3 "; then
         not_as_planned "the kernel does not see partition $3 of $2, although its table has it" \
-            "sh ${0##*/} install --apply, which writes the same table again"
+            "sh $this_script install --apply, which writes the same table again"
         return 0
     fi
     if [ "$have" != "$4/$5" ]; then
-        not_as_planned "partition $3 of $2 is no $4 file system '$5'" "sh ${0##*/} install, and read what it would do"
+        not_as_planned "partition $3 of $2 is no $4 file system '$5'" "sh $this_script install, and read what it would do"
         return 0
     fi
     have=$uuid
@@ -148,7 +148,7 @@ why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps 
     if [ -n "$users" ]; then
         way=$(how_to_leave "$users")
         way=${way:-; find out what uses it}
-        not_as_planned "partition $3 of $2 is in use:$users" "${way#; }; then: sh ${0##*/} status"
+        not_as_planned "partition $3 of $2 is in use:$users" "${way#; }; then: sh $this_script status"
         return 0
     fi
     look_inside "$2p$3" "$4"
@@ -156,7 +156,7 @@ why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps 
     case $inside/$stale/$root_content in
         "complete $6"//*) ;;
         complete*//*)
-            not_as_planned "partition $3 of $2 holds a system copied by another root method" "sh ${0##*/} install, and read what it would do"
+            not_as_planned "partition $3 of $2 holds a system copied by another root method" "sh $this_script install, and read what it would do"
             return 0
             ;;
         "complete $root_content"/* | "$half"/* | complete*/internal)
@@ -171,14 +171,14 @@ why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps 
             ;;
         *)
             not_as_planned "partition $3 of $2 holds no finished copy of the system ($inside)" \
-                "sh ${0##*/} install, and read what it would do"
+                "sh $this_script install, and read what it would do"
             return 0
             ;;
     esac
     if [ "$1" = cmdline ]; then
         read -r command </proc/cmdline
         not_as_planned "the kernel was started with: $command" \
-            "sh ${0##*/} install sets bootargs; if it says they are set, the environment that U-Boot reads is another one"
+            "sh $this_script install sets bootargs; if it says they are set, the environment that U-Boot reads is another one"
         [ "$installed" != "$plan_digest" ] || advice=reboot
         return 0
     fi
@@ -187,9 +187,9 @@ why_not() { # METHOD DISK NUMBER KIND LABEL WANTED - the first thing that keeps 
     if [ "$waiting" = yes ]; then
         not_as_planned "the upgrade under way has not come to the root on $2p$3" "sh $service_script first-start"
     elif [ "$entry" = off ]; then
-        not_as_planned "the root's entry in fstab is off, as behind the way back to the boot medium" "sh ${0##*/} install --apply, then reboot"
+        not_as_planned "the root's entry in fstab is off, as behind the way back to the boot medium" "sh $this_script install --apply, then reboot"
     elif [ "$entry" = other ]; then
-        not_as_planned "fstab has no root entry for the file system $have" "sh ${0##*/} install --apply, then reboot"
+        not_as_planned "fstab has no root entry for the file system $have" "sh $this_script install --apply, then reboot"
     elif [ "$installed" = "$plan_digest" ]; then
         not_as_planned "installed, and not restarted since" "reboot"
     else
@@ -245,11 +245,11 @@ judge_slots() { # - is everything as the plan wants it?
     boot=$(env_value bootcmd)
     [ ! -e "$just_installed" ] || read -r installed <"$just_installed"
     if [ "$env_state" != good ]; then
-        not_as_planned "the U-Boot environment is $env_state" "sh ${0##*/} restore-env FILE, with a copy from $env_copies or a backup"
+        not_as_planned "the U-Boot environment is $env_state" "sh $this_script restore-env FILE, with a copy from $env_copies or a backup"
     elif [ -z "$slot_good" ]; then
-        not_as_planned "no slots are installed" "sh ${0##*/} install"
+        not_as_planned "no slots are installed" "sh $this_script install"
     elif [ "${boot#"$chooser_first"}" = "$boot" ]; then
-        not_as_planned "bootcmd does not begin with the slots' own command: U-Boot starts the stock way" "sh ${0##*/} install --apply, then reboot"
+        not_as_planned "bootcmd does not begin with the slots' own command: U-Boot starts the stock way" "sh $this_script install --apply, then reboot"
     elif [ -z "$slot_told" ] && [ "$installed" = "$plan_digest" ]; then
         not_as_planned "installed, and not restarted since" "reboot"
     elif [ -z "$slot_told" ]; then
@@ -264,9 +264,9 @@ judge_slots() { # - is everything as the plan wants it?
         [ -z "$stale" ] || way=$(mend_slot)
         not_as_planned "slot $slot_running runs without its overlay on the disk${stale:+, which is $stale}" "$way"
     elif [ -n "$slot_try" ] && [ "$slot_try" = "$slot_running" ]; then
-        not_as_planned "slot $slot_running is on trial" "wait for its health check, or: sh ${0##*/} confirm --apply, or: sh ${0##*/} rollback --apply"
+        not_as_planned "slot $slot_running is on trial" "wait for its health check, or: sh $this_script confirm --apply, or: sh $this_script rollback --apply"
     elif [ -n "$slot_try" ]; then
-        not_as_planned "slot $slot_try is to start on trial" "reboot, or: sh ${0##*/} rollback --apply"
+        not_as_planned "slot $slot_try is to start on trial" "reboot, or: sh $this_script rollback --apply"
     elif [ "$slot_running" != "$slot_good" ]; then
         not_as_planned "slot $slot_running runs, but slot $slot_good is the good one" "reboot"
     else
@@ -299,7 +299,7 @@ tell_mount() { # TARGET SECTION DISK NUMBER - is that partition mounted there?
     if [ "$entry" != right ]; then
         # Whoever had to unmount another one for the table is not sent to mount it again.
         case $advice in 'block mount'*) advice='' ;; *) ;; esac
-        not_as_planned "fstab does not mount partition $4 of $3 at $1" "sh ${0##*/} install --apply, then reboot"
+        not_as_planned "fstab does not mount partition $4 of $3 at $1" "sh $this_script install --apply, then reboot"
     elif [ -n "$there" ]; then
         not_as_planned "something else is mounted at $1" "umount $1; block mount; then look at: logread | grep block"
     else

@@ -17,7 +17,7 @@ action_upgrade_list() { # - changes nothing
     say "what was changed, and would not be kept:"
     [ -s "$work/lost" ] || say "  nothing"
     tell_lines '  ' <"$work/lost"
-    [ "$system" = internal ] || say "on the disk these are set aside in .bootplan/before-..., until: sh ${0##*/} upgrade --clean"
+    [ "$system" = internal ] || say "on the disk these are set aside in .bootplan/before-..., until: sh $this_script upgrade --clean"
     say "to keep one: its path in the plan's 'upgrade: {keep: [...]}', or a line in /etc/sysupgrade.conf"
 }
 

@@ -7,13 +7,13 @@
 how_to_fit() { # - after see_system(): what to type when the disk's root is made for another firmware
     see_prepared
     if [ "$root_content" = internal ]; then
-        printf 'save what you need of it, then rehearse: sh %s install --recopy --wipe SERIAL' "${0##*/}"
+        printf 'save what you need of it, then rehearse: sh %s install --recopy --wipe SERIAL' "$this_script"
     elif [ "$prepared" = yes ]; then
         printf 'reboot: the next start makes it fit'
     elif [ "$system" != internal ]; then
-        printf 'sh %s upgrade --refit makes it fit, by way of the system on the boot medium, and keeps your files' "${0##*/}"
+        printf 'sh %s upgrade --refit makes it fit, by way of the system on the boot medium, and keeps your files' "$this_script"
     else
-        printf 'sh %s upgrade --refit makes it fit and keeps your files; install --recopy --wipe SERIAL makes it anew, without them' "${0##*/}"
+        printf 'sh %s upgrade --refit makes it fit and keeps your files; install --recopy --wipe SERIAL makes it anew, without them' "$this_script"
     fi
 }
 
@@ -41,8 +41,8 @@ action_upgrade_refit() { # - the next start makes the root on the disk fit the f
     local way
     case $slots_kind in
         none) ;;
-        shared) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the kernel that both share. From the slot that runs: sh ${0##*/} upgrade IMAGE --apply, where IMAGE has that very kernel, then reboot" ;;
-        *) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the system of a slot. Start the other one (sh ${0##*/} switch --apply, then reboot), and upgrade this one from there" ;;
+        shared) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the kernel that both share. From the slot that runs: sh $this_script upgrade IMAGE --apply, where IMAGE has that very kernel, then reboot" ;;
+        *) refuse "with slots nothing is made to fit: a sysupgrade by hand replaces the system of a slot. Start the other one (sh $this_script switch --apply, then reboot), and upgrade this one from there" ;;
     esac
     way=$(leave_old_slots)
     if [ -n "$way" ]; then
@@ -51,7 +51,7 @@ action_upgrade_refit() { # - the next start makes the root on the disk fit the f
         refuse "this plan has no root on a disk that OpenWrt itself mounts"
     fi
     stop_if_refused
-    fit_again="sh ${0##*/} upgrade --refit"
+    fit_again="sh $this_script upgrade --refit"
     see_system
     see_waiting
     if [ "$system/$waiting" = internal/yes ]; then
@@ -154,7 +154,7 @@ need_root_to_fit() { # - it is one that this script finished, for another firmwa
             if [ "$root_told" != ok ]; then
                 refuse "$root_told${root_way:+; $root_way}"
             elif [ "$inside" != "$half" ] && [ -z "$stale" ]; then
-                refuse "the root on the disk fits this firmware; why it is not used: sh ${0##*/} status"
+                refuse "the root on the disk fits this firmware; why it is not used: sh $this_script status"
             else
                 need_room_to_fit
             fi

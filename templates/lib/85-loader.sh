@@ -271,7 +271,7 @@ save_old() { # WHAT - $work/old.WHAT in $old_folder, unless a copy is there alre
         run mkdir -p "$old_folder"
         run save_with_sum "$work/old.$1" "$old_copy"
     fi
-    say "  to bring it back: sh ${0##*/} reflash $1 $old_copy --apply$2"
+    say "  to bring it back: sh $this_script reflash $1 $old_copy --apply$2"
 }
 
 # ---- every place

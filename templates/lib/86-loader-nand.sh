@@ -12,7 +12,7 @@ put_volume() { # - FIP into the volume fip: into a second one that takes its nam
     [ "$source_bytes" -le "$need" ] || need=$source_bytes
     need=$(blocks_for "$need")
     if [ ! -e /sys/class/ubi/ubi0 ]; then
-        [ "$phase" = change ] || refuse "there is no UBI device: the SPI-NAND has to be made anew: sh ${0##*/} reflash nand tells how"
+        [ "$phase" = change ] || refuse "there is no UBI device: the SPI-NAND has to be made anew: sh $this_script reflash nand tells how"
         return 0
     fi
     for name in fip_new fip_old; do # what a run that was cut left behind

@@ -11,7 +11,7 @@ way_of_bl2() { # - BL2 on SPI-NAND
     say "      hash sha256 \$loadaddr \$filesize"
     [ -z "$bl2_sum" ] || say "    it must show $bl2_sum; then:"
     say "      run snand_write_bl2"
-    say "    if that goes wrong, or U-Boot does not start any more: sh ${0##*/} reflash nand tells the way by the card"
+    say "    if that goes wrong, or U-Boot does not start any more: sh $this_script reflash nand tells the way by the card"
 }
 
 way_of_nand() { # - the whole SPI-NAND, from the card
@@ -19,21 +19,21 @@ way_of_nand() { # - the whole SPI-NAND, from the card
     for copy in "$env_copies"/env-*.txt; do
         [ ! -e "$copy.sha256" ] || saved=$copy
     done
-    say "  the whole SPI-NAND is written by U-Boot, from an SD card made by: sh ${0##*/} make-sd DEVICE"
+    say "  the whole SPI-NAND is written by U-Boot, from an SD card made by: sh $this_script make-sd DEVICE"
     say "  it loses the environment with the MAC addresses, the settings, and every slot's kernel. In this order:"
-    say "    1. sh ${0##*/} backup USER@HOST:FOLDER        (or in a folder here; then copy the archive to a PC${saved:+, and with it $saved})"
+    say "    1. sh $this_script backup USER@HOST:FOLDER        (or in a folder here; then copy the archive to a PC${saved:+, and with it $saved})"
     say "    2. power off, card in, SW3 to A=${switch_sd%?} B=${switch_sd#?}, power on; the menu must say '[SD card]'"
     say "    3. menu item 7, 'Install bootloader, recovery and production to NAND.'"
     say "    4. power off, SW3 to A=${switch_nand%?} B=${switch_nand#?}, power on; the menu must say '[SPI-NAND]'"
     say "    5. this script and the backup back to the router; of the old environment only the MAC addresses, by these lines:"
     say "         tar -C /tmp -xzf ARCHIVE && grep -hE '^eth1?addr=' /tmp/bootplan-*/uboot-env.txt | tr = ' ' >/tmp/addresses"
     say "         cat /tmp/addresses && fw_setenv -s /tmp/addresses && fw_printenv ethaddr eth1addr"
-    say "    6. sh ${0##*/} restore ARCHIVE --no-env --apply, restart, and: sh ${0##*/} install (slots and bootargs are made by it)"
+    say "    6. sh $this_script restore ARCHIVE --no-env --apply, restart, and: sh $this_script install (slots and bootargs are made by it)"
 }
 
 way_of_emmc() { # - the eMMC: SPI-NAND first, then the eMMC from there
     say "  the eMMC is written by U-Boot when it was started from SPI-NAND:"
-    say "    1. if SPI-NAND holds no OpenWrt U-Boot: sh ${0##*/} reflash nand tells how the card puts one there"
+    say "    1. if SPI-NAND holds no OpenWrt U-Boot: sh $this_script reflash nand tells how the card puts one there"
     say "    2. power off, SW3 to A=${switch_nand%?} B=${switch_nand#?}, power on; the menu must say '[SPI-NAND]'"
     say "    3. menu item 9, 'Install bootloader, recovery and production to eMMC.' (loses the eMMC's environment and settings)"
     say "    4. power off, SW3 to A=${switch_emmc%?} B=${switch_emmc#?}, power on; the menu must say '[eMMC]'"

@@ -74,7 +74,7 @@ see_fallback() { # - sets fallback_state and fallback_says from the environment
     record=$(printf '%s' "$record" | tr -d '\001-\037')
     if [ -z "$record" ]; then
         fallback_state=never
-        fallback_says="never proven: start the router from the card once, and there: sh ${0##*/} prove-fallback --apply"
+        fallback_says="never proven: start the router from the card once, and there: sh $this_script prove-fallback --apply"
         return 0
     fi
     day=${record%% *} release=${record#* }
@@ -91,7 +91,7 @@ see_fallback() { # - sets fallback_state and fallback_says from the environment
         fallback_says="$fallback_says, but this router's clock says $now"
     elif [ "$age" -gt "$fallback_days" ]; then
         fallback_state=stale
-        fallback_says="stale: $fallback_says, $age days ago; the plan allows $fallback_days: start the router from the card, and there: sh ${0##*/} prove-fallback --apply"
+        fallback_says="stale: $fallback_says, $age days ago; the plan allows $fallback_days: start the router from the card, and there: sh $this_script prove-fallback --apply"
     else
         fallback_state=fresh
         case $age in
@@ -157,7 +157,7 @@ need_card_system() { # - started from the card, and by the card's own system; se
         sd/*) refuse "U-Boot says sd, but mmcblk0 is of type '${type:-unknown}'" ;;
         *)
             refuse "this router was started from '${medium:-an unknown medium}', not from the card; set SW3 to A=${fallback_switch%?} B=${fallback_switch#?}, switch the power off and on (switches are read at power-on only), and look for '$fallback_menu' in the U-Boot menu"
-            [ "$plan_medium" = nand ] || note "after a start from the card, type here what it printed there: sh ${0##*/} prove-fallback --seen DATE RELEASE --apply"
+            [ "$plan_medium" = nand ] || note "after a start from the card, type here what it printed there: sh $this_script prove-fallback --seen DATE RELEASE --apply"
             ;;
     esac
     seen_date=$(date +%Y-%m-%d)

@@ -120,7 +120,7 @@ check_env_copy() { # - a copy of the environment that its sum proves
     if [ -n "$whole" ]; then
         item env-copy ticked 'a copy of the U-Boot environment is on the router' "$whole"
     else
-        item env-copy open 'a copy of the U-Boot environment is on the router' "none is in $env_copies; make one: mkdir -p $env_copies; sh ${0##*/} backup $env_copies"
+        item env-copy open 'a copy of the U-Boot environment is on the router' "none is in $env_copies; make one: mkdir -p $env_copies; sh $this_script backup $env_copies"
     fi
 }
 
@@ -158,11 +158,11 @@ check_slots() { # - both are installed, none is on trial, and the service that c
     state=$(slot_says a state)
     state=$state/$(slot_says b state)
     if [ -z "$slot_good" ]; then
-        item slots open "$text" "no slots are installed: sh ${0##*/} install"
+        item slots open "$text" "no slots are installed: sh $this_script install"
     elif [ -n "$slot_try" ]; then
         item slots open "$text" "slot $slot_try is on trial"
     elif [ "$state" != complete/complete ]; then
-        item slots open "$text" "slot $slot_good is good, the other one is not complete: sh ${0##*/} upgrade IMAGE"
+        item slots open "$text" "slot $slot_good is good, the other one is not complete: sh $this_script upgrade IMAGE"
     else
         item slots ticked "$text" "slot $slot_good is the good one"
     fi
@@ -171,7 +171,7 @@ check_slots() { # - both are installed, none is on trial, and the service that c
         [ -L /etc/rc.d/S99bootplan ] && [ -L /etc/rc.d/S00bootplan-deadman ]; then
         item service ticked "$text" "$service_script"
     else
-        item service open "$text" "sh ${0##*/} install"
+        item service open "$text" "sh $this_script install"
     fi
 }
 

@@ -6,27 +6,27 @@ usage() { # - how to call this script
     cat <<END
 $plan_name: a boot plan for this router, made by bootplan $plan_version
 
-  sh ${0##*/} check                      look at everything, change nothing
-  sh ${0##*/} install                    rehearsal: show each change, make none
-  sh ${0##*/} install --apply            do it; a disk that holds something also needs --wipe SERIAL
-  sh ${0##*/} status [--json]            is root where the plan wants it? if not, why, and what to do
-  sh ${0##*/} backup FOLDER              save environment, tables and settings: one archive in a folder that is not in RAM
-  sh ${0##*/} backup USER@HOST:FOLDER    the same on another computer, by ssh
-  sh ${0##*/} restore ARCHIVE [--apply]  what a backup would change here; then do it
-  sh ${0##*/} restore-env FILE [--apply] put a saved U-Boot environment back
-  sh ${0##*/} upgrade IMAGE [--apply]    by sysupgrade, and the root on the disk with it; slots: into the one that does not run
-  sh ${0##*/} upgrade --list             what an upgrade would keep, and what it would not
-  sh ${0##*/} upgrade --refit [--apply]  after a sysupgrade by hand: the root on the disk made to fit, with its files
-  sh ${0##*/} upgrade --clean [--apply]  what earlier upgrades left
-  sh ${0##*/} switch [SLOT] [--apply]    slots: the other one on trial, as it is
-  sh ${0##*/} confirm [--apply]          slots: the one on trial is good (its health check does so by itself)
-  sh ${0##*/} rollback [--apply]         slots: no trial any more; when there is none, the other one on trial
-  sh ${0##*/} rollback --stock [--apply] slots: none any more, U-Boot starts the stock way
-  sh ${0##*/} make-sd DEVICE [--apply]   on a PC or the router: the plan's fallback card, with a rescue kit
-  sh ${0##*/} check-sd DEVICE            is that card whole, of which release, how old?
-  sh ${0##*/} reflash PART [FOLDER] [--apply]   the boot loader: fip, bl2, emmc or nand, from the plan's files in FOLDER
-  sh ${0##*/} prove-fallback [--apply]   on a system started from that card: the normal one knows it from then on
-  sh ${0##*/} checklist [--json]         what there is to do for this plan; what the router can see is ticked
+  sh $this_script check                      look at everything, change nothing
+  sh $this_script install                    rehearsal: show each change, make none
+  sh $this_script install --apply            do it; a disk that holds something also needs --wipe SERIAL
+  sh $this_script status [--json]            is root where the plan wants it? if not, why, and what to do
+  sh $this_script backup FOLDER              save environment, tables and settings: one archive in a folder that is not in RAM
+  sh $this_script backup USER@HOST:FOLDER    the same on another computer, by ssh
+  sh $this_script restore ARCHIVE [--apply]  what a backup would change here; then do it
+  sh $this_script restore-env FILE [--apply] put a saved U-Boot environment back
+  sh $this_script upgrade IMAGE [--apply]    by sysupgrade, and the root on the disk with it; slots: into the one that does not run
+  sh $this_script upgrade --list             what an upgrade would keep, and what it would not
+  sh $this_script upgrade --refit [--apply]  after a sysupgrade by hand: the root on the disk made to fit, with its files
+  sh $this_script upgrade --clean [--apply]  what earlier upgrades left
+  sh $this_script switch [SLOT] [--apply]    slots: the other one on trial, as it is
+  sh $this_script confirm [--apply]          slots: the one on trial is good (its health check does so by itself)
+  sh $this_script rollback [--apply]         slots: no trial any more; when there is none, the other one on trial
+  sh $this_script rollback --stock [--apply] slots: none any more, U-Boot starts the stock way
+  sh $this_script make-sd DEVICE [--apply]   on a PC or the router: the plan's fallback card, with a rescue kit
+  sh $this_script check-sd DEVICE            is that card whole, of which release, how old?
+  sh $this_script reflash PART [FOLDER] [--apply]   the boot loader: fip, bl2, emmc or nand, from the plan's files in FOLDER
+  sh $this_script prove-fallback [--apply]   on a system started from that card: the normal one knows it from then on
+  sh $this_script checklist [--json]         what there is to do for this plan; what the router can see is ticked
 
   --apply        change things (without it an action is a rehearsal)
   --wipe SERIAL  what the disk with this serial number holds may be lost where it is in the way
@@ -48,7 +48,7 @@ END
 }
 
 misused() { # TEXT... - wrong usage: 2
-    printf '%s: %s; sh %s --help tells how to call it\n' "${0##*/}" "$*" "${0##*/}" >&2
+    printf '%s: %s; sh %s --help tells how to call it\n' "${0##*/}" "$*" "$this_script" >&2
     exit 2
 }
 
@@ -84,7 +84,7 @@ finish() { # TEXT - the last words of an action that changes something
 action_check() { # - all looks of install
     look_at_plan
     recovery_noted
-    say "nothing stands in the way of: sh ${0##*/} install"
+    say "nothing stands in the way of: sh $this_script install"
 }
 
 action_install() { # - both walks
@@ -98,12 +98,12 @@ action_install() { # - both walks
     plan_install
     at='the last words'
     if [ "$at_console" = yes ] && [ "$apply" = yes ]; then
-        say "done, but for the lines above: type them, then: sh ${0##*/} status"
+        say "done, but for the lines above: type them, then: sh $this_script status"
     elif [ "$changes" -eq 0 ] && [ "$at_console" = no ]; then
         say "everything${wanted_packages:+ but the packages above} is already as the plan says; nothing was changed"
         [ "$restart" = no ] || {
             printf '%s\n' "$plan_digest" >"$just_installed"
-            say "the router does not run from it yet: restart it, then: sh ${0##*/} status"
+            say "the router does not run from it yet: restart it, then: sh $this_script status"
         }
     elif [ "$apply" = no ]; then
         say "rehearsal: $changes changes shown, none made; to make them add --apply"
@@ -112,7 +112,7 @@ action_install() { # - both walks
         recovery_noted
         wanted_noted
         [ "$copy_wanted/$restart" = no/no ] || meanwhile=' (what is changed here until then is not in the copy)'
-        say "done. Restart the router$meanwhile, then: sh ${0##*/} status"
+        say "done. Restart the router$meanwhile, then: sh $this_script status"
     fi
 }
 
@@ -155,7 +155,7 @@ action_switch() { # [SLOT] - the idle slot on trial, as it is
     case ${1:-$slot_idle} in
         "$slot_idle") ;;
         "$slot_running")
-            [ -z "$slot_try" ] || refuse "slot $slot_running runs; to end the trial of slot $slot_try: sh ${0##*/} rollback"
+            [ -z "$slot_try" ] || refuse "slot $slot_running runs; to end the trial of slot $slot_try: sh $this_script rollback"
             stop_if_refused
             so "slot $1 runs"
             finish ''
@@ -204,7 +204,7 @@ action_rollback() { # - back to the good slot; when there is no trial, to the ot
 
 rollback_to_stock() { # - no slots any more
     if [ -n "$slot_running" ]; then
-        [ -z "$slot_try" ] || refuse "slot $slot_try is on trial; first: sh ${0##*/} rollback --apply, or: sh ${0##*/} confirm --apply"
+        [ -z "$slot_try" ] || refuse "slot $slot_try is on trial; first: sh $this_script rollback --apply, or: sh $this_script confirm --apply"
         [ "$slot_running" = "$slot_good" ] ||
             refuse "slot $slot_good is the good one, but slot $slot_running runs; restart the router first"
     fi
@@ -220,6 +220,7 @@ main() { # ACTION [WORD]... - the command line
     umask 022
     export PATH=/usr/sbin:/usr/bin:/sbin:/bin
     local action='' operand='' operands=0 first=''
+    [ "$0" != "$service_script" ] || this_script=$service_script
     while [ "$#" -gt 0 ]; do
         case $1 in
             -h | --help)

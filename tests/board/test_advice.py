@@ -1,5 +1,7 @@
 """What `status` advises, followed to its end, from states that an owner's own commands leave."""
 
+import re
+
 import pytest
 
 from . import slotted
@@ -213,6 +215,25 @@ def test_slots_again_before_the_restart(router: MakeRouter) -> None:
     assert (status["as_planned"], status["advice"]) == (False, "reboot"), status
     assert follow_advice(bench) == ["reboot"]
     assert bench.status()["slot"] == "a"
+
+
+def test_the_script_on_the_router_is_named_with_its_folder(router: MakeRouter) -> None:
+    """Who started the copy by its path stands in any folder: what it says to type works there, too."""
+    bench = with_slots(router, "pair")
+    bench.installed()
+    bench.router.run("rm -r /lib/modules/$(uname -r)").ok()
+    copy = "/etc/bootplan/bootplan.sh"
+
+    for words in ("--help", "check", "install", "status", "checklist", "upgrade /tmp/x", "rollback", "confirm", "no"):
+        told = bench.router.run(f"cd / && sh {copy} {words}")
+        assert set(re.findall(r"\bsh (\S*\.sh)\b", told.out + told.err)) <= {copy}, (words, told)
+        assert "r4.sh" not in told.out, told.out
+
+    image = bench.put_image()
+    advice = bench.router.run(f"cd / && sh {copy} status").out.partition("advice ")[2].strip()
+    assert advice.startswith(f"sh {copy} upgrade IMAGE --apply"), advice
+    take(bench, advice, {"IMAGE": image})
+    assert bench.status()["slot"] == "b"
 
 
 @pytest.mark.parametrize("kind", KINDS)
