@@ -222,7 +222,6 @@ need_env_of_backup() { # - the environment of the backup, when it is of this med
         note "to restore the settings alone add --no-env"
         return 0
     }
-    need_root_of_env "$saved_env"
     back_env=yes
     show_env_changes "$saved_env"
 }

@@ -38,11 +38,22 @@ need_saved_env() { # TITLE [VARIABLE]... - $saved_env is a copy of this board's 
     fi
 }
 
-need_root_of_env() { # FILE - a root that its bootargs name is here, and no half copy
-    local id entry name have found=''
-    id=$(sed -n 's/^bootargs=.*root=PARTUUID=\([0-9a-fA-F-]*\).*/\1/p' "$1")
-    id=$(printf '%s' "$id" | tr 'A-F' 'a-f')
-    [ -n "$id" ] && command -v sfdisk >/dev/null || return 0
+need_root_of_env() { # FILE - a root that its bootargs or its good slot name is here, and no half copy
+    local good ids id
+    good=$(sed -n 's/^bp_good=\([ab]\)$/\1/p' "$1")
+    ids=$(sed -n "s/^bp_root_${good:-none}=\\([0-9a-fA-F-]*\\)$/\\1/p; s/^bootargs=.*root=PARTUUID=\\([0-9a-fA-F-]*\\).*/\\1/p" "$1")
+    ids=$(printf '%s' "$ids" | tr 'A-F' 'a-f')
+    for id in $ids; do
+        if command -v sfdisk >/dev/null; then
+            need_root_named "$1" "$id"
+        else
+            note "without sfdisk nobody sees whether its root is here: PARTUUID=$id"
+        fi
+    done
+}
+
+need_root_named() { # FILE ID - what need_root_of_env() says, of the partition with that PARTUUID
+    local id=$2 entry name have found=''
     for entry in /sys/class/block/*; do
         [ -e "$entry/partition" ] || continue
         name=${entry##*/}

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from . import slotted
 from .router import MakeRouter, Router
 from .running import match_in
 from .scripts import Bench, kind_of_router, plan, second_write_lost
@@ -214,3 +215,29 @@ def test_a_saved_environment_that_was_cut_is_not_restored(router: MakeRouter) ->
     assert "to prove that" in bench.sh(f"restore-env {saved} --apply").out
 
     assert box.digests() == untouched | {"overlay": box.digests()["overlay"]}
+
+
+def test_a_saved_environment_whose_good_slot_lost_its_root(router: MakeRouter) -> None:
+    """The root of a slot is in a variable of its own: a start of it would wait for a disk that is gone."""
+    box = router(**slotted.kind_of_router("volume")).boot()
+    bench = slotted.SlotBench(box, "volume")
+    bench.installed()
+    gone = "0badc0de-0000-4000-8000-000000000001"
+    box.run(f"cd /tmp && fw_printenv | sed 's/^bp_root_a=.*/bp_root_a={gone}/' >env && sha256sum env >env.sha256").ok()
+    before = box.environment()
+
+    told = bench.sh("restore-env /tmp/env --apply")
+
+    assert (told.code, f"a root that is not here: PARTUUID={gone}" in told.out) == (3, True), told.out
+    assert box.environment() == before
+
+
+def test_a_saved_environment_whose_root_cannot_be_looked_for(router: MakeRouter) -> None:
+    """Behind a sysupgrade sfdisk is gone, and that is what would find it."""
+    box, bench = bench_for(router)
+    bench.sh("install --apply").ok()
+    box.run("cd /tmp && fw_printenv >env && sha256sum env >env.sha256 && rm /usr/sbin/sfdisk").ok()
+
+    told = bench.sh("restore-env /tmp/env").ok().out
+
+    assert "note: without sfdisk nobody sees whether its root is here: PARTUUID=" in told, told
