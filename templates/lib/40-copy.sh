@@ -173,7 +173,7 @@ changed_since() { # - tells what changed in the running system since the finishe
 }
 
 tell_left_behind() { # METHOD - for status: what changed in the system of the boot medium after the running copy of it was made
-    local state=/.bootplan/state how='-o ro /dev/fitrw' count names
+    local state=/.bootplan/state how='-o ro /dev/fitrw' count names name
     [ "$busy" = no ] || return 0
     [ "$1" = root ] || state=/overlay/.bootplan/state
     [ "$plan_medium" != nand ] || how='-t ubifs -o ro ubi0:rootfs_data'
@@ -182,12 +182,29 @@ tell_left_behind() { # METHOD - for status: what changed in the system of the bo
     mount $how "$work/look" 2>>"$log" || return 0 # somebody else has it mounted
     # Less what changed_since() leaves out, and the seed of a start. What was removed has no time of its own.
     (cd "$work/look" && find upper \( -type f -o -type l \) -newer "$state" ! -path '*/etc/config/fstab' ! -path '*/etc/bootplan/*' \
-        ! -path '*/etc/urandom.seed') >"$work/left" 2>>"$log" || : >"$work/left"
+        ! -path '*/etc/urandom.seed') >"$work/newer" 2>>"$log" || : >"$work/newer"
+    while IFS= read -r name; do
+        compare_with_here "$work/look/$name" "${name#upper}"
+        [ "$same" = yes ] || printf '%s\n' "$name"
+    done <"$work/newer" >"$work/left"
     umount "$work/look"
     [ -s "$work/left" ] || return 0
     count=$(wc -l <"$work/left")
     names=$(awk 'NR < 4 { sub(/^upper/, ""); printf "%s%s", (NR == 1 ? "" : ", "), $0 }' "$work/left")
     tell left-behind "$count files were changed on the boot medium after the copy was made, and are not so here: $names; to see them: mount $how /mnt; ls -lt /mnt/upper/etc; when none is missed: touch $state"
+}
+
+compare_with_here() { # FILE HERE - sets same=yes when both are links to the same, or files of the same bytes
+    # By its time alone a link is always newer: cp and tar of BusyBox give it none.
+    local there here
+    same=no
+    there=$(readlink "$1") || there=''
+    here=$(readlink "$2") || here=''
+    if [ -n "$there$here" ]; then
+        [ "$there" != "$here" ] || same=yes
+    elif [ -f "$2" ]; then
+        ! cmp -s "$1" "$2" || same=yes
+    fi
 }
 
 copy_tree() { # FROM TO - all of FROM with kinds, modes, owners, times, links, device nodes; holes stay holes

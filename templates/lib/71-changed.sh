@@ -63,7 +63,7 @@ list_changed() { # - in $work/lost: each changed name of the system that is not 
     sort -u "$work/lost.all" >"$work/lost"
 }
 
-same=no # what compare_with_firmware() found
+same=no # what compare_with_firmware() found, or compare_with_here()
 
 compare_with_firmware() { # NAME - sets same=yes when the firmware has the same there
     local here there
