@@ -23,7 +23,7 @@ TIERS = {1: "U-Boot alone", 2: "the private root", 3: "the whole board"}
 PACKAGES = {1: ("sandbox",), 2: ("cuts", "rauc"), 3: ("machine",)}
 
 
-SHORT_SECONDS = 8
+SHORT_SECONDS = 5
 """How long a row of the short table judges cuts and kills."""
 
 
