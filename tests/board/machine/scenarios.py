@@ -163,7 +163,7 @@ def board_f2fs_overlay(folder: Path) -> Outcome:
     return install(folder, "extroot-overlay", "nand", partitions=F2FS)
 
 
-@scenario(tier=3, title="install extroot-pivot, nand, f2fs")
+@scenario(tier=3, title="install extroot-pivot, nand, f2fs", extra=True)
 def board_f2fs_pivot(folder: Path) -> Outcome:
     """The whole root on f2fs."""
     return install(folder, "extroot-pivot", "nand", partitions=F2FS)

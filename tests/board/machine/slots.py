@@ -307,7 +307,9 @@ def after_cut(folder: Path, journal: Path, cut: Cut, words: str) -> str:
         return f"{words} {good}"
 
 
-@scenario(tier=3, title="power cuts during upgrade and trial's start, nand, pairs: sampled, upgraded after each")
+@scenario(
+    tier=3, title="power cuts during upgrade and trial's start, nand, pairs: sampled, upgraded after each", extra=True
+)
 def board_slots_cuts(folder: Path) -> Outcome:
     """After a cut the old system or the new one is good and runs, and the upgrade can be made again."""
     journal = folder / "journal"

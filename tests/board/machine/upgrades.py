@@ -90,7 +90,7 @@ def board_upgrade_overlay(folder: Path) -> Outcome:
     return upgraded(folder, "extroot-overlay")
 
 
-@scenario(tier=3, title="upgrade without slots, extroot-pivot, nand: both starts behind it")
+@scenario(tier=3, title="upgrade without slots, extroot-pivot, nand: both starts behind it", extra=True)
 def board_upgrade_pivot(folder: Path) -> Outcome:
     """The whole root on the disk is that of the new squashfs, with the settings."""
     return upgraded(folder, "extroot-pivot")
