@@ -9,10 +9,12 @@ import pytest
 
 from . import slotted
 from .cache import SEARCH_PATH
+from .debian import install
 from .images import MiB
 from .router import Disk, MakeRouter, Router
 from .scripts import SERIAL, Bench, kind_of_router, plan
 
+APT_PACKAGES = ("e2fsprogs", "libcap2-bin")
 # Without that option the kernel itself would go on writing to a new ext4 for a while.
 IN_USE = "mkfs.ext4 -q -F /dev/nvme0n1; mkdir /tmp/m; mount -o noinit_itable /dev/nvme0n1 /tmp/m"
 
@@ -158,6 +160,7 @@ def put_program(box: Router, path: str) -> None:
 @pytest.mark.parametrize("method", ["extroot-overlay", "extroot-pivot"])
 def test_what_a_copy_would_lack_is_told_in_the_look(router: MakeRouter, method: str) -> None:
     """Flags and capabilities, where the command that shows them is there; it stops nothing."""
+    install(APT_PACKAGES)
     box = router().boot()
     for program in ("lsattr", "chattr", "getcap", "setcap"):
         put_program(box, shutil.which(program, path=SEARCH_PATH) or program)
