@@ -55,14 +55,19 @@ def without_disks(box: Router) -> Callable[[], None]:
     return put_back
 
 
+def flash_without_disks(made: UpgradeBench, **changes: Any) -> None:
+    """Start once without the disks, flash a new firmware as LuCI does, and put them back before its first start."""
+    made.router.off()
+    put_back = without_disks(made.router)
+    assert made.follow() == 1
+    made.flash_by_hand(put_back, **changes)
+
+
 def test_a_pivot_root_that_fstools_would_take(upgrade_bench: MakeUpgradeBench) -> None:
     """It has no mark of its firmware, and fstab came along from the boot medium: the next start must not be its."""
     made = lived_in(upgrade_bench("extroot-pivot").installed())
     box = made.router
-    box.off()
-    put_back = without_disks(box)
-    assert made.follow() == 1
-    made.flash_by_hand(put_back)
+    flash_without_disks(made)
     assert box.run("uci get fstab.bootplan_root.enabled").ok().out == "1\n"
 
     assert "fstab.bootplan_root.enabled=0" in made.sh("upgrade --refit").ok().out

@@ -18,7 +18,7 @@ from card_plans import plan_of, text_of
 from bootplan.board import load_board
 from bootplan.card import recovery_card, recovery_card_html
 
-from .cache import command, locked
+from .cache import command
 from .debian import install
 from .running import match_in
 
@@ -80,8 +80,7 @@ window.onload = () => { document.getElementById("told").textContent =
 @pytest.fixture(scope="module", autouse=True)
 def browser() -> None:
     """Have Chromium and the tools for PDF files."""
-    with locked("chromium"):
-        install(PACKAGES)
+    install(PACKAGES)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from .router import MakeRouter
 from .scripts import Bench, plan
 from .slotted import SlotBench, kind_of_router
-from .test_by_hand import disk_root, fits, lived_in, without_disks
+from .test_by_hand import disk_root, fits, flash_without_disks, lived_in
 from .upgrades import MakeUpgradeBench
 
 MADE_FOR_ANOTHER = {
@@ -94,10 +94,7 @@ def test_a_sysupgrade_by_hand_while_the_disk_was_away(
     """The fstab of the boot medium travels, and names the disk's root: told from there, and mended from there."""
     made = lived_in(upgrade_bench(method, medium).installed())
     box = made.router
-    box.off()
-    put_back = without_disks(box)
-    assert made.follow() == 1
-    made.flash_by_hand(put_back)
+    flash_without_disks(made)
     box.reboot()
     made.router.put(made.name, made.script)
 
@@ -122,10 +119,7 @@ def test_no_room_on_the_boot_medium(upgrade_bench: MakeUpgradeBench) -> None:
     """Told before anything is written there: a full overlay costs no fstab."""
     made = lived_in(upgrade_bench().installed())
     box = made.router
-    box.off()
-    put_back = without_disks(box)
-    assert made.follow() == 1
-    made.flash_by_hand(put_back)
+    flash_without_disks(made)
     box.run("dd if=/dev/zero of=/root/filler bs=4096 2>/dev/null; sync").ok()
     fstab = box.read("/etc/config/fstab")
     box.reboot()
@@ -156,10 +150,7 @@ def test_the_power_goes_while_the_boot_medium_is_prepared(upgrade_bench: MakeUpg
     """From the old root it starts as before, from the boot medium else; the same command finishes."""
     made = lived_in(upgrade_bench().installed())
     box = made.router
-    box.off()
-    put_back = without_disks(box)
-    assert made.follow() == 1
-    made.flash_by_hand(put_back)
+    flash_without_disks(made)
     box.reboot()
     assert made.script.count(before) == 1
     box.put(made.name, made.script.replace(before, f"    sync\n    kill -9 $$\n{before}"))
