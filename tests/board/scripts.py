@@ -64,6 +64,13 @@ def kind_of_router(method: str) -> dict[str, Any]:
     return {}
 
 
+def agreed(box: Router) -> dict[str, str]:
+    """Return the environment, which both of its copies must say."""
+    first, second = box.environments()
+    assert first is not None and first == second, sorted((first or {}).items() ^ (second or {}).items())
+    return first
+
+
 @contextmanager
 def second_write_lost(box: Router) -> Iterator[None]:
     """Leave what a power cut leaves between the two writes of what happens inside, on SPI-NAND.

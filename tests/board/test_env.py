@@ -7,7 +7,7 @@ import pytest
 from . import slotted
 from .router import MakeRouter, Router
 from .running import match_in
-from .scripts import Bench, kind_of_router, plan, second_write_lost
+from .scripts import Bench, agreed, kind_of_router, plan, second_write_lost
 
 STOCK = {
     "nand": "console=ttyS0,115200n1 pci=pcie_bus_perf root=/dev/fit0 rootwait ubi.block=0,fit",
@@ -48,13 +48,6 @@ def test_only_bootargs_changes_and_comes_back(router: MakeRouter, medium: str, s
     assert "already so" in bench.sh(f"restore-env {saved} --apply").ok().out
     bench.restart()
     assert "root         internal" in bench.sh("status").out
-
-
-def agreed(box: Router) -> dict[str, str]:
-    """Return the environment, which both of its copies must say."""
-    first, second = box.environments()
-    assert first is not None and first == second, sorted((first or {}).items() ^ (second or {}).items())
-    return first
 
 
 @pytest.mark.parametrize("medium", STOCK)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from .router import MakeRouter
-from .slotted import SlotBench, kind_of_router
+from .slotted import SlotBench, kind_of_router, on_trial
 from .test_interruptions import wait_for
 
 MakeSlots = Callable[..., SlotBench]
@@ -199,16 +199,6 @@ def test_a_log_that_is_a_link_is_refused(slots: MakeSlots) -> None:
 
 SLOW_SSH = "#!/bin/sh\n# asks for a password\necho waiting >&2\nsleep 12\nexit 1\n"
 ENV_LOCK = "/var/lock/bootplan.lock.env"
-
-
-def on_trial(bench: SlotBench) -> None:
-    """Start slot b on trial, with nothing that checks it."""
-    box = bench.router
-    box.off()
-    box.services = False
-    box.boot()
-    box.put(bench.name, bench.script)
-    assert bench.variables() == {"bp_good": "a", "bp_try": "b", "bp_left": "1"}
 
 
 def hold(bench: SlotBench, seconds: int) -> None:
